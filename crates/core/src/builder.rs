@@ -1,0 +1,266 @@
+//! The one trait that every builder has, bundled or loaded, and what goes in and out of it. No I/O here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::event::Event;
+use crate::hash::{SpecHash, SpecId};
+use crate::plan::Plan;
+use crate::reference::Reference;
+use crate::report::Report;
+
+/// Turns a plan into an image.
+///
+/// Sync on purpose: it serves the program, Python and plugins alike; an async builder owns its runtime.
+pub trait Builder: Send + Sync {
+    /// Name, version, what it can do and which options it takes. Does no work and always answers the same.
+    fn describe(&self) -> Description;
+
+    /// Builds what `request` asks for, tells `session` about it, and stops soon after the session is cancelled.
+    ///
+    /// # Errors
+    /// When the image could not be built; nothing half-made is then left where `request.outputs` point.
+    fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError>;
+}
+
+/// The caller's side of a build: takes events and says whether to stop.
+pub trait Session: Send + Sync {
+    /// Takes one event. Called from any thread.
+    fn event(&self, event: Event);
+
+    /// Whether the user asked to stop.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// What a builder says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The name that users choose it by.
+    pub name: String,
+    /// Its version, as it likes.
+    pub version: String,
+    /// One line for `imagespec builders`.
+    pub summary: String,
+    /// What it can do. A plan that needs more is refused before any work.
+    pub features: BTreeSet<Feature>,
+    /// JSON Schema of its options.
+    pub options_schema: serde_json::Value,
+}
+
+/// Something that a plan may need and a builder may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    /// `base_image: scratch`
+    BaseScratch,
+    /// A base in a registry.
+    BaseRegistry,
+    /// `base_image: oci:DIR`
+    BaseOciLayout,
+    /// `base_image: docker-archive:FILE`
+    BaseDockerArchive,
+    /// `base_image: bootstrap:debian/SUITE`
+    BaseBootstrap,
+    /// A base that is a spec itself.
+    BaseNested,
+    /// More than one platform.
+    MultiplePlatforms,
+    /// Debian packages.
+    Apt,
+    /// A Python environment.
+    Python,
+    /// A chosen interpreter.
+    PythonExecutable,
+    /// Conda packages.
+    Conda,
+    /// Python packages.
+    Pip,
+    /// Secrets for the Python resolver.
+    PipSecrets,
+    /// Copied and source files.
+    Copy,
+    /// Commands.
+    Run,
+    /// Secrets for commands.
+    RunSecrets,
+    /// User of the image.
+    User,
+    /// Entry point of the image.
+    Entrypoint,
+    /// Default arguments of the image.
+    Cmd,
+    /// Labels of the image.
+    Labels,
+    /// Packages that are installed when a container starts.
+    RuntimePackages,
+}
+
+/// A plan that a builder cannot build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("builder `{builder}` cannot do `{field}`")]
+pub struct Unsupported {
+    /// The builder's name.
+    pub builder: String,
+    /// The field of the spec that asks for more than the builder has.
+    pub field: &'static str,
+    /// What it lacks.
+    pub feature: Feature,
+}
+
+impl Description {
+    /// Compares what the builder can do with what `plan` needs.
+    ///
+    /// # Errors
+    /// The first need that the builder cannot meet.
+    pub fn check(&self, plan: &Plan) -> Result<(), Unsupported> {
+        match plan.required_features().into_iter().find(|(feature, _)| !self.features.contains(feature)) {
+            None => Ok(()),
+            Some((feature, field)) => Err(Unsupported { builder: self.name.clone(), field, feature }),
+        }
+    }
+}
+
+/// One image to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// What to build.
+    pub plan: Plan,
+    /// Hash of the declaration, baked into the image as `IMAGESPEC_ID`.
+    pub id: SpecId,
+    /// Hash of the plan.
+    pub spec_hash: SpecHash,
+    /// Name and tag of the image. Its registry counts only for [`Output::Registry`].
+    pub name: Reference,
+    /// Where the image goes; at least one.
+    pub outputs: Vec<Output>,
+    /// The files that the plan names by digest, as absolute paths. A builder verifies the digest as it reads.
+    pub files: BTreeMap<Digest, PathBuf>,
+    /// Where `base_image: oci:DIR` and `docker-archive:FILE` were found, by the digest in the plan.
+    pub base_paths: BTreeMap<Digest, PathBuf>,
+    /// The builder's own options: `[builders.NAME]` and `--builder-opt`.
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Whether earlier results may be used.
+    pub cache: CachePolicy,
+    /// Folder for everything that a builder keeps between builds.
+    pub cache_dir: PathBuf,
+    /// Seconds since 1970 that files, config and history carry: SOURCE_DATE_EPOCH, else 0.
+    pub timestamp: u64,
+    /// How to reach registries that need something special, by `HOST[:PORT]`.
+    pub registries: BTreeMap<String, RegistryAccess>,
+}
+
+/// Where an image goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Output {
+    /// The store on this machine, from which `imagespec run` works.
+    Store,
+    /// The registry that the image's name says.
+    Registry,
+    /// An OCI image layout.
+    Oci {
+        /// The folder. An existing layout gets the image added.
+        dest: PathBuf,
+    },
+    /// A file for `docker load`.
+    DockerArchive {
+        /// The file.
+        dest: PathBuf,
+    },
+    /// A running Docker or Podman engine on this machine.
+    Docker,
+}
+
+/// Whether earlier results may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CachePolicy {
+    /// Take what is there.
+    Use,
+    /// Make every layer again; what is downloaded and verified may be reused.
+    Rebuild,
+}
+
+/// How to reach a registry that needs something special.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryAccess {
+    /// Plain HTTP, or a certificate that nobody signed.
+    pub insecure: bool,
+    /// PEM file with the authorities to trust beside the system's.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// Where the value of a secret is read from, at the moment that a step needs it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// The value itself, that came from an environment variable. Never printed.
+    Value(String),
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Value(_) => formatter.write_str("Value(…)"),
+        }
+    }
+}
+
+/// Why a build failed, in a form that crosses the plugin boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// What kind of failure this is, which decides the exit code.
+    pub kind: FailureKind,
+    /// What happened and where. One line, lower case.
+    pub message: String,
+    /// What it came from, outermost first, each one line.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub hints: Vec<String>,
+}
+
+/// What kind of failure a [`BuildError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The spec asks for something that cannot be had.
+    Spec,
+    /// A command, a resolver or a maintainer script failed.
+    Step,
+    /// The network or a registry failed; the same build may succeed later.
+    Temporary,
+    /// Access was denied.
+    Denied,
+    /// This machine lacks something.
+    Machine,
+    /// The user asked to stop.
+    Cancelled,
+    /// A bug in the builder.
+    Internal,
+}
+
+impl BuildError {
+    /// A failure of `kind`, told by `error` and what it came from.
+    pub fn new(kind: FailureKind, error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        Self { kind, message: error.to_string(), causes, hints: Vec::new() }
+    }
+
+    /// The same failure with a further hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}

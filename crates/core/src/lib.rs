@@ -1,0 +1,12 @@
+//! What imagespec is about, without doing any of it: specs, plans, their hashes, and the trait of a builder.
+//!
+//! The crate is sync and reads files only where a spec names them. It knows no network, no environment and no clock.
+
+pub mod builder;
+pub mod digest;
+pub mod event;
+pub mod hash;
+pub mod plan;
+pub mod platform;
+pub mod reference;
+pub mod report;

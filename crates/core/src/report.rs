@@ -1,0 +1,46 @@
+//! What a build came to. Pure data, written as JSON by `--metadata-file`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::event::Outcome;
+use crate::platform::Platform;
+
+/// What a build came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Digest of the manifest, or of the index if there is more than one platform.
+    pub digest: Digest,
+    /// One image for each platform.
+    pub images: Vec<PlatformImage>,
+    /// Milliseconds that the build took.
+    pub duration_ms: u64,
+}
+
+/// The image of one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformImage {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Digest of its config, which engines call the image id.
+    pub config_digest: Digest,
+    /// Digest of the base's manifest, if the base has one.
+    pub base_digest: Option<Digest>,
+    /// Its layers, lowest first.
+    pub layers: Vec<ReportedLayer>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedLayer {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Length of the blob in bytes.
+    pub size_bytes: u64,
+    /// What it holds: `numpy 2.1.0`, `files`, `base`.
+    pub title: String,
+    /// Whether it was made now.
+    pub outcome: Outcome,
+}
