@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The embedded builder: assembles OCI images with no daemon.
+
+pub mod sandbox;
