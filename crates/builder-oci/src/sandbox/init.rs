@@ -39,8 +39,10 @@ fn run_program(run: Run, mode: Mode, session: Session, streams: [std::fs::File; 
     signals.thread_block().map_err(Failure::system("block", "signals"))?;
     // The next stage loads while this one mounts. It has to be loaded before the root changes: the image may have
     // another dynamic loader, or none.
+    mounts::make_private()?;
+    let ourselves = mounts::read_only_self()?;
     let (conversation, theirs) = Channel::pair().map_err(Failure::system("make", "conversation"))?;
-    let child = start_program(Stdio::from(theirs)).map_err(Failure::system("start", "next stage"))?;
+    let child = start_program(&ourselves, Stdio::from(theirs)).map_err(Failure::system("start", "next stage"))?;
     let child = Pid::from_raw(child.id().cast_signed());
     nix::unistd::sethostname(&run.hostname).map_err(Failure::system("set host name", &run.hostname))?;
     let mut prepared = root::prepare(&run, mode)?;

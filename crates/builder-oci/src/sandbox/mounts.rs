@@ -53,6 +53,18 @@ pub(super) fn probe() -> Result<(), Failure> {
         .map_err(Failure::system("mount tmpfs on", "/dev"))
 }
 
+/// Mounts this very program over itself, read-only, and gives its path. A file of the image that names `/proc/self/exe`
+/// as its interpreter gets hold of what starts it; it must not be able to write that (CVE-2019-5736 in runc).
+pub(super) fn read_only_self() -> Result<PathBuf, Failure> {
+    let failed = |error: io::Error| Failure::system("mount read-only", "/proc/self/exe")(error);
+    let path = fs::read_link("/proc/self/exe").or_failure(failed)?;
+    // By its path, for the handle in /proc belongs to the mounts of the namespace that we came from.
+    mount(Some(&path), &path, NO_DATA, MsFlags::MS_BIND, NO_DATA).or_failure(failed)?;
+    let own = statvfs(&path).or_failure(failed)?.flags();
+    remount(&path, MsFlags::MS_RDONLY | kept(own)).or_failure(failed)?;
+    Ok(path)
+}
+
 /// Opens a path of the host without reading it.
 pub(super) fn open_host(path: &Path) -> Result<OwnedFd, Failure> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -71,7 +83,7 @@ fn creation_mode(flags: OFlags) -> u32 {
 }
 
 /// A path that leads to what a descriptor stands for.
-pub(super) fn path_of(descriptor: impl AsFd) -> PathBuf {
+pub(super) fn path_of(descriptor: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd()))
 }
 
@@ -90,7 +102,7 @@ pub(super) enum Bind {
 pub(super) fn bind(source: impl AsFd, root: impl AsFd, target: &Path, bind: Bind) -> Result<(), Failure> {
     let place = open_inside(&root, target, OFlags::PATH).map_err(Failure::system("open", target.display()))?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(&path_of(source)), &path_of(place), NO_DATA, flags, NO_DATA)
+    mount(Some(&path_of(&source)), &path_of(&place), NO_DATA, flags, NO_DATA)
         .map_err(Failure::system("bind a mount on", target.display()))?;
     match bind {
         Bind::Devices => Ok(()),
@@ -156,13 +168,13 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 fn mount_new(root: impl AsFd, kind: &str, target: &str, flags: MsFlags, data: &str) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::system(&format!("mount {kind} on"), target)(error);
     let place = open_inside(root, Path::new(target), OFlags::PATH).or_failure(failed)?;
-    mount(Some(kind), &path_of(place), Some(kind), flags, Some(data)).or_failure(failed)
+    mount(Some(kind), &path_of(&place), Some(kind), flags, Some(data)).or_failure(failed)
 }
 
 /// Takes the mount on `target` away.
 pub(super) fn unmount(root: impl AsFd, target: &Path) -> io::Result<()> {
     let place = open_inside(root, target, OFlags::PATH)?;
-    Ok(umount2(&path_of(place), MntFlags::MNT_DETACH)?)
+    Ok(umount2(&path_of(&place), MntFlags::MNT_DETACH)?)
 }
 
 /// Mounts `/proc`, without what root could change the host through.

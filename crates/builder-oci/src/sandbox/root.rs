@@ -61,7 +61,6 @@ struct Made {
 
 /// Mounts the tree and opens everything of the host that will be needed.
 pub(super) fn prepare(run: &Run, mode: Mode) -> Result<Prepared, Failure> {
-    mounts::make_private()?;
     let mut binds = Vec::new();
     if run.network == Network::Host {
         for path in NETWORK_FILES.map(Path::new) {

@@ -61,11 +61,8 @@ const DENIED: &[i64] = &[
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[i64] = &[
     libc::SYS__sysctl,
-    libc::SYS_create_module,
-    libc::SYS_get_kernel_syms,
     libc::SYS_ioperm,
     libc::SYS_iopl,
-    libc::SYS_query_module,
     libc::SYS_sysfs,
     libc::SYS_uselib,
     libc::SYS_ustat,

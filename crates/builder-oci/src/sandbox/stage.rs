@@ -56,14 +56,14 @@ fn close_descriptors() {
     }
 }
 
-/// A command that starts this very program as another stage.
-pub(super) fn start_stage(stage: &str, channel: Stdio) -> io::Result<std::process::Child> {
-    Command::new("/proc/self/exe").arg(ARGUMENT).arg(stage).env_clear().stdin(channel).stdout(Stdio::null()).spawn()
+/// Starts this very program as another stage.
+fn start_stage(launcher: &Path, stage: &str, channel: Stdio) -> io::Result<std::process::Child> {
+    Command::new(launcher).arg(ARGUMENT).arg(stage).env_clear().stdin(channel).stdout(Stdio::null()).spawn()
 }
 
 /// Starts the stage that becomes the program.
-pub(super) fn start_program(channel: Stdio) -> io::Result<std::process::Child> {
-    start_stage(PROGRAM, channel)
+pub(super) fn start_program(launcher: &Path, channel: Stdio) -> io::Result<std::process::Child> {
+    start_stage(launcher, PROGRAM, channel)
 }
 
 /// Receives a frame that must come.
@@ -157,7 +157,8 @@ fn stand_by(channel: &Channel) -> Result<Option<Reply>, Failure> {
     let signals = watched_signals();
     signals.thread_block().map_err(Failure::system("block", "signals"))?;
     let share = channel.share().map_err(Failure::system("share", "conversation"))?;
-    let init = start_stage(INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
+    let init =
+        start_stage(Path::new("/proc/self/exe"), INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
     let init = Pid::from_raw(init.id().cast_signed());
     loop {
         match signals.wait().map_err(Failure::system("wait for", "signals"))? {
