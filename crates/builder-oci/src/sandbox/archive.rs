@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tar::EntryType;
 
 use super::error::printable;
-use super::tar_entry::{Entry, write_end, write_header, write_padding};
+use super::tar_entry::{Attribute, Entry, write_end, write_header, write_padding};
 use super::{ArchiveOptions, Failure, Form, Mode, Refusal};
 
 /// Linux's own limits (xattr(7)).
@@ -210,7 +210,7 @@ fn in_tar(path: &Path) -> Vec<u8> {
 }
 
 /// The extended attributes that a layer keeps, sorted by name.
-fn attributes(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+fn attributes(path: &Path) -> Result<Vec<Attribute>, Failure> {
     let failed = || Failure::system("read extended attributes of", path.display());
     let mut list = vec![0; 1024];
     let length = loop {

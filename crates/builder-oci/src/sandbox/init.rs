@@ -69,13 +69,11 @@ fn reap(signals: &nix::sys::signal::SigSet, child: Pid) -> Result<i32, Failure> 
         if let Some(code) = reap_ended(child)? {
             break code;
         }
-        match signals.wait().map_err(Failure::system("wait for", "signals"))? {
-            // The whole group gets it, for a shell waits for its own child before it acts on a signal. The program may
-            // have ended meanwhile, as the next look will tell.
-            Signal::SIGTERM => {
-                let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
-            }
-            _ => {}
+        let signal = signals.wait().map_err(Failure::system("wait for", "signals"))?;
+        if signal == Signal::SIGTERM {
+            // Everybody gets it, for a shell waits for its own child before it acts on a signal. The program may have
+            // ended meanwhile, as the next look will tell.
+            let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
         }
     };
     // Fails when nobody is left.

@@ -18,6 +18,9 @@ const EXTENSION_SIZE_BYTES_MAX: u64 = 1 << 20;
 /// Prefix of PAX records that hold extended attributes.
 const ATTRIBUTE_PREFIX: &[u8] = b"SCHILY.xattr.";
 
+/// Name and value of an extended attribute.
+pub(super) type Attribute = (Vec<u8>, Vec<u8>);
+
 /// One entry without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -33,7 +36,7 @@ pub(super) struct Entry {
     /// Seconds since 1970.
     pub(super) mtime: u64,
     /// Extended attributes by name.
-    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) attributes: Vec<Attribute>,
 }
 
 /// Reads entries from an untrusted stream.
@@ -54,7 +57,7 @@ struct Extensions {
     user: Option<u64>,
     group: Option<u64>,
     mtime: Option<u64>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    attributes: Vec<Attribute>,
 }
 
 impl<R: Read> TarReader<R> {
