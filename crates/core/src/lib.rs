@@ -16,3 +16,6 @@ pub mod report;
 pub mod requirements;
 pub mod resolve;
 pub mod spec;
+
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,5 @@
 //! What can be wrong with a requirements or lock file, where, and what to do.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -23,7 +22,7 @@ impl fmt::Display for RequirementsError {
 
 impl std::error::Error for RequirementsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.problem.source()
+        std::error::Error::source(self.problem.as_ref())
     }
 }
 

@@ -36,7 +36,7 @@ pub use requirement::RequirementProblem;
 
 pub(crate) use error::redacted;
 pub(crate) use path::{PathProblem, display_name, locate};
-pub(crate) use requirement::{BadRequirement, check_url, normalize};
+pub(crate) use requirement::{BadRequirement, check_url, normalize, refuse_credentials_in};
 use text::TextFile;
 
 /// What a spec wants from Python's package index, with all files read.

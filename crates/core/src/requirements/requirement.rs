@@ -134,6 +134,14 @@ pub(crate) fn check_url(text: &str) -> Result<(), RequirementProblem> {
     refuse_credentials(&url)
 }
 
+/// Checks that no URL in a command line's argument holds credentials.
+pub(crate) fn refuse_credentials_in(argument: &str) -> Result<(), RequirementProblem> {
+    let Some(userinfo) = userinfo(argument) else { return Ok(()) };
+    let rest = &argument[userinfo.end + 1..];
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default().to_owned();
+    Err(RequirementProblem::Credentials { host })
+}
+
 /// The name of the first `${NAME}`, in the form that pip replaces.
 pub(crate) fn environment_variable(text: &str) -> Option<&str> {
     text.match_indices("${").find_map(|(start, _)| {

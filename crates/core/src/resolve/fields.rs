@@ -3,7 +3,7 @@
 use super::error::{ResolveError, ResolveProblem};
 use super::{RESERVED_VARIABLES, ResolvedBase};
 use crate::place::{Located, Place};
-use crate::requirements::check_url;
+use crate::requirements::{check_url, refuse_credentials_in};
 use crate::spec::{SourceCopyMode, Spec};
 
 /// Checks what a spec alone tells.
@@ -12,11 +12,8 @@ pub(super) fn check(spec: &Spec) -> Result<(), ResolveError> {
         check_url(&url.value).map_err(|problem| ResolveError::new(ResolveProblem::Url(problem), &url.place))?;
     }
     for argument in &spec.pip_extra_args {
-        // `--index-url=https://…` and `https://…` alike: credentials must not get into a plan.
-        if let Some((start, _)) = argument.value.find("http").map(|start| argument.value.split_at(start)) {
-            check_url(&argument.value[start.len()..])
-                .map_err(|problem| ResolveError::new(ResolveProblem::Url(problem), &argument.place))?;
-        }
+        refuse_credentials_in(&argument.value)
+            .map_err(|problem| ResolveError::new(ResolveProblem::Url(problem), &argument.place))?;
     }
     for name in RESERVED_VARIABLES {
         if let Some(variable) = spec.env.get(name) {
