@@ -27,7 +27,7 @@ mod secret;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod transport;
 
 pub use blob::{Blob, BlobSource, InvalidDescriptor};
