@@ -16,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{ConnectionProblem, Error, RegistryAnswer, sanitized, shown};
 use crate::retry::parse_retry_after;
 use crate::scope::Scopes;
-use crate::transport::{Watch, problem_of_read, send};
+use crate::transport::{HEAD_TIMEOUT, Watch, problem_of_read, send};
 
 const REDIRECTS_MAX: usize = 5;
 
@@ -152,6 +152,9 @@ impl Client<'_> {
             let mut builder = client.request(call.method.clone(), url.clone()).headers(call.headers.clone());
             if let Some(authorization) = authorization {
                 builder = builder.header(AUTHORIZATION, authorization);
+            }
+            if call.method == Method::HEAD {
+                builder = builder.timeout(HEAD_TIMEOUT);
             }
             builder = match call.content {
                 Content::Nothing if matches!(call.method, Method::GET | Method::HEAD) => builder,

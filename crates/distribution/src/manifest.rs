@@ -22,7 +22,7 @@ use crate::scope::Scopes;
 const SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Attempts at finding out whether an image exists: somebody waits for it.
-const EXISTS_ATTEMPTS_MAX: u32 = 3;
+const EXISTS_ATTEMPTS_MAX: u32 = 2;
 
 const IMAGE_TYPES: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -20,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the head of an answer and each piece of its body may take. No limit for a body as a whole: blobs are big.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an answer without a body may take: somebody waits for what it says.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the other side may take to acknowledge what is sent.
 #[cfg(target_os = "linux")]
@@ -118,8 +121,8 @@ impl Transport {
     }
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
-    let unusable = |source| Error::CaBundle { path: path.clone(), source };
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let unusable = |source| Error::CaBundle { path: path.to_owned(), source };
     let pem = fs::read(path).map_err(unusable)?;
     let certificates =
         Certificate::from_pem_bundle(&pem).map_err(|error| unusable(io::Error::other(innermost(&error))))?;
@@ -199,7 +202,11 @@ pub(crate) fn problem_of_read(error: &io::Error) -> ConnectionProblem {
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (**cause).source())
+    std::iter::successors(error.source(), |cause| match cause.downcast_ref::<io::Error>() {
+        // `source` of such an error passes over what it wraps.
+        Some(error) => error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        None => (**cause).source(),
+    })
 }
 
 /// The text of the innermost cause, which names no URL.

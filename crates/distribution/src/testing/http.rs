@@ -32,10 +32,8 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What the handler of a request wants.
+/// What is done with a request.
 pub(super) enum Step {
-    /// Read so many bytes of the body first. Asked for once, when the head has come.
-    Receive(Option<usize>),
     /// Answer, and go on or close the connection after so many bytes of the body.
     Answer(Answer, Option<usize>),
     /// Close the connection without an answer.
@@ -81,26 +79,24 @@ impl Answer {
     }
 }
 
-/// Answers the requests of one connection. `handle` is called with each twice: when its head and when its body came.
-pub(super) fn serve(stream: &TcpStream, handle: &mut dyn FnMut(&mut Request) -> Step) -> io::Result<()> {
+/// Answers the requests of one connection. When a head has come, `limit` says how many bytes of its body arrive if not
+/// all; then `handle` says what is done.
+pub(super) fn serve(
+    stream: &TcpStream,
+    limit: &dyn Fn(&Request) -> Option<usize>,
+    handle: &dyn Fn(&mut Request) -> Step,
+) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(mut request) = read_head(&mut reader)? {
-        let mut step = handle(&mut request);
-        if let Step::Receive(limit) = step {
-            read_body(&mut reader, &mut request, limit)?;
-            step = handle(&mut request);
-            if limit.is_some() {
-                return close(stream);
-            }
-        }
-        match step {
+        let limit = limit(&request);
+        read_body(&mut reader, &mut request, limit)?;
+        match handle(&mut request) {
+            Step::Answer(answer, None) => write_answer(stream, &request.method, &answer, None)?,
             Step::Answer(answer, limit) => {
                 write_answer(stream, &request.method, &answer, limit)?;
-                if limit.is_some() {
-                    return close(stream);
-                }
+                return close(stream);
             }
-            Step::Receive(_) | Step::Close => return close(stream),
+            Step::Close => return close(stream),
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 mod http;
 mod registry;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,6 +53,8 @@ pub enum Fault {
     BreakAnswer(usize),
     /// Only so many bytes of the request's body arrive, then the connection is closed.
     BreakRequest(usize),
+    /// The request is done, and the connection closed without an answer.
+    LoseAnswer,
     /// The request's `Range` is passed over.
     IgnoreRange,
 }
@@ -99,7 +102,7 @@ impl Registry {
                 }
                 let state = Arc::clone(&state);
                 // A connection that breaks is what many tests are about.
-                thread::spawn(move || drop(http::serve(&stream, &mut |request| registry::take(&state, request))));
+                thread::spawn(move || converse(&stream, &state).ok());
             }
         });
         Ok(registry)
@@ -168,6 +171,21 @@ impl Registry {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Answers the requests of one connection.
+fn converse(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    let pending = RefCell::new(None);
+    let limit = |request: &Request| {
+        let fault = registry::fault(state, request);
+        let limit = match fault {
+            Some(Fault::BreakRequest(length)) => Some(length),
+            _ => None,
+        };
+        pending.replace(fault);
+        limit
+    };
+    http::serve(stream, &limit, &|request| registry::take(state, request, pending.take()))
 }
 
 impl Drop for Registry {

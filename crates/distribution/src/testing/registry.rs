@@ -10,33 +10,27 @@ use url::form_urlencoded;
 use super::http::{Answer, Request, Step};
 use super::{Access, Fault, State};
 
-/// Where the fault that was chosen for a request is noted between its head and its body.
-const NOTE: &str = "x-fault";
-
-/// Handles a request: once when its head has come, and once when its body has.
-pub(super) fn take(state: &Mutex<State>, request: &mut Request) -> Step {
-    let mut state: MutexGuard<'_, State> = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(note) = request.headers.remove(NOTE) else {
-        let position = state
-            .faults
-            .iter()
-            .position(|(method, path_part, _)| *method == request.method && request.path.contains(path_part.as_str()));
-        request.headers.insert(NOTE.to_owned(), position.map(|position| position.to_string()).unwrap_or_default());
-        return match position.map(|position| &state.faults[position].2) {
-            Some(Fault::BreakRequest(length)) => Step::Receive(Some(*length)),
-            _ => Step::Receive(None),
-        };
+/// Takes the fault that is to happen to a request whose head has come.
+pub(super) fn fault(state: &Mutex<State>, request: &Request) -> Option<Fault> {
+    let faults = &mut lock(state).faults;
+    let is_meant = |(method, path_part, _): &(String, String, Fault)| {
+        *method == request.method && request.path.contains(path_part.as_str())
     };
-    let fault = note.parse().ok().filter(|position| *position < state.faults.len());
-    let fault = fault.map(|position: usize| state.faults.remove(position).2);
+    let position = faults.iter().position(is_meant)?;
+    Some(faults.remove(position).2)
+}
+
+/// Does what a request asks, and what `fault` makes of it.
+pub(super) fn take(state: &Mutex<State>, request: &mut Request, fault: Option<Fault>) -> Step {
+    let mut state = lock(state);
     if fault == Some(Fault::IgnoreRange) {
         request.headers.remove("range");
     }
     state.requests.push(request.clone());
-    let mut answer = match &fault {
-        Some(Fault::Answer(answer)) => return Step::Answer(answer.clone(), None),
-        _ => state.answer(request),
-    };
+    if let Some(Fault::Answer(answer)) = fault {
+        return Step::Answer(answer, None);
+    }
+    let mut answer = state.answer(request);
     match fault {
         Some(Fault::Header(name, value)) => {
             answer.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
@@ -44,10 +38,14 @@ pub(super) fn take(state: &Mutex<State>, request: &mut Request) -> Step {
         }
         Some(Fault::Body(body)) => answer.body = body,
         Some(Fault::BreakAnswer(length)) => return Step::Answer(answer, Some(length)),
-        Some(Fault::BreakRequest(_)) => return Step::Close,
+        Some(Fault::BreakRequest(_) | Fault::LoseAnswer) => return Step::Close,
         Some(Fault::Answer(_) | Fault::IgnoreRange) | None => {}
     }
     Step::Answer(answer, None)
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

@@ -13,25 +13,25 @@ use imagespec_core::reference::Reference;
 use tempfile::TempDir;
 
 const USER: &str = "user";
-pub const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hunter2";
 
 /// How a registry is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
+pub(crate) enum Setup {
     Open,
     Password,
     Tls,
 }
 
 /// A running `docker-registry`, which ends when it is dropped.
-pub struct DockerRegistry {
+pub(crate) struct DockerRegistry {
     child: Child,
     address: SocketAddr,
     folder: TempDir,
 }
 
 impl DockerRegistry {
-    pub fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut http = serde_json::json!({"addr": "127.0.0.1:0"});
         let mut auth = serde_json::json!({});
@@ -79,21 +79,25 @@ impl DockerRegistry {
         Self { child, address, folder }
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn host(&self) -> String {
         self.address.to_string()
     }
 
-    pub fn reference(&self, name: &str) -> Reference {
+    pub(crate) fn reference(&self, name: &str) -> Reference {
         format!("{}/{name}", self.host()).parse().expect("a reference")
     }
 
     /// The authority that signed the registry's certificate.
-    pub fn authority(&self) -> PathBuf {
+    pub(crate) fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
     }
 
     /// A Docker configuration with the registry's password.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         let path = self.folder.path().join("config.json");
         let document = serde_json::json!({"auths": {self.host(): {"username": USER, "password": PASSWORD}}});
         fs::write(&path, document.to_string()).expect("written");
@@ -124,20 +128,20 @@ fn make_certificates(folder: &Path) {
 }
 
 /// What a program prints, if it succeeds.
-pub fn output(command: &mut Command) -> Vec<u8> {
+pub(crate) fn output(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} must be installed: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
 /// Passes connections on, and cuts one after it sent so many bytes.
-pub struct CuttingProxy {
+pub(crate) struct CuttingProxy {
     address: SocketAddr,
     has_cut: Arc<AtomicBool>,
 }
 
 impl CuttingProxy {
-    pub fn start(to: SocketAddr, cut_after_bytes: u64) -> Self {
+    pub(crate) fn start(to: SocketAddr, cut_after_bytes: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let has_cut: Arc<AtomicBool> = Arc::default();
@@ -163,11 +167,11 @@ impl CuttingProxy {
         Self { address, has_cut }
     }
 
-    pub fn reference(&self, name: &str) -> Reference {
+    pub(crate) fn reference(&self, name: &str) -> Reference {
         format!("{}/{name}", self.address).parse().expect("a reference")
     }
 
-    pub fn has_cut(&self) -> bool {
+    pub(crate) fn has_cut(&self) -> bool {
         self.has_cut.load(Ordering::SeqCst)
     }
 }
@@ -183,10 +187,4 @@ fn copy(mut from: impl Read, mut to: impl Write) -> u64 {
         count += length as u64;
     }
     count
-}
-
-impl DockerRegistry {
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
 }
