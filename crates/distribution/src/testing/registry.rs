@@ -12,12 +12,12 @@ use super::{Access, Fault, State};
 
 /// Takes the fault that is to happen to a request whose head has come.
 pub(super) fn fault(state: &Mutex<State>, request: &Request) -> Option<Fault> {
-    let faults = &mut lock(state).faults;
+    let mut state = lock(state);
     let is_meant = |(method, path_part, _): &(String, String, Fault)| {
         *method == request.method && request.path.contains(path_part.as_str())
     };
-    let position = faults.iter().position(is_meant)?;
-    Some(faults.remove(position).2)
+    let position = state.faults.iter().position(is_meant)?;
+    Some(state.faults.remove(position).2)
 }
 
 /// Does what a request asks, and what `fault` makes of it.
