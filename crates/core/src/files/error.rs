@@ -56,7 +56,7 @@ pub enum FilesProblem {
         folder: &'static str,
     },
     /// A link to nothing.
-    #[error("`{link}` is a symbolic link to `{target}`, which does not exist")]
+    #[error("`{link}` is a symbolic link to `{target}`, which leads nowhere")]
     LinkDangles {
         /// The link.
         link: String,
@@ -114,10 +114,8 @@ pub enum FilesProblem {
         second: String,
     },
     /// More than anybody means to copy.
-    #[error("`{path}` holds more than {limit} files")]
+    #[error("more than {limit} files would be copied")]
     TooMany {
-        /// The folder.
-        path: String,
         /// How many there may be.
         limit: usize,
     },

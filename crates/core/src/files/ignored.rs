@@ -22,6 +22,17 @@ pub(super) struct Ignored {
     dockerignore: Dockerignore,
 }
 
+/// What ignore files say about a file or folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is copied, if its kind is wanted.
+    Take,
+    /// The folder itself is left out, but something below it may be taken back.
+    LookInto,
+    /// It is left out, with all that is below it.
+    LeaveOut,
+}
+
 impl Ignored {
     /// The ignore files above `source_root`, from `root` down, and its `.dockerignore`.
     pub(super) fn new(root: &Path, source_root: &Path, place: &Place) -> Result<Self, FilesError> {
@@ -54,8 +65,8 @@ impl Ignored {
         self.gitignores.pop();
     }
 
-    /// Whether something is left out. For a folder it means that nothing below it is looked at.
-    pub(super) fn is_ignored(&self, path: &Path, relative: &str, is_folder: bool) -> bool {
+    /// What to do about something below the source root.
+    pub(super) fn verdict(&self, path: &Path, relative: &str, is_folder: bool) -> Verdict {
         // The innermost file that says anything about a path decides, as with git.
         let by_git = self.gitignores.iter().rev().find_map(|gitignore| match gitignore.matched(path, is_folder) {
             Match::None => None,
@@ -63,11 +74,14 @@ impl Ignored {
             Match::Whitelist(_) => Some(false),
         });
         if by_git == Some(true) {
-            return true;
+            return Verdict::LeaveOut;
         }
-        // Docker may take a file back whose folder is left out, so such a folder must still be looked into.
-        let looks_into = is_folder && self.dockerignore.has_exceptions();
-        !looks_into && self.dockerignore.is_ignored(relative)
+        match self.dockerignore.is_ignored(relative) {
+            false => Verdict::Take,
+            // Docker may take a file back whose folder is left out.
+            true if is_folder && self.dockerignore.has_exceptions() => Verdict::LookInto,
+            true => Verdict::LeaveOut,
+        }
     }
 }
 
@@ -78,8 +92,7 @@ fn gitignore(folder: &Path, root: &Path, place: &Place) -> Result<Gitignore, Fil
     let at = |line: usize, pattern: &str, error: &ignore::Error| {
         let message = error.to_string();
         let message = message.rsplit(": ").next().unwrap_or_default().to_owned();
-        let problem =
-            FilesProblem::Pattern { file: display(&path, root), line, pattern: pattern.to_owned(), message };
+        let problem = FilesProblem::Pattern { file: display(&path, root), line, pattern: pattern.to_owned(), message };
         FilesError::new(problem, place)
     };
     for (number, line) in text.lines().enumerate() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{FilesError, FilesProblem};
-use super::ignored::Ignored;
+use super::ignored::{Ignored, Verdict};
 use super::{Found, FoundKind, LinkPolicy, Origin, WantedFiles};
 use crate::place::{Located, Place};
 use crate::requirements::locate;
@@ -32,11 +32,7 @@ const NO_SOURCE: [&str; 10] = [
 ];
 
 /// Lists one entry of `copy`.
-pub(super) fn copy_entry(
-    directory: &Path,
-    entry: &Located<String>,
-    found: &mut Vec<Found>,
-) -> Result<(), FilesError> {
+pub(super) fn copy_entry(directory: &Path, entry: &Located<String>, found: &mut Vec<Found>) -> Result<(), FilesError> {
     let place = &entry.place;
     let path = Path::new(&entry.value);
     // Docker takes no `..` either, even where it leads back.
@@ -49,7 +45,7 @@ pub(super) fn copy_entry(
     let destination = relative_text(&path, directory, place)?;
     let metadata = symlink_metadata(&path, directory, place)?;
     let mut walk = Walk { folder: directory, place, origin: Origin::Copy, rules: Rules::Copy, found };
-    walk.visit(path, destination, &metadata)
+    walk.visit(path, destination, &metadata, Verdict::Take)
 }
 
 /// Lists the files of `source_root` and returns its absolute path.
@@ -89,10 +85,16 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Takes what lies at `path`, whatever it is.
-    fn visit(&mut self, path: PathBuf, destination: String, metadata: &Metadata) -> Result<(), FilesError> {
+    fn visit(
+        &mut self,
+        path: PathBuf,
+        destination: String,
+        metadata: &Metadata,
+        verdict: Verdict,
+    ) -> Result<(), FilesError> {
         let file_type = metadata.file_type();
         if file_type.is_dir() {
-            if !destination.is_empty() && self.takes_empty_folders() {
+            if !destination.is_empty() && self.takes_empty_folders() && verdict == Verdict::Take {
                 self.push(path.clone(), destination.clone(), FoundKind::Directory)?;
             }
             return self.children(&path, &destination);
@@ -129,12 +131,13 @@ impl Walk<'_> {
         for child in children {
             let name = child.file_name().and_then(|name| name.to_str()).map(str::to_owned);
             let metadata = symlink_metadata(&child, self.folder, self.place)?;
-            if self.leaves_out(&child, name.as_deref(), destination, &metadata) {
+            let verdict = self.verdict(&child, name.as_deref(), destination, &metadata);
+            if verdict == Verdict::LeaveOut {
                 continue;
             }
             let name = plain_name(name, &child, self.folder, self.place)?;
             let destination = if destination.is_empty() { name } else { format!("{destination}/{name}") };
-            self.visit(child, destination, &metadata)?;
+            self.visit(child, destination, &metadata, verdict)?;
         }
         if let Rules::Source { ignored, .. } = &mut self.rules {
             ignored.leave();
@@ -142,20 +145,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn leaves_out(&self, path: &Path, name: Option<&str>, folder: &str, metadata: &Metadata) -> bool {
+    fn verdict(&self, path: &Path, name: Option<&str>, folder: &str, metadata: &Metadata) -> Verdict {
         if name.is_some_and(|name| NEVER_COPIED.contains(&name)) {
-            return true;
+            return Verdict::LeaveOut;
         }
-        let Rules::Source { ignored, .. } = &self.rules else { return false };
+        let Rules::Source { ignored, .. } = &self.rules else { return Verdict::Take };
         let name = name.unwrap_or_default();
         if NO_SOURCE.contains(&name) || [".pyc", ".pyo", ".egg-info"].iter().any(|ending| name.ends_with(ending)) {
-            return true;
+            return Verdict::LeaveOut;
         }
         if metadata.is_dir() && path.join("pyvenv.cfg").is_file() {
-            return true;
+            return Verdict::LeaveOut;
         }
         let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        ignored.is_ignored(path, &relative, metadata.is_dir())
+        ignored.verdict(path, &relative, metadata.is_dir())
     }
 
     fn takes_empty_folders(&self) -> bool {
@@ -184,7 +187,7 @@ impl Walk<'_> {
 
     fn push(&mut self, path: PathBuf, destination: String, kind: FoundKind) -> Result<(), FilesError> {
         if self.found.len() >= FOUND_MAX {
-            let problem = FilesProblem::TooMany { path: self.folder.display().to_string(), limit: FOUND_MAX };
+            let problem = FilesProblem::TooMany { limit: FOUND_MAX };
             return Err(FilesError::new(problem, self.place));
         }
         self.found.push(Found { destination, path, kind, origin: self.origin, place: self.place.clone() });

@@ -20,7 +20,33 @@ fn base(text: &str) -> Option<Located<BaseImage>> {
 
 #[test]
 fn an_empty_spec_is_a_debian_with_its_python() {
-    insta::assert_snapshot!(plan(&Spec::default()), @"");
+    insta::assert_snapshot!(plan(&Spec::default()), @r#"
+    {
+      "base": {
+        "kind": "bootstrap",
+        "packages": [
+          "ca-certificates",
+          "python3"
+        ],
+        "suite": "bookworm"
+      },
+      "config": {
+        "env": {
+          "PYTHONPATH": "/root"
+        },
+        "workdir": "/root"
+      },
+      "platforms": [
+        "linux/amd64"
+      ],
+      "steps": [
+        {
+          "kind": "python"
+        }
+      ],
+      "version": 1
+    }
+    "#);
 }
 
 #[test]
@@ -49,7 +75,99 @@ fn every_field_has_its_step() {
         platform: vec![at("linux/arm64".parse().unwrap()), at("linux/amd64".parse().unwrap())],
         ..Spec::default()
     };
-    insta::assert_snapshot!(plan(&spec), @"");
+    insta::assert_snapshot!(plan(&spec), @r#"
+    {
+      "base": {
+        "kind": "registry",
+        "reference": "docker.io/library/debian:12"
+      },
+      "config": {
+        "cmd": [
+          "python"
+        ],
+        "entrypoint": [],
+        "env": {
+          "A": "1",
+          "PYTHONPATH": "/app"
+        },
+        "labels": {
+          "team": "x"
+        },
+        "runtime_packages": [
+          "ipython"
+        ],
+        "user": "1000:1000",
+        "workdir": "/work"
+      },
+      "platforms": [
+        "linux/amd64",
+        "linux/arm64"
+      ],
+      "steps": [
+        {
+          "kind": "apt",
+          "packages": [
+            "curl",
+            "git"
+          ]
+        },
+        {
+          "kind": "python",
+          "version": "3.12"
+        },
+        {
+          "channels": [
+            "nvidia",
+            "conda-forge"
+          ],
+          "kind": "conda",
+          "packages": [
+            "cudatoolkit"
+          ]
+        },
+        {
+          "extra_args": [
+            "--pre"
+          ],
+          "extra_indexes": [
+            "https://b.example/simple"
+          ],
+          "index": "https://a.example/simple",
+          "input": {
+            "kind": "requirements",
+            "requirements": [
+              {
+                "text": "numpy>=1"
+              },
+              {
+                "text": "scipy"
+              }
+            ]
+          },
+          "kind": "pip",
+          "secrets": [
+            "pip"
+          ]
+        },
+        {
+          "commands": [
+            "b",
+            "a"
+          ],
+          "kind": "run",
+          "secrets": [
+            {
+              "id": "token",
+              "target": {
+                "file": "/run/x"
+              }
+            }
+          ]
+        }
+      ],
+      "version": 1
+    }
+    "#);
 }
 
 #[test]
@@ -110,5 +228,57 @@ fn a_nested_spec_is_built_for_the_platforms_of_the_outer_one() {
         commands: texts(&["true"]),
         ..Spec::default()
     };
-    insta::assert_snapshot!(plan(&outer), @"");
+    insta::assert_snapshot!(plan(&outer), @r#"
+    {
+      "base": {
+        "kind": "plan",
+        "plan": {
+          "base": {
+            "kind": "bootstrap",
+            "packages": [
+              "ca-certificates",
+              "python3"
+            ],
+            "suite": "bookworm"
+          },
+          "config": {
+            "env": {
+              "PYTHONPATH": "/root"
+            },
+            "workdir": "/root"
+          },
+          "platforms": [
+            "linux/arm64"
+          ],
+          "steps": [
+            {
+              "kind": "apt",
+              "packages": [
+                "curl"
+              ]
+            },
+            {
+              "kind": "python"
+            }
+          ],
+          "version": 1
+        }
+      },
+      "config": {
+        "workdir": "/root"
+      },
+      "platforms": [
+        "linux/arm64"
+      ],
+      "steps": [
+        {
+          "commands": [
+            "true"
+          ],
+          "kind": "run"
+        }
+      ],
+      "version": 1
+    }
+    "#);
 }

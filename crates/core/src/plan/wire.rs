@@ -446,3 +446,45 @@ impl From<SecretMountV1> for SecretMount {
         Self { id, target }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> String {
+        let error = Plan::from_json(json).expect_err("no plan");
+        match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        }
+    }
+
+    fn with_steps(steps: &str) -> String {
+        format!(
+            r#"{{"version":1,"platforms":["linux/amd64"],"base":{{"kind":"scratch"}},"steps":[{steps}],"config":{{"workdir":"/root"}}}}"#
+        )
+    }
+
+    #[test]
+    fn unknown_members_are_ignored() {
+        let json = with_steps(r#"{"kind":"python","colour":"blue"}"#);
+        assert_eq!(Plan::from_json(&json).map(|plan| plan.steps.len()).ok(), Some(1));
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused() {
+        insta::assert_snapshot!(error("[]"), @"the plan is not readable: invalid length 0, expected struct Versioned with 1 element at line 1 column 2");
+        insta::assert_snapshot!(error(r#"{"version":2}"#), @"the plan has version 2, and this program reads version 1");
+        insta::assert_snapshot!(error(r#"{"version":1}"#), @"the plan is not readable: missing field `platforms` at line 1 column 13");
+        insta::assert_snapshot!(error(&with_steps(r#"{"kind":"frobnicate"}"#)), @"the plan is not readable: unknown variant `frobnicate`, expected one of `apt`, `python`, `conda`, `pip`, `copy`, `run` at line 1 column 96");
+        insta::assert_snapshot!(error(&with_steps("").replace("\"linux/amd64\"", "")), @"the plan names no platform");
+        insta::assert_snapshot!(error(&with_steps(r#"{"kind":"python"},{"kind":"apt","packages":[]}"#)), @"the plan's step `apt` is out of order");
+        insta::assert_snapshot!(error(&with_steps(r#"{"kind":"python"},{"kind":"python"}"#)), @"the plan's step `python` is out of order");
+        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\nb"] {
+            let step = format!(r#"{{"kind":"copy","files":{{"{path}":{{"kind":"directory"}}}}}}"#);
+            assert!(error(&with_steps(&step)).starts_with("the plan copies to"), "{path}");
+        }
+        insta::assert_snapshot!(error(&with_steps(r#"{"kind":"copy","files":{"a/b":{"kind":"link","target":"../../x"}}}"#)), @"the plan copies to `a/b -> ../../x`, which is no path beneath `/root`");
+        insta::assert_snapshot!(error(&with_steps(r#"{"kind":"copy","files":{"a":{"kind":"link","target":"/etc"}}}"#)), @"the plan copies to `a -> /etc`, which is no path beneath `/root`");
+    }
+}

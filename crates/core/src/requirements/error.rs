@@ -196,7 +196,7 @@ pub enum RequirementsProblem {
         message: String,
     },
     /// A lock file of a version that is not known.
-    #[error("`{name}` has version `{version}`, and {known} can be read")]
+    #[error("`{name}` has version `{version}`, and only {known} can be read")]
     LockVersion {
         /// The file's name.
         name: &'static str,
@@ -247,10 +247,10 @@ pub enum RequirementsProblem {
     #[error("there is no `[project]` table")]
     NoProject,
     /// `requires-python` that is no version specifier.
-    #[error("`requires-python` is not a version specifier: {message}")]
+    #[error("`{text}` is not a version specifier like `>=3.9`")]
     RequiresPython {
-        /// What the parser says.
-        message: String,
+        /// What was written.
+        text: String,
     },
     /// The image's Python is not one that the file is for.
     #[error("the file requires Python `{required}`, and the image has Python {version}")]
@@ -305,8 +305,12 @@ impl RequirementsProblem {
             Self::Requirement(problem) => return Some(problem.hint()),
             Self::Cycle { .. } => "remove one of the `-r` or `-c` lines",
             Self::RemoteInclude { .. } => "download the file and include it from the project",
-            Self::Editable { .. } => "copy the code with `source_root` or `copy`; it is importable without being installed",
-            Self::MissingHash { .. } => "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them",
+            Self::Editable { .. } => {
+                "copy the code with `source_root` or `copy`; it is importable without being installed"
+            }
+            Self::MissingHash { .. } => {
+                "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them"
+            }
             Self::NotPinned { .. } => "write `==` and the version that the digest belongs to",
             Self::TwoIndexes { .. } => "keep one of them; a further index goes to `pip_extra_index_url`",
             Self::NoPyproject { .. } => "keep the lock file beside the `pyproject.toml` that it was made from",

@@ -76,7 +76,7 @@ pub(super) fn check_pylock(file: &TextFile) -> Result<Option<Spanned<String>>, R
         let problem = RequirementsProblem::LockVersion {
             name: "pylock.toml",
             version: version.clone(),
-            known: "version 1.x",
+            known: "1.x",
             hint: "write it again with a tool that knows lock-version 1.0 (PEP 751)",
         };
         return Err(RequirementsError::new(problem, file.place(lock.lock_version.span())));
@@ -100,7 +100,6 @@ impl PylockPackage {
 }
 
 fn local_package(file: &TextFile, name: &Spanned<String>, location: &str) -> RequirementsError {
-    let problem =
-        RequirementsProblem::LocalPackage { package: name.get_ref().clone(), location: location.to_owned() };
+    let problem = RequirementsProblem::LocalPackage { package: name.get_ref().clone(), location: location.to_owned() };
     RequirementsError::new(problem, file.place(name.span()))
 }

@@ -33,7 +33,8 @@ impl From<PathProblem> for RequirementsProblem {
 /// may lead anywhere inside of it.
 pub(crate) fn locate(root: &Path, directory: &Path, relative: &Path) -> Result<PathBuf, PathProblem> {
     let written = || relative.display().to_string();
-    let mut below: Vec<Component<'_>> = directory.strip_prefix(root).map(|path| path.components().collect()).unwrap_or_default();
+    let mut below: Vec<Component<'_>> =
+        directory.strip_prefix(root).map(|path| path.components().collect()).unwrap_or_default();
     let root = if directory.starts_with(root) { root } else { directory };
     for component in relative.components() {
         match component {
@@ -79,8 +80,16 @@ fn check_links(root: &Path, components: &[Component<'_>]) -> Result<(), LinkProb
 
 /// How to call the file `relative` that the file called `from` names: beside it.
 pub(crate) fn display_name(from: &str, relative: &str) -> String {
-    match Path::new(from).parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.join(relative).display().to_string(),
-        _ => relative.to_owned(),
+    let folder = Path::new(from).parent().unwrap_or(Path::new(""));
+    let mut name = PathBuf::new();
+    for component in folder.join(relative).components() {
+        match (component, name.components().next_back()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                name.pop();
+            }
+            _ => name.push(component),
+        }
     }
+    name.display().to_string()
 }

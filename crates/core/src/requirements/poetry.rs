@@ -85,7 +85,7 @@ pub(super) fn read(file: &TextFile) -> Result<PoetryLock, RequirementsError> {
         let problem = RequirementsProblem::LockVersion {
             name: "poetry.lock",
             version: version.clone(),
-            known: "version 2.1 and later 2.x, as Poetry 2 writes it,",
+            known: "2.1 and later 2.x",
             hint: "run `poetry lock` with Poetry 2",
         };
         return Err(RequirementsError::new(problem, file.place(lock.metadata.lock_version.span())));

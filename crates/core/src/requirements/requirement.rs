@@ -15,6 +15,9 @@ const MARKER_DEPTH_MAX: usize = 32;
 const ARCHIVES: [&str; 12] =
     [".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.lz", ".tlz", ".tar.lzma"];
 
+/// What may stand before `://`; `file` gets an error of its own.
+const SCHEMES: [&str; 8] = ["http", "https", "git+http", "git+https", "git+ssh", "git+git", "git+file", "file"];
+
 /// Text that is no requirement, or one that an image cannot be built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadRequirement {
@@ -72,7 +75,9 @@ impl RequirementProblem {
     /// What to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Syntax { .. } | Self::TooComplex => "write it like `name>=1.2` or `name @ https://…` (PEP 508)".into(),
+            Self::Syntax { .. } | Self::TooComplex => {
+                "write it like `name>=1.2` or `name @ https://…` (PEP 508)".into()
+            }
             Self::Marker { .. } => "compare a variable with a quoted value: `python_version < \"3.12\"`".into(),
             Self::EnvironmentVariable { .. } => {
                 "write the value itself, and hand secrets over with `pip_secret_mounts`".into()
@@ -101,6 +106,12 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
     if let Some(name) = environment_variable(trimmed) {
         return Err(bad(RequirementProblem::EnvironmentVariable { name: name.to_owned() }));
     }
+    if trimmed.is_empty() {
+        return Err(bad(RequirementProblem::Syntax { message: "it is empty".to_owned() }));
+    }
+    if let Some(scheme) = scheme(trimmed).filter(|scheme| !SCHEMES.contains(scheme)) {
+        return Err(bad(RequirementProblem::Scheme { scheme: scheme.to_owned() }));
+    }
     let first = trimmed.split(char::is_whitespace).next().unwrap_or_default();
     if is_local(first) {
         return Err(bad(RequirementProblem::Local { path: first.to_owned() }));
@@ -114,8 +125,8 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
         })?;
         return display(&parsed, "").map_err(bad);
     }
-    let parsed = parse(trimmed)
-        .map_err(|bad| BadRequirement { span: shift(&bad.span, start as isize, &whole), ..bad })?;
+    let parsed =
+        parse(trimmed).map_err(|bad| BadRequirement { span: shift(&bad.span, start as isize, &whole), ..bad })?;
     display(&parsed, parsed.name.as_ref()).map_err(bad)
 }
 
@@ -127,7 +138,8 @@ pub(crate) fn check_url(text: &str) -> Result<(), RequirementProblem> {
     if !text.contains("://") {
         return Err(RequirementProblem::Local { path: text.to_owned() });
     }
-    let url = VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::Syntax { message: error.to_string() })?;
+    let url =
+        VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::Syntax { message: error.to_string() })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(RequirementProblem::Scheme { scheme: url.scheme().to_owned() });
     }
@@ -163,6 +175,7 @@ pub(crate) fn userinfo(text: &str) -> Option<Range<usize>> {
 }
 
 fn parse(text: &str) -> Result<pep508_rs::Requirement<VerbatimUrl>, BadRequirement> {
+    check_names(text)?;
     let mut nonsense = None;
     let mut reporter = |kind: MarkerWarningKind, warning: String| {
         if !matches!(kind, MarkerWarningKind::DeprecatedMarkerName) {
@@ -181,11 +194,37 @@ fn parse(text: &str) -> Result<pep508_rs::Requirement<VerbatimUrl>, BadRequireme
     })?;
     match nonsense {
         Some(warning) => {
-            let message = sentence(warning.trim_end_matches(", will be ignored"));
+            let message = sentence(&sentence(&warning).replace(", will be ignored", ""));
             Err(BadRequirement { problem: RequirementProblem::Marker { message }, span: 0..text.len() })
         }
         None => Ok(parsed),
     }
+}
+
+/// Checks the ends of the name and of the extras, because the parser takes them for granted and panics.
+fn check_names(text: &str) -> Result<(), BadRequirement> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
+    let name_end = text.find(|character| !is_part(character)).unwrap_or(text.len());
+    let mut names = vec![(0, &text[..name_end])];
+    let rest = text[name_end..].trim_start();
+    if let Some(extras) = rest.strip_prefix('[') {
+        let start = text.len() - extras.len();
+        let extras = extras.split(']').next().unwrap_or_default();
+        let mut offset = start;
+        for extra in extras.split(',') {
+            let indent = extra.len() - extra.trim_start().len();
+            names.push((offset + indent, extra.trim()));
+            offset += extra.len() + 1;
+        }
+    }
+    for (start, name) in names {
+        if name.ends_with(['.', '-', '_']) {
+            let message = format!("the name `{name}` ends with a separator");
+            let problem = RequirementProblem::Syntax { message };
+            return Err(BadRequirement { problem, span: start..start + name.len() });
+        }
+    }
+    Ok(())
 }
 
 fn display(parsed: &pep508_rs::Requirement<VerbatimUrl>, name: &str) -> Result<String, RequirementProblem> {
@@ -234,6 +273,13 @@ fn refuse_credentials(url: &VerbatimUrl) -> Result<(), RequirementProblem> {
         return Ok(());
     }
     Err(RequirementProblem::Credentials { host: url.host_str().unwrap_or_default().to_owned() })
+}
+
+/// What stands before the first `://`.
+fn scheme(text: &str) -> Option<&str> {
+    let (before, _) = text.split_once("://")?;
+    let start = before.rfind(|character: char| !character.is_ascii_alphanumeric() && !"+-.".contains(character));
+    Some(&before[start.map_or(0, |position| position + before[position..].chars().next().map_or(1, char::len_utf8))..])
 }
 
 fn is_bare_url(word: &str) -> bool {
@@ -341,11 +387,11 @@ mod tests {
         insta::assert_snapshot!(problem("git+https://token@github.com/a/b"), @"the URL of `github.com` contains credentials, which would end up in the image's plan");
         insta::assert_snapshot!(problem("hg+https://example.org/a"), @"URLs of kind `hg+https` cannot be installed from");
         insta::assert_snapshot!(problem("a @ https://${TOKEN}@example.org/a.whl"), @"`${TOKEN}` would be taken from the environment, and an image must not depend on that");
-        insta::assert_snapshot!(problem("a ; python_version > 'x'"), @"");
-        insta::assert_snapshot!(problem("a b"), @"");
-        insta::assert_snapshot!(problem(""), @"");
-        insta::assert_snapshot!(problem("a ; bogus == '1'"), @"");
-        insta::assert_snapshot!(problem("a == "), @"");
+        insta::assert_snapshot!(problem("a ; python_version > 'x'"), @"the marker means nothing: expected PEP 440 version to compare with python_version, found x: expected version to start with a number, but no leading ASCII digits were found");
+        insta::assert_snapshot!(problem("a b"), @"not a requirement: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `b`");
+        insta::assert_snapshot!(problem(""), @"not a requirement: it is empty");
+        insta::assert_snapshot!(problem("a ; bogus == '1'"), @"not a requirement: expected a quoted string or a valid marker name, found `bogus`");
+        insta::assert_snapshot!(problem("a == "), @"not a requirement: unexpected end of version specifier, expected version");
         insta::assert_snapshot!(problem(&format!("a ; {}", "(".repeat(40))), @"the requirement is too long or its marker too complex");
     }
 

@@ -51,20 +51,49 @@ fn a_layout_is_taken_by_the_digest_of_its_image() {
 
 #[test]
 fn a_layout_that_does_not_say_which_image_is_refused() {
-    let project = Project::new(&[("file", ""), ("empty/x", ""), ("broken/oci-layout", ""), ("broken/index.json", "[]")]);
+    let project =
+        Project::new(&[("file", ""), ("empty/x", ""), ("broken/oci-layout", ""), ("broken/index.json", "[]")]);
     layout(&project, "two", &[("first", Some("a")), ("second", Some("b"))]);
     layout(&project, "none", &[]);
     layout(&project, "lost", &[("manifest", None)]);
     std::fs::remove_dir_all(project.path("lost/blobs")).unwrap();
     let error = |path: &str| project.error(&on(BaseImage::OciLayout(path.into())));
-    insta::assert_snapshot!(error("two"), @"");
-    insta::assert_snapshot!(error("two:c"), @"");
-    insta::assert_snapshot!(error("none"), @"");
-    insta::assert_snapshot!(error("lost"), @"");
-    insta::assert_snapshot!(error("file"), @"");
-    insta::assert_snapshot!(error("empty"), @"");
-    insta::assert_snapshot!(error("broken"), @"");
-    insta::assert_snapshot!(error("missing"), @"");
+    insta::assert_snapshot!(error("two"), @r"
+    `two` holds 2 images, and `base_image` does not say which
+    --> train.yaml:1:1
+    hint: choose one of `oci:two:a`, `oci:two:b`
+    ");
+    insta::assert_snapshot!(error("two:c"), @r"
+    `two` holds no image with the tag `c`
+    --> train.yaml:1:1
+    hint: choose one of `oci:two:a`, `oci:two:b`
+    ");
+    insta::assert_snapshot!(error("none"), @r"
+    `none` is not an OCI image layout: its `index.json` names no image
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("lost"), @r"
+    `lost` is not an OCI image layout: the manifest that its `index.json` names is missing
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("file"), @r"
+    `file` is not an OCI image layout: it is not a folder
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("empty"), @r"
+    `empty` is not an OCI image layout: it has no file `oci-layout`
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("broken"), @r"
+    `broken` is not an OCI image layout: its `index.json` is not an image index
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("missing"), @r"
+    cannot read `missing`
+    --> train.yaml:1:1
+    cause: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the spec
+    ");
 }
 
 #[test]
@@ -73,8 +102,16 @@ fn an_archive_is_taken_by_its_digest() {
     let resolved = project.resolve(&on(BaseImage::DockerArchive("base.tar".into()))).unwrap();
     assert_eq!(resolved.base, ResolvedBase::DockerArchive(Digest::of(b"an archive")));
     let error = |path: &str| project.error(&on(BaseImage::DockerArchive(path.into())));
-    insta::assert_snapshot!(error("folder"), @"");
-    insta::assert_snapshot!(error("missing.tar"), @"");
+    insta::assert_snapshot!(error("folder"), @r"
+    `folder` is not a regular file
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("missing.tar"), @r"
+    cannot read `missing.tar`
+    --> train.yaml:1:1
+    cause: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the spec
+    ");
 }
 
 /// Resolves `train.yaml`, which stands on `base_image`, with a loader for specs whose text is the path of their base.
@@ -106,22 +143,42 @@ fn a_spec_may_stand_on_another_whose_paths_start_at_its_own_folder() {
 
 #[test]
 fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
-    let project = Project::new(&[
-        ("train.yaml", "a.yaml"),
-        ("a.yaml", "b.yaml"),
-        ("b.yaml", "train.yaml"),
-        ("c.yaml", "broken"),
-    ]);
+    let project =
+        Project::new(&[("train.yaml", "a.yaml"), ("a.yaml", "b.yaml"), ("b.yaml", "train.yaml"), ("c.yaml", "broken")]);
     for depth in 0..12 {
         project.write(&format!("d{depth}.yaml"), format!("d{}.yaml", depth + 1));
     }
     let error = |path: &str| shown(&nested(&project, path).unwrap_err());
-    insta::assert_snapshot!(error("a.yaml"), @"");
-    insta::assert_snapshot!(error("c.yaml"), @"");
-    insta::assert_snapshot!(error("d0.yaml"), @"");
-    insta::assert_snapshot!(error("missing.yaml"), @"");
-    insta::assert_snapshot!(error("../x.yaml"), @"");
-    insta::assert_snapshot!(error("/x.yaml"), @"");
+    insta::assert_snapshot!(error("a.yaml"), @r"
+    `train.yaml` stands on itself
+    --> train.yaml:1:1
+    hint: let one of the specs stand on another base
+    ");
+    insta::assert_snapshot!(error("c.yaml"), @r"
+    the base `c.yaml` is not a usable spec
+    --> train.yaml:1:1
+    cause: the third line says nothing
+    ");
+    insta::assert_snapshot!(error("d0.yaml"), @r"
+    specs stand on each other more than 8 deep
+    --> train.yaml:1:1
+    ");
+    insta::assert_snapshot!(error("missing.yaml"), @r"
+    cannot read `missing.yaml`
+    --> train.yaml:1:1
+    cause: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the spec
+    ");
+    insta::assert_snapshot!(error("../x.yaml"), @r"
+    `../x.yaml` leads out of the project's folder
+    --> train.yaml:1:1
+    hint: put the file inside of the project, the folder with `imagespec.toml`
+    ");
+    insta::assert_snapshot!(error("/x.yaml"), @r"
+    `/x.yaml` is an absolute path
+    --> train.yaml:1:1
+    hint: paths are relative to the folder of the spec
+    ");
 }
 
 #[test]
@@ -136,8 +193,16 @@ fn a_spec_written_in_place_is_resolved_with_its_files() {
 fn cuda_comes_with_a_base_or_with_wheels() {
     let project = Project::new(&[]);
     let cuda = || Spec { cuda: text("12.6"), ..Spec::default() };
-    insta::assert_snapshot!(project.error(&cuda()), @"");
-    insta::assert_snapshot!(project.error(&Spec { cudnn: text("9"), ..on(BaseImage::Registry("debian".parse().unwrap())) }), @"");
+    insta::assert_snapshot!(project.error(&cuda()), @r"
+    `cuda` alone installs nothing: CUDA comes with the base image or with Python packages
+    --> train.yaml:1:1
+    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install CUDA's wheels, for example PyTorch's: `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
+    ");
+    insta::assert_snapshot!(project.error(&Spec { cudnn: text("9"), ..on(BaseImage::Registry("debian".parse().unwrap())) }), @r"
+    `cudnn` alone installs nothing: CUDA comes with the base image or with Python packages
+    --> train.yaml:1:1
+    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install CUDA's wheels, for example PyTorch's: `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
+    ");
     for spec in [
         Spec { base_image: on(BaseImage::Registry("nvidia/cuda:12.6.1".parse().unwrap())).base_image, ..cuda() },
         Spec { pip_extra_index_url: texts(&["https://download.pytorch.org/whl/cu126"]), ..cuda() },
@@ -200,6 +265,14 @@ fn credentials_in_a_spec_are_refused_and_not_shown() {
 #[test]
 fn a_bad_package_is_refused_where_it_stands() {
     let project = Project::new(&[]);
-    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["numpy", "py torch"]), ..Spec::default() }), @"");
-    insta::assert_snapshot!(project.error(&Spec { pip_index: text("/srv/wheels"), ..Spec::default() }), @"");
+    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["numpy", "py torch"]), ..Spec::default() }), @r"
+    not a requirement: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `t`
+    --> train.yaml:1:1
+    hint: write it like `name>=1.2` or `name @ https://…` (PEP 508)
+    ");
+    insta::assert_snapshot!(project.error(&Spec { pip_index: text("/srv/wheels"), ..Spec::default() }), @r"
+    `/srv/wheels` is a file or folder of this machine, and only what an index or a URL has can be installed
+    --> train.yaml:1:1
+    hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
+    ");
 }
