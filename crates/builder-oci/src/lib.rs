@@ -6,3 +6,13 @@
 pub mod cache;
 pub mod layer;
 pub mod sandbox;
+
+mod base;
+mod builder;
+mod files;
+mod image;
+mod output;
+mod progress;
+
+pub use builder::OciBuilder;
+pub use output::Store;
