@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::requirement::RequirementProblem;
+use super::requirement::{RequirementProblem, userinfo};
 use crate::place::{Place, Source};
 
 /// A requirements or lock file that cannot be used.
@@ -264,9 +264,7 @@ pub enum RequirementsProblem {
 
 impl RequirementsError {
     pub(super) fn new(problem: RequirementsProblem, place: Place) -> Self {
-        let leaks = matches!(problem, RequirementsProblem::Requirement(RequirementProblem::Credentials { .. }));
-        let place = if leaks { redacted(&place) } else { place };
-        Self { problem: Box::new(problem), place }
+        Self { problem: Box::new(problem), place: redacted(place) }
     }
 
     /// What is wrong.
@@ -325,22 +323,19 @@ impl RequirementsProblem {
     }
 }
 
-/// The same place in a text whose line has `***` instead of a URL's user name and password.
-pub(crate) fn redacted(place: &Place) -> Place {
-    let mut text = String::with_capacity(place.source.text.len());
-    for line in place.source.text.split_inclusive('\n') {
-        let mut rest = line;
-        while let Some(secret) = super::requirement::userinfo(rest) {
-            text.push_str(&rest[..secret.start]);
-            text.push_str("***");
-            rest = &rest[secret.end..];
-        }
-        text.push_str(rest);
+/// The same place in a text that has `*` in place of every URL's user name and password.
+pub(crate) fn redacted(place: Place) -> Place {
+    if userinfo(&place.source.text).is_none() {
+        return place;
     }
-    let source = Source { name: place.source.name.clone(), text };
-    let mut place = Place { source: Arc::new(source), ..place.clone() };
-    // The line may have become shorter than the place.
-    let remaining = place.line_text().chars().count().saturating_sub(place.column - 1);
-    place.length = place.length.min(remaining).max(1);
-    place
+    let mut text = String::with_capacity(place.source.text.len());
+    let mut rest = place.source.text.as_str();
+    while let Some(secret) = userinfo(rest) {
+        text.push_str(&rest[..secret.start]);
+        text.extend(rest[secret.clone()].chars().map(|_| '*'));
+        rest = &rest[secret.end..];
+    }
+    text.push_str(rest);
+    let source = Arc::new(Source { name: place.source.name.clone(), text });
+    Place { source, ..place }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{RequirementsError, RequirementsProblem};
 use super::path::{display_name, locate};
 use super::requirement::{self, RequirementProblem};
-use super::text::{LogicalLine, TextFile};
-use crate::place::{Located, Place};
+use super::text::{LogicalLine, TextFile, place};
+use crate::place::{Located, Place, Source};
 use crate::plan::Requirement;
 
 /// Files that include each other.
@@ -75,7 +76,15 @@ const OPTIONS: [(&str, Option<&str>, Meaning); 18] = [
 /// A requirement as it stands in a line, to check hashes once all are known.
 struct Written {
     requirement: Requirement,
-    place: Place,
+    source: Arc<Source>,
+    span: Range<usize>,
+}
+
+impl Written {
+    // Counting lines takes time, so it is left for the one that is wrong.
+    fn place(&self) -> Place {
+        place(&self.source, self.span.clone())
+    }
 }
 
 struct Reader<'a> {
@@ -178,7 +187,7 @@ impl Reader<'_> {
         }
         let requirement = Requirement { text, hashes };
         match role {
-            Role::Requirement => self.written.push(Written { requirement, place: line.whole() }),
+            Role::Requirement => self.written.push(Written { requirement, source: line.source(), span: line.span() }),
             Role::Constraint => {
                 self.constraints += 1;
                 self.found.constraints.insert(requirement);
@@ -258,20 +267,21 @@ impl Reader<'_> {
         } else {
             return Ok(());
         };
-        for Written { requirement, place } in &self.written {
+        for written in &self.written {
+            let requirement = &written.requirement;
             let text = &requirement.text;
             // Of a URL, the fragment is a hash too.
             let is_url = text.contains("://");
             let has_fragment = is_url && ["#sha256=", "#sha384=", "#sha512="].iter().any(|hash| text.contains(hash));
             if requirement.hashes.is_empty() && !has_fragment {
                 let problem = RequirementsProblem::MissingHash { requirement: text.clone(), why };
-                return Err(RequirementsError::new(problem, place.clone()));
+                return Err(RequirementsError::new(problem, written.place()));
             }
             let specifiers = text.split(" ; ").next().unwrap_or_default();
             let is_pinned = specifiers.split_once("==").is_some_and(|(_, version)| !version.contains(['*', ',']));
             if !is_url && !is_pinned {
                 let problem = RequirementsProblem::NotPinned { requirement: text.clone() };
-                return Err(RequirementsError::new(problem, place.clone()));
+                return Err(RequirementsError::new(problem, written.place()));
             }
         }
         Ok(())

@@ -169,7 +169,7 @@ pub(crate) fn userinfo(text: &str) -> Option<Range<usize>> {
     text.match_indices("://").find_map(|(start, separator)| {
         let start = start + separator.len();
         let authority = &text[start..];
-        let end = authority.find(|character: char| "/?# \t\"'".contains(character)).unwrap_or(authority.len());
+        let end = authority.find(|character: char| "/?# \t\r\n\"'".contains(character)).unwrap_or(authority.len());
         authority[..end].rfind('@').map(|at| start..start + at)
     })
 }

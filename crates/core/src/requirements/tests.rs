@@ -231,7 +231,7 @@ fn credentials_are_refused_and_not_shown() {
     --> r.txt:2:13
     hint: remove them from the URL and use `pip_secret_mounts`
     ");
-    insta::assert_snapshot!(error.place().line_text(), @"--index-url https://***@example.org/simple");
+    insta::assert_snapshot!(error.place().line_text(), @"--index-url https://**********@example.org/simple");
     assert!(!format!("{error:?}{}", error.place().source.text).contains("s3cret"));
 }
 

@@ -105,8 +105,19 @@ impl<'a> LogicalLine<'a> {
 
     /// The place of the whole line.
     pub(super) fn whole(&self) -> Place {
+        self.file.place(self.span())
+    }
+
+    /// The bytes of the file that the line begins with.
+    pub(super) fn span(&self) -> Range<usize> {
         let indent = self.text.len() - self.text.trim_start().len();
-        self.place(indent..self.text.trim_end().len().max(indent))
+        let start = self.file_offset(indent);
+        start..start + self.text.trim().len()
+    }
+
+    /// The file's text.
+    pub(super) fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.file.source)
     }
 
     fn file_offset(&self, position: usize) -> usize {

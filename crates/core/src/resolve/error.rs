@@ -142,9 +142,7 @@ pub enum ResolveProblem {
 
 impl ResolveError {
     pub(super) fn new(problem: ResolveProblem, place: &Place) -> Self {
-        let leaks = matches!(problem, ResolveProblem::Url(RequirementProblem::Credentials { .. }));
-        let place = if leaks { redacted(place) } else { place.clone() };
-        Self { problem: Box::new(problem), place }
+        Self { problem: Box::new(problem), place: redacted(place.clone()) }
     }
 
     /// What is wrong.
