@@ -168,7 +168,7 @@ impl Client<'_> {
             let request = builder.build().map_err(|error| Error::Setup { problem: error.without_url().to_string() })?;
             let mut watch = Watch { cancelled: self.cancelled, tick: &mut *tick };
             let response = send(&client, endpoint.registry(), request, &mut watch)?;
-            let Some(next) = redirection(endpoint, &call.method, &response)? else { return Ok(response) };
+            let Some(next) = redirection(endpoint, call, &response)? else { return Ok(response) };
             if next.origin() != url.origin() {
                 authorization = None;
             }
@@ -203,22 +203,24 @@ impl Client<'_> {
 }
 
 /// Where `response` redirects to, if it does and may.
-fn redirection(endpoint: &Endpoint, method: &Method, response: &Response) -> Result<Option<Url>, Error> {
+fn redirection(endpoint: &Endpoint, call: &Call<'_>, response: &Response) -> Result<Option<Url>, Error> {
     let refused =
         |problem| Error::Redirect { registry: endpoint.registry().to_owned(), url: shown(response.url()), problem };
     let keeps_method = match response.status().as_u16() {
         307 | 308 => true,
-        301..=303 => matches!(*method, Method::GET | Method::HEAD),
+        301..=303 => matches!(call.method, Method::GET | Method::HEAD),
         _ => return Ok(None),
     };
     if !keeps_method {
         return Err(refused("it would change what is asked"));
     }
-    // A form holds a token, which is for the first address alone.
-    if *method == Method::POST && !endpoint.is_origin_of(response.url()) {
+    let next = location(endpoint, response)?;
+    // The only content that is posted is the form with an identity token, which is for the token server alone.
+    let is_form = call.method == Method::POST && matches!(call.content, Content::Bytes(_));
+    if is_form && next.origin() != response.url().origin() {
         return Err(refused("the token server redirects a secret"));
     }
-    location(endpoint, response).map(Some)
+    Ok(Some(next))
 }
 
 /// The place that the `Location` header of `response` names.

@@ -62,7 +62,7 @@ pub enum Document {
     /// One image.
     Image(Box<ImageManifest>),
     /// Images by platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// What tells the kinds of documents apart.
@@ -83,7 +83,7 @@ impl PulledManifest {
     pub fn document(&self) -> Result<Document, Error> {
         let invalid = |source| Error::InvalidManifest { reference: self.digest.to_string(), source };
         if INDEX_TYPES.contains(&self.media_type.as_str()) {
-            serde_json::from_slice(&self.bytes).map(Document::Index).map_err(invalid)
+            serde_json::from_slice(&self.bytes).map(|index| Document::Index(Box::new(index))).map_err(invalid)
         } else {
             serde_json::from_slice(&self.bytes).map(|image| Document::Image(Box::new(image))).map_err(invalid)
         }

@@ -93,6 +93,17 @@ fn an_identity_token_is_posted_to_the_token_server_alone() {
 }
 
 #[test]
+fn an_identity_token_follows_no_redirect_to_another_host() {
+    let (registry, elsewhere) = (bearer(), bearer());
+    let place = format!("http://{}/token", elsewhere.host());
+    registry.inject("POST", "/token", Fault::Answer(Answer::of(307).header("Location", place)));
+    let (client, _folder) = client_with(&registry, &json!({"identitytoken": "hunter2"}));
+    let pushed = client.push_blob(&registry.reference("team/x"), Blob::of(b"x"), None, &b"x".to_vec(), &mut |_| {});
+    assert!(matches!(pushed, Err(Error::Redirect { .. })), "{pushed:?}");
+    assert_eq!(elsewhere.lines(), [""; 0]);
+}
+
+#[test]
 fn without_credentials_reading_works_and_writing_is_denied() {
     let registry = bearer();
     registry.put_manifest("team/x", "a", IMAGE_TYPE, &manifest(Blob::of(b"{}")));
