@@ -5,10 +5,17 @@
 pub mod builder;
 pub mod digest;
 pub mod event;
+pub mod files;
 pub mod hash;
+pub mod lower;
 pub mod place;
 pub mod plan;
 pub mod platform;
 pub mod reference;
 pub mod report;
+pub mod requirements;
+pub mod resolve;
 pub mod spec;
+
+#[cfg(test)]
+mod testing;
