@@ -3,7 +3,9 @@
 //! The crate is sync and reads files only where a spec names them. It knows no network, no environment and no clock.
 
 pub mod builder;
+pub mod diagnostic;
 pub mod digest;
+pub mod document;
 pub mod event;
 pub mod files;
 pub mod hash;
@@ -11,11 +13,14 @@ pub mod lower;
 pub mod place;
 pub mod plan;
 pub mod platform;
+pub mod project;
 pub mod reference;
 pub mod report;
 pub mod requirements;
 pub mod resolve;
+pub mod schema;
 pub mod spec;
+pub mod suggestion;
 
 #[cfg(test)]
 mod testing;

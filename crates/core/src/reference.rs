@@ -48,6 +48,13 @@ enum ReferenceProblem {
     Digest,
 }
 
+impl InvalidReference {
+    /// What is wrong, without the text itself.
+    pub(crate) fn problem(&self) -> String {
+        self.problem.to_string()
+    }
+}
+
 impl Reference {
     /// `HOST` or `HOST:PORT` of the registry; `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {

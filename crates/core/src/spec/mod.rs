@@ -1,5 +1,14 @@
 //! What the user wrote, every value with its line and column. No file is read here.
 
+pub(crate) mod base;
+pub(crate) mod check;
+pub(crate) mod decode;
+pub(crate) mod error;
+pub(crate) mod field;
+pub(crate) mod secret;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,6 +16,8 @@ use crate::place::Located;
 use crate::plan::SecretMount;
 use crate::platform::Platform;
 use crate::reference::Reference;
+
+pub use error::{SpecError, SpecErrorKind};
 
 /// An image spec as it was written. A field that was left out is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

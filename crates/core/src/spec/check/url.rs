@@ -1,0 +1,39 @@
+//! URLs of package indexes, channels and mirrors: never with a password in them.
+
+use url::Url;
+
+use crate::spec::error::Refusal;
+
+/// A Python package index.
+pub(crate) fn index_url(text: &str) -> Result<(), Refusal> {
+    check(text, "give the credentials to the build: in a netrc file named under `pip_secret_mounts`")
+}
+
+/// A channel of conda.
+pub(crate) fn channel_url(text: &str) -> Result<(), Refusal> {
+    check(text, "give the credentials to the build as a secret instead")
+}
+
+/// A mirror of Debian's archive.
+pub(crate) fn mirror_url(text: &str) -> Result<(), Refusal> {
+    check(text, "use a mirror that needs no credentials")
+}
+
+fn check(text: &str, credentials_hint: &'static str) -> Result<(), Refusal> {
+    let example = "write a whole URL, as in `https://pypi.org/simple`";
+    let url = Url::parse(text).map_err(|error| Refusal::new(format!("it is no URL: {error}")).hint(example))?;
+    refuse_credentials(&url, credentials_hint)?;
+    match url.scheme() {
+        "http" | "https" | "file" => Ok(()),
+        _ => Err(Refusal::new("its URL begins with none of `https://`, `http://` and `file://`").hint(example)),
+    }
+}
+
+/// Refuses a password, and a user name too where it serves as one.
+pub(super) fn refuse_credentials(url: &Url, hint: &'static str) -> Result<(), Refusal> {
+    let is_web = url.scheme().ends_with("http") || url.scheme().ends_with("https");
+    if url.password().is_some() || (is_web && !url.username().is_empty()) {
+        return Err(Refusal::Credentials { hint });
+    }
+    Ok(())
+}
