@@ -4,7 +4,7 @@ use imagespec_builder_oci::cache::CacheError;
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::resolve::ResolveError;
-use imagespec_core::spec::error::SpecError;
+use imagespec_core::spec::SpecError;
 
 /// Exit code of a command that failed.
 pub(crate) const FAILED: u8 = 1;

@@ -117,7 +117,7 @@ impl Surroundings {
 
 /// What is wrong with a spec that another one stands on.
 #[derive(Debug)]
-struct NestedErrors(Vec<imagespec_core::spec::error::SpecError>);
+struct NestedErrors(Vec<imagespec_core::spec::SpecError>);
 
 impl std::fmt::Display for NestedErrors {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
