@@ -228,7 +228,7 @@ mod tests {
         let mut writer = cache.blob_writer().unwrap();
         writer.write_all(b"evil").unwrap();
         let error = writer.commit_as(Digest::of(b"good"), "six-1.16.0.whl").unwrap_err();
-        insta::assert_snapshot!(error, @"content of `six-1.16.0.whl` has digest sha256:4ad6d6b6c4ee1a22af6f9ec1f6b93ccfe3f84d7a9d5b0e8d2b5c0ac0b7f3bd3e instead of sha256:770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c");
+        insta::assert_snapshot!(error, @"content of `six-1.16.0.whl` has digest sha256:b5c1fb2efc6d6b4674c2fdcc48ce01b43a3b7c03763c0c3355de0099ee0f8c73 instead of sha256:770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c");
     }
 
     #[test]
