@@ -44,8 +44,7 @@ impl Failure {
 /// `error` and its causes, without a place.
 pub(crate) fn diagnostic_of(error: &dyn std::error::Error) -> Diagnostic {
     let mut diagnostic = Diagnostic::error(error.to_string());
-    diagnostic.notes =
-        std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+    diagnostic.notes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
     diagnostic
 }
 

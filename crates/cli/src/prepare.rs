@@ -88,7 +88,9 @@ impl Surroundings {
                 spec_path: loaded.path.as_deref(),
                 default_name: &default_name,
                 host_platform: &host,
-                load_spec: &|path| read_spec(path, &shown(path)).map_err(|errors| Box::new(NestedErrors(errors)).into()),
+                load_spec: &|path| {
+                    read_spec(path, &shown(path)).map_err(|errors| Box::new(NestedErrors(errors)).into())
+                },
             },
         )?;
         let plan = lower(&resolved);

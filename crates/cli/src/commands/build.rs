@@ -211,7 +211,10 @@ fn secrets(texts: &[String]) -> Result<BTreeMap<String, SecretSource>, Failure> 
                 Some(("src", value)) => source = Some(SecretSource::File(std::path::absolute(value)?)),
                 Some(("env", name)) => {
                     let value = env::var(name).map_err(|_| {
-                        Failure::usage(format!("the variable `{name}` of a secret is not set"), "set it, or use `src=FILE`")
+                        Failure::usage(
+                            format!("the variable `{name}` of a secret is not set"),
+                            "set it, or use `src=FILE`",
+                        )
                     })?;
                     source = Some(SecretSource::Value(value));
                 }
@@ -230,5 +233,6 @@ const SECRET_HINT: &str = "write `--secret id=NAME,src=FILE` or `--secret id=NAM
 
 /// The variable by which flytekit's users force a rebuild.
 fn forced() -> bool {
-    env::var("FLYTE_FORCE_PUSH_IMAGE_SPEC").is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes"))
+    env::var("FLYTE_FORCE_PUSH_IMAGE_SPEC")
+        .is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes"))
 }

@@ -15,8 +15,10 @@ use crate::session::{print_data, print_line};
 /// Asks for the image of a spec, or for a reference.
 pub(crate) fn exists(arguments: &NamedArguments) -> Result<u8, Failure> {
     let surroundings = Surroundings::of(&arguments.spec)?;
-    let is_image = |project: &imagespec_core::project::Project| project.image_names().any(|name| name == arguments.spec);
-    let is_spec = std::path::Path::new(&arguments.spec).is_file() || surroundings.project.as_ref().is_some_and(is_image);
+    let is_image =
+        |project: &imagespec_core::project::Project| project.image_names().any(|name| name == arguments.spec);
+    let is_spec =
+        std::path::Path::new(&arguments.spec).is_file() || surroundings.project.as_ref().is_some_and(is_image);
     let (name, existence) = if is_spec || arguments.spec.ends_with(".yaml") || arguments.spec.ends_with(".yml") {
         let prepared = surroundings.prepare(&arguments.spec, arguments.registry.as_deref(), &arguments.overrides)?;
         (prepared.name.clone(), of_prepared(&surroundings, &prepared)?)

@@ -279,12 +279,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text(
-        &mut self,
-        field: &str,
-        node: &Node,
-        check: fn(&str) -> Result<(), Refusal>,
-    ) -> Option<Located<String>> {
+    fn text(&mut self, field: &str, node: &Node, check: fn(&str) -> Result<(), Refusal>) -> Option<Located<String>> {
         let Some(text) = self.decoder.scalar(node) else {
             self.decoder.wrong(field, "a text", node, format!("write `{} = \"…\"`", last(field)));
             return None;

@@ -194,8 +194,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, SpecError> {
     let metadata = fs::metadata(path).map_err(fail)?;
     // Opening a pipe would wait for a writer.
     if !metadata.is_file() {
-        return Err(SpecError::nowhere(SpecErrorKind::NotFile { path: path.to_owned() })
-            .hint("name the spec file itself"));
+        return Err(
+            SpecError::nowhere(SpecErrorKind::NotFile { path: path.to_owned() }).hint("name the spec file itself")
+        );
     }
     let mut text = Vec::new();
     let file = File::open(path).map_err(fail)?;

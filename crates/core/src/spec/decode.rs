@@ -287,12 +287,7 @@ impl Decoder {
         }
     }
 
-    fn take(
-        &mut self,
-        field: &str,
-        text: Located<String>,
-        take: impl FnOnce(Located<String>) -> Result<(), Refusal>,
-    ) {
+    fn take(&mut self, field: &str, text: Located<String>, take: impl FnOnce(Located<String>) -> Result<(), Refusal>) {
         let (shown, place) = (text.value.clone(), text.place.clone());
         if let Err(refusal) = take(text) {
             self.errors.push(SpecError::refused(field, &shown, place, refusal));
@@ -329,8 +324,7 @@ impl Decoder {
         suggestion: Option<&str>,
         otherwise: &str,
     ) {
-        let kind =
-            SpecErrorKind::UnknownKey { key: shorten(&key.value), within: within.map(str::to_owned) };
+        let kind = SpecErrorKind::UnknownKey { key: shorten(&key.value), within: within.map(str::to_owned) };
         let hint = match suggestion {
             Some(suggestion) => format!("did you mean `{suggestion}`?"),
             None => otherwise.to_owned(),

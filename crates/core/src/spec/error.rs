@@ -287,9 +287,7 @@ impl fmt::Display for Within<'_> {
 
 /// Errors in the order of their places, so that a reader goes through the file once.
 pub(crate) fn sort(errors: &mut [SpecError]) {
-    errors.sort_by_key(|error| {
-        error.place.as_ref().map(|place| (place.source.name.clone(), place.line, place.column))
-    });
+    errors.sort_by_key(|error| error.place.as_ref().map(|place| (place.source.name.clone(), place.line, place.column)));
 }
 
 /// `text` on one line and at most about 60 characters long, for a message.

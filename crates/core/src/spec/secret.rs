@@ -72,15 +72,20 @@ fn mapping(decoder: &mut Decoder, field: &Field, node: &Node, entries: &[Entry])
     check_each(decoder, field, &target, check::absolute_path, "target");
     check_each(decoder, field, &env, check::environment_name, "env");
     if let (Some(_), Some(env)) = (&target, &env) {
-        let refusal = Refusal::new("an entry has either `target` or `env`")
-            .hint("write two entries with the same `id` for both");
+        let refusal =
+            Refusal::new("an entry has either `target` or `env`").hint("write two entries with the same `id` for both");
         decoder.refuse(&format!("{}.env", field.name), env, refusal);
     }
     if decoder.errors.len() > errors {
         return None;
     }
     let Some(id) = id else {
-        decoder.missing(format!("an entry of `{}`", field.name), "id", &node.place, &format!("write `{}`", field.example));
+        decoder.missing(
+            format!("an entry of `{}`", field.name),
+            "id",
+            &node.place,
+            &format!("write `{}`", field.example),
+        );
         return None;
     };
     let target = match (target, env) {

@@ -70,7 +70,8 @@ pub(crate) fn python_package(text: &str) -> Result<(), Refusal> {
 fn refusal(text: &str, source: Pep508ErrorSource<Url>) -> Refusal {
     let message = source.to_string();
     let message = message.lines().next().unwrap_or_default();
-    let problem = message.chars().take(1).flat_map(char::to_lowercase).chain(message.chars().skip(1)).collect::<String>();
+    let problem =
+        message.chars().take(1).flat_map(char::to_lowercase).chain(message.chars().skip(1)).collect::<String>();
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     let are_names = words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     let refusal = Refusal::new(problem.trim_end_matches('.'));

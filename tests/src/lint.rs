@@ -1,0 +1,99 @@
+//! Checks an OCI image layout as no available tool does: duplicate paths, paths that lead out, entries beneath
+//! links, whiteouts, sizes, digests and diff_ids.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tar::EntryType;
+
+/// Everything that is wrong with the layout in `folder`, a line each; empty if it is in order.
+pub fn lint(folder: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    let top: Value = match fs::read(folder.join("index.json")).map(|bytes| serde_json::from_slice(&bytes)) {
+        Ok(Ok(top)) => top,
+        other => return vec![format!("index.json: {other:?}")],
+    };
+    document(folder, &top, &mut problems);
+    problems
+}
+
+fn document(folder: &Path, document: &Value, problems: &mut Vec<String>) {
+    for descriptor in document["manifests"].as_array().into_iter().flatten() {
+        let bytes = blob(folder, descriptor, problems);
+        if let Ok(child) = serde_json::from_slice::<Value>(&bytes) {
+            self::document(folder, &child, problems);
+        }
+    }
+    if let Some(layers) = document["layers"].as_array() {
+        let config: Value = serde_json::from_slice(&blob(folder, &document["config"], problems)).unwrap_or_default();
+        let diff_ids = config["rootfs"]["diff_ids"].as_array().cloned().unwrap_or_default();
+        if diff_ids.len() != layers.len() {
+            problems.push(format!("{} layers, {} diff_ids", layers.len(), diff_ids.len()));
+        }
+        for (descriptor, diff_id) in layers.iter().zip(&diff_ids) {
+            layer(&blob(folder, descriptor, problems), diff_id, problems);
+        }
+    }
+}
+
+fn blob(folder: &Path, descriptor: &Value, problems: &mut Vec<String>) -> Vec<u8> {
+    let digest = descriptor["digest"].as_str().unwrap_or_default();
+    let name = digest.strip_prefix("sha256:").unwrap_or("absent");
+    let bytes = fs::read(folder.join("blobs/sha256").join(name)).unwrap_or_default();
+    if hex::encode(Sha256::digest(&bytes)) != name {
+        problems.push(format!("{digest}: the content has another digest"));
+    }
+    if descriptor["size"].as_u64() != Some(bytes.len() as u64) {
+        problems.push(format!("{digest}: {} bytes instead of {}", bytes.len(), descriptor["size"]));
+    }
+    bytes
+}
+
+fn layer(blob: &[u8], diff_id: &Value, problems: &mut Vec<String>) {
+    let mut content = Vec::new();
+    if let Err(error) = GzDecoder::new(blob).read_to_end(&mut content) {
+        problems.push(format!("a layer is no gzip: {error}"));
+        return;
+    }
+    let found = format!("sha256:{}", hex::encode(Sha256::digest(&content)));
+    if diff_id != &found {
+        problems.push(format!("diff_id {diff_id} instead of {found}"));
+    }
+    let mut seen: BTreeMap<String, EntryType> = BTreeMap::new();
+    let mut archive = tar::Archive::new(content.as_slice());
+    let entries = match archive.entries() {
+        Ok(entries) => entries,
+        Err(error) => return problems.push(format!("a layer is no tar: {error}")),
+    };
+    for entry in entries {
+        let Ok(entry) = entry else { return problems.push("a layer ends early".to_owned()) };
+        let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let path = raw.trim_end_matches('/').to_owned();
+        if !Path::new(&path).components().all(|component| matches!(component, Component::Normal(_))) {
+            problems.push(format!("{path}: leads out"));
+        }
+        if path.rsplit('/').next().is_some_and(|name| name.starts_with(".wh.") && name != ".wh..wh..opq") {
+            problems.push(format!("{path}: a whiteout, in an image that deletes nothing"));
+        }
+        let parents = path.match_indices('/').map(|(index, _)| &path[..index]);
+        for parent in parents {
+            match seen.get(parent) {
+                Some(EntryType::Directory) => {}
+                Some(_) => problems.push(format!("{path}: lies beneath `{parent}`, which is no folder")),
+                None => problems.push(format!("{path}: stands before its folder `{parent}`")),
+            }
+        }
+        let kind = entry.header().entry_type();
+        if !matches!(kind, EntryType::Regular | EntryType::Directory | EntryType::Symlink | EntryType::Link) {
+            problems.push(format!("{path}: of type {kind:?}"));
+        }
+        if seen.insert(path.clone(), kind).is_some() {
+            problems.push(format!("{path}: stands twice"));
+        }
+    }
+}
