@@ -4,6 +4,8 @@ mod json;
 mod text;
 mod toml;
 mod yaml;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -70,9 +72,9 @@ pub enum ScalarKind {
     Boolean,
     /// A number.
     Number,
-    /// A string without quotes, or a TOML date.
+    /// A string without quotes, one in a YAML block, or a TOML date.
     Plain,
-    /// A string in quotes or in a YAML block.
+    /// A string in quotes.
     Quoted,
 }
 

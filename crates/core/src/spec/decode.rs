@@ -9,12 +9,15 @@ use crate::document::{Entry, Format, Node, Scalar, ScalarKind, Value};
 use crate::place::{Located, Place};
 use crate::suggestion;
 
+/// Nobody reads more errors than this of one file.
+const ERRORS_MAX: usize = 100;
+
 impl Spec {
     /// Reads a spec. `name` is how errors call the text.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of the text; only one error if the text is not even YAML, TOML
-    /// or JSON.
+    /// What is wrong with it, in the order of the text and at most a hundred errors; only one if the text is not even
+    /// YAML, TOML or JSON.
     pub fn parse(name: &str, text: &[u8], format: Format) -> Result<Self, Vec<SpecError>> {
         let node = Node::parse(name, text, format).map_err(|error| vec![error])?;
         Self::from_node(&node)
@@ -32,6 +35,7 @@ impl Spec {
             return Ok(spec);
         }
         error::sort(&mut errors);
+        errors.truncate(ERRORS_MAX);
         Err(errors)
     }
 

@@ -248,7 +248,8 @@ impl SpecError {
         let cause = std::error::Error::source(&self.kind);
         notes.extend(std::iter::successors(cause, |cause| cause.source()).map(ToString::to_string));
         let excerpt = match self.kind {
-            SpecErrorKind::Credentials { .. } => Excerpt::Hidden,
+            // The one has a line that must not be seen, the others have none worth seeing.
+            SpecErrorKind::Credentials { .. } | SpecErrorKind::Empty | SpecErrorKind::TooLarge { .. } => Excerpt::Hidden,
             _ => Excerpt::Shown,
         };
         let diagnostic = Diagnostic::error(self.to_string());

@@ -30,7 +30,11 @@ pub(crate) fn python_version(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new("the minor version is missing").hint("write it too, as in `3.11`"));
     }
     if number != text && is_version(number, 2..=3) && number.starts_with("3.") {
-        return Err(Refusal::new("a version is only numbers and dots").hint(format!("did you mean `{number}`?")));
+        return Err(Refusal::new("a version is numbers and dots").hint(format!("did you mean `{number}`?")));
+    }
+    // `py311` is what wheels and linters call Python 3.11.
+    if let Some(minor) = number.strip_prefix('3').filter(|minor| is_version(minor, 1..=1) && number != "3") {
+        return Err(Refusal::new("a version is numbers and dots").hint(format!("did you mean `3.{minor}`?")));
     }
     Err(Refusal::new("it is no version of Python").hint("write `3.MINOR` or `3.MINOR.PATCH`, as in `3.11`"))
 }
@@ -98,6 +102,9 @@ fn bare_url(text: &str) -> Result<(), Refusal> {
     refuse_credentials(&url, CREDENTIALS_HINT)?;
     if address.contains(' ') {
         return Err(Refusal::new("a URL has no blanks"));
+    }
+    if url.host_str().is_none_or(str::is_empty) && !url.scheme().ends_with("file") {
+        return Err(Refusal::new("its URL has no host"));
     }
     match url.scheme() {
         "http" | "https" if url.path().ends_with(".git") => {
