@@ -54,7 +54,8 @@ fn kind_schema(kind: &Kind) -> Map<String, Value> {
         Kind::Secrets(_) => {
             let keys: Map<String, Value> =
                 secret::KEYS.iter().map(|key| ((*key).to_owned(), json!({ "type": "string" }))).collect();
-            let entry = json!({ "type": "object", "properties": keys, "required": ["id"], "additionalProperties": false });
+            let entry =
+                json!({ "type": "object", "properties": keys, "required": ["id"], "additionalProperties": false });
             let one = json!({ "anyOf": [{ "type": "string" }, entry] });
             json!({ "anyOf": [one, { "type": "array", "items": one }, { "type": "null" }] })
         }

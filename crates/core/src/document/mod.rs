@@ -1,11 +1,11 @@
 //! YAML, TOML and JSON as one tree of located values. No field is known here and no file is read.
 
 mod json;
+#[cfg(test)]
+mod tests;
 mod text;
 mod toml;
 mod yaml;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

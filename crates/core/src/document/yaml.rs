@@ -75,9 +75,7 @@ fn refuse(positions: &Positions, error: &Error) -> Result<Option<Node>, SpecErro
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => too_many,
-        Error::UnknownAnchor { .. } | Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            SpecErrorKind::UnknownAnchor
-        }
+        Error::UnknownAnchor { .. } | Error::RecursiveReferencesRequireWeakTypes { .. } => SpecErrorKind::UnknownAnchor,
         Error::UnsupportedTag { tag, .. } => {
             return Err(SpecError::new(SpecErrorKind::Tag { tag: tag.clone() }, place)
                 .hint("remove the tag: a spec is plain data"));

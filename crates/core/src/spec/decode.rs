@@ -161,7 +161,7 @@ impl Decoder {
             _ if alone => std::slice::from_ref(node),
             _ => &[],
         };
-        items.iter().filter_map(|item| secret::read(self, field, item)).collect()
+        items.iter().enumerate().filter_map(|(index, item)| secret::read(self, field, index, item)).collect()
     }
 
     /// One scalar by its source text.
@@ -208,10 +208,10 @@ impl Decoder {
             }
         };
         let mut texts = Vec::new();
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             match self.scalar(item) {
                 Some(text) => texts.extend(self.check_lines(field, text)),
-                None => self.wrong_kind(field, "a list of texts", item),
+                None => self.wrong_entry(field, index, "a text", item),
             }
         }
         texts
@@ -291,12 +291,7 @@ impl Decoder {
         }
     }
 
-    fn take(
-        &mut self,
-        field: &str,
-        text: Located<String>,
-        take: impl FnOnce(Located<String>) -> Result<(), Refusal>,
-    ) {
+    fn take(&mut self, field: &str, text: Located<String>, take: impl FnOnce(Located<String>) -> Result<(), Refusal>) {
         let (shown, place) = (text.value.clone(), text.place.clone());
         if let Err(refusal) = take(text) {
             self.errors.push(SpecError::refused(field, &shown, place, refusal));
@@ -310,14 +305,20 @@ impl Decoder {
     /// The error that `refusal` is about a key of the mapping `field`.
     pub(crate) fn refuse_key(&mut self, field: &str, key: &Located<String>, refusal: Refusal) {
         if let Refusal::Invalid { problem, hints } = refusal {
-            let kind = SpecErrorKind::InvalidKey { field: field.to_owned(), key: shorten(&key.value), problem };
-            self.errors.push(SpecError { kind, place: Some(key.place.clone()), hints });
+            let (key, place) = (shorten(&key.value).into(), key.place.clone());
+            let kind = SpecErrorKind::InvalidKey { field: field.to_owned(), key, problem: problem.into() };
+            self.errors.push(SpecError { kind, place: Some(place), hints });
         }
     }
 
     /// The error that `node` is not what `field` takes.
     pub(crate) fn wrong_kind(&mut self, field: &Field, expected: &'static str, node: &Node) {
         self.wrong(field.name, expected, node, format!("write `{}`", field.example));
+    }
+
+    /// The error that the entry `index` of a list is not what `field` takes.
+    pub(crate) fn wrong_entry(&mut self, field: &Field, index: usize, expected: &'static str, node: &Node) {
+        self.wrong(&format!("{}[{index}]", field.name), expected, node, format!("write `{}`", field.example));
     }
 
     pub(crate) fn wrong(&mut self, field: &str, expected: &'static str, node: &Node, hint: String) {
@@ -333,8 +334,7 @@ impl Decoder {
         suggestion: Option<&str>,
         otherwise: &str,
     ) {
-        let kind =
-            SpecErrorKind::UnknownKey { key: shorten(&key.value), within: within.map(str::to_owned) };
+        let kind = SpecErrorKind::UnknownKey { key: shorten(&key.value), within: within.map(str::to_owned) };
         let hint = match suggestion {
             Some(suggestion) => format!("did you mean `{suggestion}`?"),
             None => otherwise.to_owned(),

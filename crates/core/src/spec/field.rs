@@ -153,13 +153,8 @@ pub(crate) static FIELDS: [Field; 35] = [
         "requirements: requirements.txt",
     )
     .also(&["requirements_file", "lock", "lockfile", "with_requirements"]),
-    field(
-        "apt_packages",
-        list!(apt_packages, check::apt_package),
-        "Debian packages",
-        "apt_packages: [git, libgomp1]",
-    )
-    .also(&["apt", "system_packages", "debian_packages"]),
+    field("apt_packages", list!(apt_packages, check::apt_package), "Debian packages", "apt_packages: [git, libgomp1]")
+        .also(&["apt", "system_packages", "debian_packages"]),
     field(
         "conda_packages",
         list!(conda_packages, check::conda_package),
@@ -302,8 +297,11 @@ pub(crate) static FIELDS: [Field; 35] = [
     .many_lines()
     .also(&["args"]),
     field("user", text!(user, check::user), "User of the image", "user: 1000:1000").also(&["run_as", "uid"]),
-    field("workdir", text!(workdir, check::absolute_path), "Working directory of the image", "workdir: /root")
-        .also(&["working_dir", "working_directory", "cwd"]),
+    field("workdir", text!(workdir, check::absolute_path), "Working directory of the image", "workdir: /root").also(&[
+        "working_dir",
+        "working_directory",
+        "cwd",
+    ]),
     field(
         "labels",
         Kind::Variables {

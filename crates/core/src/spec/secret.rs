@@ -15,7 +15,7 @@ const FOLDER: &str = "/run/secrets";
 pub(crate) const KEYS: [&str; 3] = ["id", "target", "env"];
 
 /// Reads one entry: an id alone, or `{id, target}`, or `{id, env}`.
-pub(crate) fn read(decoder: &mut Decoder, field: &Field, node: &Node) -> Option<Located<SecretMount>> {
+pub(crate) fn read(decoder: &mut Decoder, field: &Field, index: usize, node: &Node) -> Option<Located<SecretMount>> {
     match &node.value {
         Value::Scalar(Scalar { kind, text }) if *kind != ScalarKind::Null => {
             let id = Located { value: text.clone(), place: node.place.clone() };
@@ -36,11 +36,11 @@ pub(crate) fn read(decoder: &mut Decoder, field: &Field, node: &Node) -> Option<
                 ),
                 _ => format!("write `{}`", field.example),
             };
-            decoder.wrong(field.name, "a list of mappings or ids", node, hint);
+            decoder.wrong(&format!("{}[{index}]", field.name), "a mapping or an id", node, hint);
             None
         }
         Value::Scalar(_) => {
-            decoder.wrong_kind(field, "a list of mappings or ids", node);
+            decoder.wrong_entry(field, index, "a mapping or an id", node);
             None
         }
     }
@@ -72,15 +72,20 @@ fn mapping(decoder: &mut Decoder, field: &Field, node: &Node, entries: &[Entry])
     check_each(decoder, field, &target, check::absolute_path, "target");
     check_each(decoder, field, &env, check::environment_name, "env");
     if let (Some(_), Some(env)) = (&target, &env) {
-        let refusal = Refusal::new("an entry has either `target` or `env`")
-            .hint("write two entries with the same `id` for both");
+        let refusal =
+            Refusal::new("an entry has either `target` or `env`").hint("write two entries with the same `id` for both");
         decoder.refuse(&format!("{}.env", field.name), env, refusal);
     }
     if decoder.errors.len() > errors {
         return None;
     }
     let Some(id) = id else {
-        decoder.missing(format!("an entry of `{}`", field.name), "id", &node.place, &format!("write `{}`", field.example));
+        decoder.missing(
+            format!("an entry of `{}`", field.name),
+            "id",
+            &node.place,
+            &format!("write `{}`", field.example),
+        );
         return None;
     };
     let target = match (target, env) {

@@ -26,9 +26,8 @@ pub(crate) fn apt_package(text: &str) -> Result<(), Refusal> {
         None => (rest, None),
     };
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Err(Refusal::new("Debian's package names are lower case").hint(format!("did you mean `{}`?", {
-            text.replacen(name, &name.to_ascii_lowercase(), 1)
-        })));
+        return Err(Refusal::new("Debian's package names are lower case")
+            .hint(format!("did you mean `{}`?", { text.replacen(name, &name.to_ascii_lowercase(), 1) })));
     }
     let is_alphanumeric = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
     let is_name = name.len() > 1
@@ -47,9 +46,11 @@ pub(crate) fn apt_package(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new("`/` is followed by a suite, as in `curl/bookworm-backports`"));
     }
     let is_version = |version: &str| {
-        is_made_of(version, |first| first.is_ascii_alphanumeric(), |next| {
-            next.is_ascii_alphanumeric() || ".+-:~".contains(next)
-        })
+        is_made_of(
+            version,
+            |first| first.is_ascii_alphanumeric(),
+            |next| next.is_ascii_alphanumeric() || ".+-:~".contains(next),
+        )
     };
     if version.is_some_and(|version| !is_version(version)) {
         return Err(Refusal::new("`=` is followed by one exact version, as in `curl=7.88.1-10+deb12u5`"));
@@ -103,9 +104,11 @@ pub(crate) fn conda_channel(text: &str) -> Result<(), Refusal> {
         return channel_url(text);
     }
     let is_name = |component: &str| {
-        is_made_of(component, |first| first.is_ascii_alphanumeric() || first == '_', |next| {
-            next.is_ascii_alphanumeric() || "_.-".contains(next)
-        })
+        is_made_of(
+            component,
+            |first| first.is_ascii_alphanumeric() || first == '_',
+            |next| next.is_ascii_alphanumeric() || "_.-".contains(next),
+        )
     };
     if !text.split('/').all(is_name) {
         return Err(Refusal::new("it is no channel")

@@ -115,9 +115,11 @@ fn is_identifier_start(character: char) -> bool {
 
 /// The name of a label, as in `org.opencontainers.image.source`.
 pub(crate) fn label_name(text: &str) -> Result<(), Refusal> {
-    let is_label = is_made_of(text, |first| first.is_ascii_alphanumeric(), |next| {
-        next.is_ascii_alphanumeric() || "._-/".contains(next)
-    });
+    let is_label = is_made_of(
+        text,
+        |first| first.is_ascii_alphanumeric(),
+        |next| next.is_ascii_alphanumeric() || "._-/".contains(next),
+    );
     match is_label {
         true => Ok(()),
         false => Err(Refusal::new("a label has letters, digits, `.`, `_`, `-` and `/`")),
@@ -126,8 +128,7 @@ pub(crate) fn label_name(text: &str) -> Result<(), Refusal> {
 
 /// The name under which a secret is handed to a build.
 pub(crate) fn secret_id(text: &str) -> Result<(), Refusal> {
-    let is_id =
-        is_made_of(text, is_identifier_start, |next| next.is_ascii_alphanumeric() || "_.-".contains(next));
+    let is_id = is_made_of(text, is_identifier_start, |next| next.is_ascii_alphanumeric() || "_.-".contains(next));
     match is_id {
         true => Ok(()),
         false => Err(Refusal::new("an id has letters, digits, `_`, `.` and `-`, and begins with a letter or `_`")),
@@ -136,9 +137,11 @@ pub(crate) fn secret_id(text: &str) -> Result<(), Refusal> {
 
 /// The name of a builder.
 pub(crate) fn builder_name(text: &str) -> Result<(), Refusal> {
-    let is_name = is_made_of(text, |first| first.is_ascii_lowercase() || first.is_ascii_digit(), |next| {
-        next.is_ascii_lowercase() || next.is_ascii_digit() || "_.-".contains(next)
-    });
+    let is_name = is_made_of(
+        text,
+        |first| first.is_ascii_lowercase() || first.is_ascii_digit(),
+        |next| next.is_ascii_lowercase() || next.is_ascii_digit() || "_.-".contains(next),
+    );
     match is_name {
         true => Ok(()),
         false => Err(Refusal::new("a builder has lower-case letters, digits, `_`, `.` and `-`")
@@ -150,14 +153,15 @@ pub(crate) fn builder_name(text: &str) -> Result<(), Refusal> {
 pub(crate) fn user(text: &str) -> Result<(), Refusal> {
     let is_name = |name: &str| {
         let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-        let is_login = is_made_of(name, is_identifier_start, |next| {
-            next.is_ascii_alphanumeric() || "_.-".contains(next)
-        });
+        let is_login =
+            is_made_of(name, is_identifier_start, |next| next.is_ascii_alphanumeric() || "_.-".contains(next));
         (is_number && name.parse::<u32>().is_ok()) || (is_login && name.len() <= 32)
     };
     match text.split(':').count() <= 2 && text.split(':').all(is_name) {
         true => Ok(()),
-        false => Err(Refusal::new("it is no user").hint("write a name or a number, as in `app`, `1000` or `1000:1000`")),
+        false => {
+            Err(Refusal::new("it is no user").hint("write a name or a number, as in `app`, `1000` or `1000:1000`"))
+        }
     }
 }
 
@@ -167,7 +171,7 @@ pub(crate) fn cuda_version(text: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let number = text.trim_start_matches(|character: char| !character.is_ascii_digit());
-    let refusal = Refusal::new("a version is only numbers and dots");
+    let refusal = Refusal::new("a version is numbers and dots");
     match is_version(number, 1..=4) {
         // PyTorch calls CUDA 12.4 `cu124`.
         true if text.starts_with("cu") && number.len() == 3 && !number.contains('.') => {

@@ -116,13 +116,10 @@ mod tests {
     #[test]
     fn words_are_split_as_a_shell_splits_them() {
         let words = |text| shell_words(text).map_err(|_| "refused");
-        assert_eq!(words(r#"python -c 'print("a b")' "x \"y\"" a\ b"#).unwrap(), [
-            "python",
-            "-c",
-            r#"print("a b")"#,
-            r#"x "y""#,
-            "a b"
-        ]);
+        assert_eq!(
+            words(r#"python -c 'print("a b")' "x \"y\"" a\ b"#).unwrap(),
+            ["python", "-c", r#"print("a b")"#, r#"x "y""#, "a b"]
+        );
         assert_eq!(words("  ").unwrap(), Vec::<String>::new());
         assert_eq!(words("a '' b").unwrap(), ["a", "", "b"]);
         assert!(words("a 'b").is_err());

@@ -14,6 +14,8 @@ const MARKER_OPERATORS_MAX: usize = 24;
 
 const CREDENTIALS_HINT: &str = "give the credentials to the build: in a netrc file named under `pip_secret_mounts`";
 
+const LOCAL_HINT: &str = "copy the package by `copy` and install it in `commands`, or name its published version";
+
 /// `3.MINOR` or `3.MINOR.PATCH`.
 pub(crate) fn python_version(text: &str) -> Result<(), Refusal> {
     if is_version(text, 2..=3) && text.starts_with("3.") {
@@ -55,12 +57,15 @@ pub(crate) fn python_package(text: &str) -> Result<(), Refusal> {
         return bare_url(text);
     }
     if text.starts_with(['.', '/', '~']) {
-        return Err(Refusal::new("it is a path, and what lies there may change unseen")
-            .hint("copy the package by `copy` and install it in `commands`, or name its published version"));
+        return Err(Refusal::new("it lies on this machine, and may change unseen").hint(LOCAL_HINT));
     }
-    let operators = text.split_ascii_whitespace().filter(|word| matches!(*word, "and" | "or")).count();
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let operators = words.filter(|word| matches!(*word, "and" | "or")).count();
     if operators > MARKER_OPERATORS_MAX || text.matches('(').count() > MARKER_OPERATORS_MAX {
         return Err(Refusal::new("its marker is too complicated"));
+    }
+    if names(text).any(|name| name.ends_with(['.', '-', '_'])) {
+        return Err(Refusal::new("a name ends with a letter or a digit"));
     }
     match text.parse::<Requirement<Url>>() {
         Ok(requirement) => match requirement.version_or_url {
@@ -71,10 +76,20 @@ pub(crate) fn python_package(text: &str) -> Result<(), Refusal> {
     }
 }
 
+/// The name and the extras of a requirement. The parser takes their last characters for granted, and panics.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let name_end = text.find(|character| !is_part(character)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(name_end);
+    let extras = rest.trim_start().strip_prefix('[').and_then(|extras| extras.split(']').next()).unwrap_or_default();
+    std::iter::once(name).chain(extras.split(',').map(str::trim))
+}
+
 fn refusal(text: &str, source: Pep508ErrorSource<Url>) -> Refusal {
     let message = source.to_string();
     let message = message.lines().next().unwrap_or_default();
-    let problem = message.chars().take(1).flat_map(char::to_lowercase).chain(message.chars().skip(1)).collect::<String>();
+    let problem =
+        message.chars().take(1).flat_map(char::to_lowercase).chain(message.chars().skip(1)).collect::<String>();
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     let are_names = words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     let refusal = Refusal::new(problem.trim_end_matches('.'));
@@ -110,11 +125,11 @@ fn bare_url(text: &str) -> Result<(), Refusal> {
         "http" | "https" if url.path().ends_with(".git") => {
             Err(Refusal::new("it is a repository, and no archive").hint(format!("write `git+{text}`")))
         }
-        "http" | "https" | "file" => Ok(()),
-        "git+https" | "git+http" | "git+ssh" | "git+file" => Ok(()),
+        "http" | "https" | "git+https" | "git+http" | "git+ssh" => Ok(()),
+        "file" | "git+file" => Err(Refusal::new("it lies on this machine, and may change unseen").hint(LOCAL_HINT)),
         "ssh" | "git" => Err(Refusal::new("pip does not take it").hint("write `git+ssh://…` or `git+https://…`")),
         scheme => Err(Refusal::new(format!("`{scheme}` is not supported"))
-            .hint("a repository is given as `git+https://…`, `git+ssh://…` or `git+file://…`")),
+            .hint("a repository is given as `git+https://…` or `git+ssh://…`")),
     }
 }
 

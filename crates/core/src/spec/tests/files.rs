@@ -18,7 +18,22 @@ fn an_unknown_key_is_shown_with_its_line_and_a_suggestion() {
 
 #[test]
 fn names_of_other_tools_are_understood() {
-    let keys = ["pip_packages", "dependencies", "python", "apt", "image", "from", "platforms", "environment", "tag", "run", "Packages", "apt-packages", "working_dir", "files"];
+    let keys = [
+        "pip_packages",
+        "dependencies",
+        "python",
+        "apt",
+        "image",
+        "from",
+        "platforms",
+        "environment",
+        "tag",
+        "run",
+        "Packages",
+        "apt-packages",
+        "working_dir",
+        "files",
+    ];
     let hints: Vec<_> = keys
         .iter()
         .map(|key| {
@@ -145,4 +160,54 @@ fn of_very_many_errors_the_first_hundred_are_told() {
     let found = Spec::parse("a.yaml", text.as_bytes(), Format::Yaml).unwrap_err();
     assert_eq!(found.len(), 100);
     assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+/// Whatever stands in a field is taken or refused, but never ends the program.
+#[test]
+fn no_value_makes_a_check_panic() {
+    let seeds = [
+        "x",
+        "3.11",
+        "cu124",
+        "a=b",
+        "linux/é",
+        "git+https://é",
+        "é::b[",
+        "a/b:c@sha256:0",
+        "{spec_hash}{",
+        "oci:é",
+        "py3é",
+        "'é",
+        "a; python_version >= 'é'",
+        "a[é]",
+        "x @ https://é/é;é",
+        "a (>=1",
+        "1=é",
+        "\u{10ffff}",
+        "a~=1",
+        "a>=1,",
+        "a; 'b' in 'c'",
+        "bootstrap:debian/é",
+        "https://é:é@é",
+        "http://[::1",
+        "a===é",
+        "a;é",
+        "a==1.*.*",
+        "a; extra == 'é'",
+        "e\u{301}",
+    ];
+    for field in &crate::spec::field::FIELDS {
+        for seed in seeds {
+            for (index, _) in seed.char_indices() {
+                for text in [seed.to_owned(), seed[index..].to_owned(), seed[..index].to_owned()] {
+                    let quoted = serde_json::Value::from(text).to_string();
+                    for value in [quoted.clone(), format!("[{quoted}]"), format!("{{{quoted}: {quoted}}}")] {
+                        let text = format!("{{\"{}\": {value}}}", field.name);
+                        let errors = Spec::parse("a.json", text.as_bytes(), Format::Json).err().unwrap_or_default();
+                        let _rendered: Vec<_> = errors.iter().map(|error| error.diagnostic().render()).collect();
+                    }
+                }
+            }
+        }
+    }
 }

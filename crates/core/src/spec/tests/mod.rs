@@ -2,7 +2,8 @@
 
 mod files;
 mod golden;
-mod values;
+mod image;
+mod packages;
 
 use crate::document::Format;
 use crate::spec::Spec;
