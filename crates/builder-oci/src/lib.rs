@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The embedded builder: assembles OCI images with no daemon.
+//!
+//! Every layer is a pure function of a key, is cached by that key, and is made without unpacking what it is made of
+//! wherever that is possible. Only what must execute runs, in a sandbox.
+
+pub mod cache;
+pub mod layer;
+pub mod sandbox;
+
+mod base;
+mod builder;
+mod files;
+mod image;
+mod output;
+mod progress;
+
+pub use builder::OciBuilder;
+pub use output::Store;

@@ -1,1 +1,66 @@
-fn main() {}
+//! The `imagespec` program: reads the command line, calls the libraries, prints what they say.
+
+mod arguments;
+mod commands;
+mod failure;
+mod prepare;
+mod session;
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arguments::{Arguments, CacheCommand, Command};
+use clap::{CommandFactory, Parser};
+use failure::{FAILED, Failure};
+use imagespec_builder_oci::sandbox;
+
+fn main() -> ExitCode {
+    // The sandbox starts this program again, and must find it without threads.
+    if env::args_os().nth(1).is_some_and(|argument| argument == sandbox::ARGUMENT) {
+        return sandbox::main();
+    }
+    let arguments = Arguments::parse();
+    let log = tracing_subscriber::EnvFilter::try_from_env("IMAGESPEC_LOG").unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).init();
+    match run(&arguments.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            for diagnostic in &failure.diagnostics {
+                session::print_line(diagnostic.render().trim_end());
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<u8, Failure> {
+    match command {
+        Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
+        Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
+        Command::Hash(arguments) => commands::plan::hash(arguments)?,
+        Command::Name(arguments) => commands::plan::name(arguments)?,
+        Command::Exists(arguments) => return commands::exists::exists(arguments),
+        Command::Builders { format } => commands::builders::list(*format)?,
+        Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
+        Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
+        Command::Doctor => commands::doctor::doctor()?,
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut io::stdout());
+        }
+    }
+    Ok(0)
+}
+
+/// A flag that the first Ctrl-C sets; the second one ends the program at once.
+fn cancellation() -> Result<Arc<AtomicBool>, Failure> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Registered first, so that it sees the flag as the signal before left it.
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(FAILED), Arc::clone(&cancelled))?;
+        signal_hook::flag::register(signal, Arc::clone(&cancelled))?;
+    }
+    Ok(cancelled)
+}

@@ -153,6 +153,8 @@ pub struct BuildRequest {
     pub timestamp: u64,
     /// How to reach registries that need something special, by `HOST[:PORT]`.
     pub registries: BTreeMap<String, RegistryAccess>,
+    /// Docker `config.json` files to take registry credentials from; an earlier one counts more.
+    pub credential_files: Vec<PathBuf>,
 }
 
 /// Where an image goes.

@@ -7,13 +7,20 @@ pub mod diagnostic;
 pub mod digest;
 pub mod document;
 pub mod event;
+pub mod files;
 pub mod hash;
+pub mod lower;
 pub mod place;
 pub mod plan;
 pub mod platform;
 pub mod project;
 pub mod reference;
 pub mod report;
+pub mod requirements;
+pub mod resolve;
 pub mod schema;
 pub mod spec;
 pub mod suggestion;
+
+#[cfg(test)]
+mod testing;

@@ -7,6 +7,8 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
+pub mod wire;
+
 /// What to build, in words that every builder understands.
 ///
 /// A plan holds no absolute path, no secret's value and no name of a builder; files stand in it by digest. Two plans
@@ -128,6 +130,8 @@ pub enum PipInput {
     Locked {
         /// Pinned requirements with their hashes.
         requirements: BTreeSet<Requirement>,
+        /// Digest of the `pyproject.toml` that the lock was made from.
+        pyproject: Digest,
     },
     /// A `uv.lock` with the `pyproject.toml` beside it.
     UvLock {
@@ -210,7 +214,8 @@ pub enum SecretTarget {
 /// What a program finds when the image is run (OCI image-spec, "Image Configuration", property `config`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageConfig {
-    /// Variables on top of the base's.
+    /// Variables on top of the base's. A plan with a Python step has `PYTHONPATH` here unless the user set it; what needs
+    /// the base's own value is the builder's part: `/opt/venv/bin` goes before the base's (or the user's) `PATH`.
     pub env: BTreeMap<String, String>,
     /// Working directory, absolute.
     pub workdir: String,

@@ -1,0 +1,140 @@
+//! What an image stands on: its layers, its config, and where they can be read from.
+
+mod layout;
+mod registry;
+
+use imagespec_core::digest::Digest;
+use imagespec_core::event::Outcome;
+use imagespec_core::reference::Reference;
+use serde_json::{Map, Value};
+
+use crate::layer::Layer;
+
+pub(crate) use layout::from_layout;
+pub(crate) use registry::from_registry;
+
+/// A base, or an image that becomes one: everything but the plan's own additions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BaseImage {
+    /// Digest of the manifest, if it has one.
+    pub(crate) digest: Option<Digest>,
+    /// The reference that the manifest was read by, if it came from a registry.
+    pub(crate) reference: Option<Reference>,
+    /// The whole image config, as it was found.
+    pub(crate) config: Map<String, Value>,
+    /// The layers, lowest first.
+    pub(crate) layers: Vec<ImageLayer>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageLayer {
+    /// Digest and length of the blob, and the digest of its content.
+    pub(crate) layer: Layer,
+    /// Media type of the blob.
+    pub(crate) media_type: String,
+    /// What it holds, for reports.
+    pub(crate) title: String,
+    /// Whether it was made now.
+    pub(crate) outcome: Outcome,
+    /// Where the blob can be had.
+    pub(crate) origin: Origin,
+}
+
+/// Where a layer's blob can be had.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// In the cache.
+    Cache,
+    /// In the base's repository; it is pulled only when something needs its content.
+    Registry(Reference),
+}
+
+/// The media type that OCI has for a layer, whatever Docker called it; `None` for one that no engine reads.
+///
+/// Docker's image manifest, schema 2, differs from OCI's in names alone.
+fn layer_media_type(found: &str) -> Option<&'static str> {
+    match found {
+        "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
+            Some("application/vnd.oci.image.layer.v1.tar")
+        }
+        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
+            Some(GZIP_LAYER)
+        }
+        "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
+            Some("application/vnd.oci.image.layer.v1.tar+zstd")
+        }
+        _ => None,
+    }
+}
+
+/// The media type of the layers that are made here.
+pub(crate) const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Joins a manifest's layers with the config's diff_ids.
+fn base_layers(
+    name: &str,
+    manifest: &oci_spec::image::ImageManifest,
+    config: &Map<String, Value>,
+    origin: &Origin,
+) -> Result<Vec<ImageLayer>, BaseError> {
+    let malformed = |problem: String| BaseError::Malformed { base: name.to_owned(), problem };
+    let empty = Vec::new();
+    let diff_ids = config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids"));
+    let diff_ids = diff_ids.and_then(Value::as_array).unwrap_or(&empty);
+    if diff_ids.len() != manifest.layers().len() {
+        return Err(malformed(format!("{} layers and {} diff_ids", manifest.layers().len(), diff_ids.len())));
+    }
+    let mut layers = Vec::with_capacity(diff_ids.len());
+    for (descriptor, diff_id) in manifest.layers().iter().zip(diff_ids) {
+        let found = descriptor.media_type().to_string();
+        let media_type = layer_media_type(&found).ok_or_else(|| malformed(format!("a layer of type `{found}`")))?;
+        let digest = descriptor.digest().to_string().parse();
+        let digest = digest.map_err(|error| malformed(format!("{error}")))?;
+        let diff_id = diff_id.as_str().unwrap_or_default().parse().map_err(|error| malformed(format!("{error}")))?;
+        layers.push(ImageLayer {
+            layer: Layer { digest, size_bytes: descriptor.size(), diff_id },
+            media_type: media_type.to_owned(),
+            title: "base".to_owned(),
+            outcome: Outcome::Cached,
+            origin: origin.clone(),
+        });
+    }
+    Ok(layers)
+}
+
+fn parse_config(name: &str, bytes: &[u8]) -> Result<Map<String, Value>, BaseError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| BaseError::Malformed { base: name.to_owned(), problem: format!("its config: {error}") })
+}
+
+/// Why a base cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BaseError {
+    /// The base contradicts itself or the OCI image-spec.
+    #[error("base `{base}` is not a proper image: {problem}")]
+    Malformed {
+        /// The base as the user wrote it.
+        base: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The base has no image for the platform.
+    #[error("base `{base}` has no image for {platform}; it has {available}")]
+    Platform {
+        /// The base.
+        base: String,
+        /// The platform that is built for.
+        platform: String,
+        /// The platforms that it has.
+        available: String,
+    },
+    /// A file of the base cannot be read.
+    #[error("cannot read `{path}` of the base")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,239 @@
+//! The builder itself: base, steps, image, outputs, in that order, for each platform.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session};
+use imagespec_core::digest::Digest;
+use imagespec_core::event::Outcome;
+use imagespec_core::plan::{Base, Plan, Step};
+use imagespec_core::platform::Platform;
+use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
+use imagespec_distribution::{Client, ClientOptions, CredentialStore};
+use serde_json::{Map, Value, json};
+
+use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
+use crate::cache::{Cache, CacheError};
+use crate::files::{self, FilesError};
+use crate::image::{self, Image};
+use crate::layer::{LayerError, LayerPath};
+use crate::output::{self, OutputError};
+use crate::progress::Progress;
+
+/// The embedded builder, `oci`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OciBuilder;
+
+/// What is at hand during one build.
+pub(crate) struct Building<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) cache: Cache,
+    pub(crate) client: Client<'a>,
+    pub(crate) progress: Progress<'a>,
+}
+
+/// Why a build failed. Each part has an error of its own.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Registry(#[from] imagespec_distribution::Error),
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("step `{step}` reached a builder that did not offer it")]
+    Unsupported { step: &'static str },
+    #[error("the folder of base {digest} was not handed over")]
+    BaseNotHandedOver { digest: Digest },
+}
+
+impl Builder for OciBuilder {
+    fn describe(&self) -> Description {
+        Description {
+            name: "oci".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "embedded, needs no daemon".to_owned(),
+            features: BTreeSet::from([
+                Feature::BaseScratch,
+                Feature::BaseRegistry,
+                Feature::BaseOciLayout,
+                Feature::BaseNested,
+                Feature::MultiplePlatforms,
+                Feature::Copy,
+                Feature::User,
+                Feature::Entrypoint,
+                Feature::Cmd,
+                Feature::Labels,
+            ]),
+            options_schema: json!({ "type": "object", "properties": {}, "additionalProperties": false }),
+        }
+    }
+
+    fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
+        let start = Instant::now();
+        let cancelled = || session.is_cancelled();
+        let options = ClientOptions {
+            registries: request.registries.clone(),
+            credentials: CredentialStore::from_files(request.credential_files.clone()),
+            ..ClientOptions::default()
+        };
+        let cache = Cache::open(&request.cache_dir).map_err(|error| Failure::from(error).tell())?;
+        let building =
+            Building { request, cache, client: Client::new(options, &cancelled), progress: Progress::new(session) };
+        let (images, digest) = building.run().map_err(|failure| failure.tell())?;
+        let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
+    }
+}
+
+impl Building<'_> {
+    fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
+        let plan = &self.request.plan;
+        let mut images = Vec::with_capacity(plan.platforms.len());
+        for platform in &plan.platforms {
+            images.push(self.image(plan, platform)?);
+        }
+        let index = (images.len() > 1).then(|| image::index(&images));
+        let digest = index.as_ref().map_or(images[0].digest, |index| Digest::of(index));
+        for destination in &self.request.outputs {
+            self.check_cancelled()?;
+            output::write(self, destination, &images, index.as_deref())?;
+        }
+        Ok((images, digest))
+    }
+
+    fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
+        let base = self.base(&plan.base, platform)?;
+        let mut layers = Vec::new();
+        for step in &plan.steps {
+            self.check_cancelled()?;
+            layers.extend(self.step(step)?);
+        }
+        if let Some(folder) = self.workdir_layer(plan, &layers)? {
+            layers.push(folder);
+        }
+        Ok(image::assemble(self.request, plan, platform, &base, layers))
+    }
+
+    fn base(&self, base: &Base, platform: &Platform) -> Result<BaseImage, Failure> {
+        match base {
+            Base::Scratch => Ok(BaseImage::default()),
+            Base::Registry(reference) => self.progress.step(
+                &format!("base {}", reference.familiar()),
+                || base::from_registry(self, reference, platform),
+                |base| (Outcome::Done, format!("{} layers", base.layers.len())),
+            ),
+            Base::OciLayout { digest } => {
+                let folder = self.request.base_paths.get(digest);
+                let folder = folder.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
+                self.progress.step(
+                    &format!("base oci:{}", folder.display()),
+                    || base::from_layout(self, folder, *digest, platform),
+                    |base| (Outcome::Done, format!("{} layers", base.layers.len())),
+                )
+            }
+            Base::Plan(plan) => {
+                let image = self.image(plan, platform)?;
+                Ok(BaseImage {
+                    digest: Some(image.digest),
+                    reference: None,
+                    config: parse(&image.config),
+                    layers: image.layers,
+                })
+            }
+            Base::Bootstrap(_) | Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+        }
+    }
+
+    fn step(&self, step: &Step) -> Result<Vec<ImageLayer>, Failure> {
+        match step {
+            Step::Copy(copy) => {
+                let (layer, outcome) = self.progress.step(
+                    &format!("copy {} files", copy.files.len()),
+                    || files::layer(&self.cache, copy, &self.request.files, self.request.timestamp),
+                    |(layer, outcome)| (*outcome, format!("{} bytes", layer.size_bytes)),
+                )?;
+                Ok(vec![own_layer(layer, outcome, "files")])
+            }
+            Step::Apt(_) | Step::Python(_) | Step::Conda(_) | Step::Pip(_) | Step::Run(_) => {
+                Err(Failure::Unsupported { step: step.kind() })
+            }
+        }
+    }
+
+    /// A working directory that nothing else brings, on an image that has no base: engines make it, `umoci` does not.
+    fn workdir_layer(&self, plan: &Plan, layers: &[ImageLayer]) -> Result<Option<ImageLayer>, Failure> {
+        let workdir = LayerPath::new(&plan.config.workdir);
+        let (Base::Scratch, true, Ok(path)) = (&plan.base, layers.is_empty(), workdir) else { return Ok(None) };
+        let key = crate::cache::Key::new(
+            "workdir",
+            [crate::layer::FORMAT_VERSION, path.as_str(), &self.request.timestamp.to_string()].map(str::as_bytes),
+        );
+        let (layer, outcome) = self.cache.layer::<Failure>(key, self.request.timestamp, |writer| {
+            Ok(writer.directory(&path, crate::layer::Attributes::root(0o755))?)
+        })?;
+        Ok(Some(own_layer(layer, outcome, "working directory")))
+    }
+
+    pub(crate) fn check_cancelled(&self) -> Result<(), Failure> {
+        if self.progress.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
+    }
+}
+
+impl Failure {
+    /// The failure as the caller sees it.
+    fn tell(&self) -> BuildError {
+        let kind = match self {
+            Self::Cancelled => FailureKind::Cancelled,
+            Self::Registry(error) if error.is_cancelled() => FailureKind::Cancelled,
+            Self::Registry(error) if error.is_denied() => FailureKind::Denied,
+            Self::Registry(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Cache(CacheError::Locked { .. }) => FailureKind::Temporary,
+            Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
+            Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) => FailureKind::Spec,
+        };
+        let error = BuildError::new(kind, self);
+        match self {
+            Self::Registry(registry) => match registry.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            },
+            Self::Files(FilesError::Changed { .. }) => error.hint("build again when nothing writes to it"),
+            Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
+            _ => error,
+        }
+    }
+}
+
+fn own_layer(layer: crate::layer::Layer, outcome: Outcome, title: &str) -> ImageLayer {
+    ImageLayer { layer, media_type: GZIP_LAYER.to_owned(), title: title.to_owned(), outcome, origin: Origin::Cache }
+}
+
+fn parse(config: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(config).expect("a config that was made here is a JSON object")
+}
+
+fn report(image: &Image) -> PlatformImage {
+    let layers = image.layers.iter().map(|layer| ReportedLayer {
+        digest: layer.layer.digest,
+        size_bytes: layer.layer.size_bytes,
+        title: layer.title.clone(),
+        outcome: layer.outcome,
+    });
+    PlatformImage {
+        platform: image.platform.clone(),
+        digest: image.digest,
+        config_digest: image.config_digest,
+        base_digest: image.base_digest,
+        layers: layers.collect(),
+    }
+}

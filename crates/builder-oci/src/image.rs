@@ -1,0 +1,226 @@
+//! Puts an image together: config and manifest over a base and further layers. Pure.
+
+use imagespec_core::builder::BuildRequest;
+use imagespec_core::digest::Digest;
+use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, VENV};
+use imagespec_core::platform::Platform;
+use serde_json::{Map, Value, json};
+
+use crate::base::{BaseImage, ImageLayer};
+
+/// A finished image: its documents as bytes and its layers.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// What it runs on.
+    pub(crate) platform: Platform,
+    /// The manifest (OCI image-spec, "Image Manifest").
+    pub(crate) manifest: Vec<u8>,
+    /// Digest of the manifest.
+    pub(crate) digest: Digest,
+    /// The config (OCI image-spec, "Image Configuration").
+    pub(crate) config: Vec<u8>,
+    /// Digest of the config.
+    pub(crate) config_digest: Digest,
+    /// Digest of the base's manifest.
+    pub(crate) base_digest: Option<Digest>,
+    /// The layers, lowest first.
+    pub(crate) layers: Vec<ImageLayer>,
+}
+
+/// Media type of a manifest.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Adds `layers` and the plan's config to `base`.
+pub(crate) fn assemble(
+    request: &BuildRequest,
+    plan: &Plan,
+    platform: &Platform,
+    base: &BaseImage,
+    layers: Vec<ImageLayer>,
+) -> Image {
+    let created = rfc3339(request.timestamp);
+    let labels = own_labels(request, base);
+    let mut all = base.layers.clone();
+    let mut history = base.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+    for layer in layers {
+        history.push(json!({ "created": created, "created_by": format!("imagespec: {}", layer.title) }));
+        all.push(layer);
+    }
+    let mut config = base.config.clone();
+    config.insert("created".into(), created.into());
+    config.insert("architecture".into(), platform.architecture().into());
+    config.insert("os".into(), platform.os().into());
+    if let Some(variant) = platform.variant() {
+        config.insert("variant".into(), variant.into());
+    }
+    let base_config = config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    let container = container_config(base_config, plan, &request.id.to_string(), &labels);
+    config.insert("config".into(), container.into());
+    let diff_ids: Vec<_> = all.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
+    config.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
+    config.insert("history".into(), history.into());
+    let config = to_bytes(&Value::Object(config));
+    let config_digest = Digest::of(&config);
+    let descriptors: Vec<_> = all
+        .iter()
+        .map(|layer| {
+            json!({
+                "mediaType": layer.media_type,
+                "digest": layer.layer.digest.to_string(),
+                "size": layer.layer.size_bytes,
+            })
+        })
+        .collect();
+    let manifest = to_bytes(&json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": { "mediaType": CONFIG, "digest": config_digest.to_string(), "size": config.len() },
+        "layers": descriptors,
+        "annotations": labels,
+    }));
+    Image {
+        platform: platform.clone(),
+        digest: Digest::of(&manifest),
+        manifest,
+        config,
+        config_digest,
+        base_digest: base.digest,
+        layers: all,
+    }
+}
+
+/// The index over the images of several platforms (OCI image-spec, "Image Index").
+pub(crate) fn index(images: &[Image]) -> Vec<u8> {
+    let manifests: Vec<_> = images
+        .iter()
+        .map(|image| {
+            let mut platform = Map::new();
+            platform.insert("architecture".into(), image.platform.architecture().into());
+            platform.insert("os".into(), image.platform.os().into());
+            if let Some(variant) = image.platform.variant() {
+                platform.insert("variant".into(), variant.into());
+            }
+            json!({
+                "mediaType": MANIFEST,
+                "digest": image.digest.to_string(),
+                "size": image.manifest.len(),
+                "platform": platform,
+            })
+        })
+        .collect();
+    to_bytes(&json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
+}
+
+fn container_config(
+    mut config: Map<String, Value>,
+    plan: &Plan,
+    id: &str,
+    labels: &Map<String, Value>,
+) -> Map<String, Value> {
+    let wanted: &ImageConfig = &plan.config;
+    let inherited = config.get("Env").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut env: Vec<(String, String)> = inherited
+        .iter()
+        .filter_map(|entry| entry.as_str()?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if plan.python().is_some() {
+        let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value);
+        let bin = format!("{VENV}/bin");
+        if path.split(':').next() != Some(&bin) {
+            let path = format!("{bin}:{path}");
+            set_variable(&mut env, "PATH", &path);
+        }
+    } else if !env.iter().any(|(name, _)| name == "PATH") {
+        set_variable(&mut env, "PATH", PATH_DEFAULT);
+    }
+    for (name, value) in &wanted.env {
+        set_variable(&mut env, name, value);
+    }
+    // The last thing set, so that a nested spec's id does not stand in the way.
+    env.retain(|(name, _)| name != ID_VARIABLE);
+    env.push((ID_VARIABLE.to_owned(), id.to_owned()));
+    config.insert("Env".into(), env.iter().map(|(name, value)| format!("{name}={value}")).collect());
+    config.insert("WorkingDir".into(), wanted.workdir.clone().into());
+    if let Some(user) = &wanted.user {
+        config.insert("User".into(), user.clone().into());
+    }
+    if let Some(entrypoint) = &wanted.entrypoint {
+        set_or_remove(&mut config, "Entrypoint", entrypoint);
+        // The base's arguments were meant for the base's entry point.
+        config.shift_remove("Cmd");
+    }
+    if let Some(cmd) = &wanted.cmd {
+        set_or_remove(&mut config, "Cmd", cmd);
+    }
+    let mut all = config.get("Labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    all.extend(wanted.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+    all.extend(labels.clone());
+    all.sort_keys();
+    config.insert("Labels".into(), all.into());
+    config
+}
+
+fn set_variable(env: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match env.iter_mut().find(|(other, _)| other == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => env.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn set_or_remove(config: &mut Map<String, Value>, key: &str, words: &[String]) {
+    if words.is_empty() {
+        config.shift_remove(key);
+    } else {
+        config.insert(key.into(), words.into());
+    }
+}
+
+/// Labels and annotations that every image gets.
+fn own_labels(request: &BuildRequest, base: &BaseImage) -> Map<String, Value> {
+    let mut labels = Map::new();
+    labels.insert("imagespec.id".into(), request.id.to_string().into());
+    labels.insert("imagespec.spec-hash".into(), request.spec_hash.to_string().into());
+    labels.insert("imagespec.version".into(), env!("CARGO_PKG_VERSION").into());
+    if let Some(digest) = base.digest {
+        labels.insert("org.opencontainers.image.base.digest".into(), digest.to_string().into());
+    }
+    if let Some(reference) = &base.reference {
+        labels.insert("org.opencontainers.image.base.name".into(), reference.to_string().into());
+    }
+    labels
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value has only string keys")
+}
+
+/// `seconds` since 1970 as RFC 3339 in UTC. Civil-from-days after Howard Hinnant's public description.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_dates() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
+    }
+}

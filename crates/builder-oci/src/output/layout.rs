@@ -1,0 +1,100 @@
+//! Writes an OCI image layout (OCI image-spec, "Image Layout"): a folder with blobs and an `index.json`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use imagespec_core::digest::Digest;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::OutputError;
+use crate::builder::{Building, Failure};
+use crate::image::{INDEX, Image, MANIFEST};
+
+/// Adds the image to the layout in `folder`, which is made if it is absent. The index is written last.
+pub(super) fn write(
+    building: &Building<'_>,
+    folder: &Path,
+    images: &[Image],
+    index: Option<&[u8]>,
+) -> Result<(), Failure> {
+    let mut manifests = existing(folder)?;
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|source| OutputError::Io { path: blobs.clone(), source })?;
+    for image in images {
+        for layer in &image.layers {
+            building.check_cancelled()?;
+            let target = blobs.join(layer.layer.digest.to_hex());
+            if !target.exists() {
+                let reader = building.cache.open_blob(layer.layer.digest)?;
+                let mut reader = reader.ok_or(OutputError::Io {
+                    path: building.cache.blob_path(layer.layer.digest),
+                    source: io::ErrorKind::NotFound.into(),
+                })?;
+                write_aside(&target, |file| io::copy(&mut reader, file).map(drop))?;
+            }
+        }
+        write_bytes(&blobs, &image.config)?;
+        write_bytes(&blobs, &image.manifest)?;
+    }
+    if let Some(index) = index {
+        write_bytes(&blobs, index)?;
+    }
+    let tag = building.request.name.tag().unwrap_or("latest");
+    let document = index.unwrap_or(&images[0].manifest);
+    manifests.retain(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] != tag);
+    manifests.push(json!({
+        "mediaType": if index.is_some() { INDEX } else { MANIFEST },
+        "digest": Digest::of(document).to_string(),
+        "size": document.len(),
+        "annotations": { "org.opencontainers.image.ref.name": tag },
+    }));
+    let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }).to_string();
+    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
+    write_aside(&folder.join("index.json"), |file| file.write_all(top.as_bytes()))
+}
+
+/// The entries of the layout that is there already.
+fn existing(folder: &Path) -> Result<Vec<Value>, Failure> {
+    let path = folder.join("index.json");
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let top: Value =
+                serde_json::from_slice(&bytes).map_err(|_| OutputError::NotALayout { path: folder.to_owned() })?;
+            Ok(top["manifests"].as_array().cloned().unwrap_or_default())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Never scatter blobs over a folder that is something else.
+            let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+            if is_empty || !folder.exists() {
+                Ok(Vec::new())
+            } else {
+                Err(OutputError::NotALayout { path: folder.to_owned() }.into())
+            }
+        }
+        Err(source) => Err(OutputError::Io { path, source }.into()),
+    }
+}
+
+fn write_bytes(blobs: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_aside(&blobs.join(Digest::of(bytes).to_hex()), |file| file.write_all(bytes))
+}
+
+/// Writes a file aside, syncs it and gives it its name.
+pub(super) fn write_aside(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let io_error = |source| OutputError::Io { path: target.to_owned(), source };
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder).map_err(io_error)?;
+    write(&mut file).map_err(io_error)?;
+    file.as_file().sync_data().map_err(io_error)?;
+    readable(&file).map_err(io_error)?;
+    file.persist(target).map_err(|error| io_error(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are private; what was asked for is as readable as other files are.
+fn readable(file: &NamedTempFile) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))
+}

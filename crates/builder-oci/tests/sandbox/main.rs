@@ -1,0 +1,90 @@
+//! The sandbox against real trees, real namespaces and hostile layers.
+//!
+//! The trees hold one statically linked busybox. They lie in the system's folder for temporary files, where every user
+//! may go, as some tests run as another user.
+
+mod programs;
+mod trees;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use imagespec_builder_oci::sandbox::{ExitStatus, Line, Mode, Network, Output, Root, Run, Sandbox, User};
+use tempfile::TempDir;
+
+pub(crate) const APPLETS: [&str; 16] = [
+    "cat", "chown", "env", "grep", "id", "ls", "mkdir", "mount", "ps", "rm", "sh", "sleep", "stat", "touch", "true",
+    "unshare",
+];
+
+pub(crate) fn launcher() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher"))
+}
+
+pub(crate) fn sandbox() -> Sandbox {
+    Sandbox::new(launcher())
+}
+
+/// The modes that this user can be tested in.
+pub(crate) fn sandboxes() -> Vec<Sandbox> {
+    if is_root() {
+        [Mode::UserNamespaceFull, Mode::Root].map(|mode| Sandbox::with_mode(launcher(), mode)).into()
+    } else {
+        vec![sandbox()]
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+pub(crate) fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("own folder");
+    folder
+}
+
+/// A tree with busybox.
+pub(crate) fn tree() -> TempDir {
+    let tree = folder();
+    let bin = tree.path().join("bin");
+    fs::create_dir(&bin).expect("new");
+    fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+    for applet in APPLETS {
+        symlink("busybox", bin.join(applet)).expect("new");
+    }
+    tree
+}
+
+pub(crate) fn run_in(root: Root, argv: &[&str]) -> Run {
+    Run {
+        root,
+        argv: argv.iter().map(ToString::to_string).collect(),
+        env: vec![("PATH".to_owned(), "/bin".to_owned())],
+        cwd: PathBuf::from("/"),
+        user: User::root(),
+        mounts: Vec::new(),
+        network: Network::None,
+        hostname: "box".to_owned(),
+    }
+}
+
+pub(crate) fn shell(tree: &TempDir, script: &str) -> Run {
+    run_in(Root::Directory(tree.path().to_owned()), &["sh", "-c", script])
+}
+
+/// Runs, and gives the exit code and what was written to both streams.
+pub(crate) fn outcome(sandbox: &Sandbox, run: &Run) -> (i32, String) {
+    let mut text = String::new();
+    let mut on_line = |line: Line| text.push_str(&format!("{}\n", line.text));
+    let ExitStatus { code } = sandbox.run(run, Output::Lines(&mut on_line), &|| false).expect("it starts");
+    (code, text)
+}
+
+pub(crate) fn overlay(folder: &TempDir, lowers: Vec<PathBuf>) -> (Root, PathBuf) {
+    let (upper, work) = (folder.path().join("upper"), folder.path().join("work"));
+    fs::create_dir_all(&upper).expect("own folder");
+    fs::create_dir_all(&work).expect("own folder");
+    (Root::Overlay { lowers, upper: upper.clone(), work }, upper)
+}

@@ -1,0 +1,234 @@
+//! `imagespec build`: finds the image or has it built. One line on stdout for each image: `name:tag@sha256:…`.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use imagespec_core::builder::{BuildRequest, CachePolicy, Output, SecretSource};
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::digest::Digest;
+use imagespec_distribution::Existence;
+
+use super::{builders, exists, plan};
+use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
+use crate::failure::Failure;
+use crate::prepare::{self, Prepared, Surroundings};
+use crate::session::{Terminal, print_data, print_line};
+
+/// Builds every image that was named, or every image of the project.
+pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let secrets = secrets(&arguments.secrets)?;
+    let terminal = Terminal::new(arguments.progress, Arc::clone(cancelled));
+    for spec in specs(arguments)? {
+        let surroundings = Surroundings::of(&spec)?;
+        let prepared = surroundings.prepare(&spec, arguments.registry.as_deref(), &arguments.overrides)?;
+        build_one(arguments, &surroundings, &prepared, &secrets, &terminal)?;
+    }
+    Ok(())
+}
+
+fn specs(arguments: &BuildArguments) -> Result<Vec<String>, Failure> {
+    if !arguments.specs.is_empty() {
+        return Ok(arguments.specs.clone());
+    }
+    let surroundings = Surroundings::read(&env::current_dir()?)?;
+    let names: Vec<_> =
+        surroundings.project.iter().flat_map(|project| project.image_names()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(Failure::usage(
+            "there is nothing to build",
+            "name a spec file, or put `[images.NAME]` into an `imagespec.toml`",
+        ));
+    }
+    Ok(names)
+}
+
+fn build_one(
+    arguments: &BuildArguments,
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    secrets: &BTreeMap<String, SecretSource>,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let chosen = surroundings.builder(arguments.builder.as_deref(), prepared);
+    let builder = builders::find(&chosen)?;
+    if let Err(unsupported) = builder.describe().check(&prepared.plan) {
+        let mut diagnostic = Diagnostic::error(unsupported.to_string());
+        diagnostic.place = prepared.resolved.place_of(unsupported.field).cloned();
+        return Err(Failure::new(diagnostic.hint("`imagespec builders` lists the others")));
+    }
+    let outputs = outputs(arguments, prepared)?;
+    if arguments.dry_run {
+        print_line(plan::text(prepared).trim_end());
+        return Ok(());
+    }
+    let is_asked = !arguments.force && !forced() && arguments.output.is_none();
+    if is_asked && let Some(digest) = existing(arguments, surroundings, prepared)? {
+        if arguments.progress != ProgressMode::Quiet {
+            print_line(&format!("{} exists, nothing to build", prepared.name.familiar()));
+        }
+        return tell(arguments, prepared, digest.map(|digest| (digest, None)));
+    }
+    let mut options = BTreeMap::new();
+    for project in [&surroundings.user, &surroundings.project].into_iter().flatten() {
+        options.extend(project.builders.get(&chosen.name).cloned().unwrap_or_default());
+    }
+    let spec = &prepared.loaded.spec;
+    options.extend(spec.builder_options.iter().map(|(name, value)| (name.clone(), value.value.clone())));
+    for option in &arguments.builder_options {
+        let (name, value) = option.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("`--builder-opt {option}` has no `=`"), "write `--builder-opt KEY=VALUE`")
+        })?;
+        options.insert(name.to_owned(), value.into());
+    }
+    let registry_config = spec.registry_config.as_ref().map(|path| prepared.loaded.directory.join(&path.value));
+    let request = BuildRequest {
+        plan: prepared.plan.clone(),
+        id: prepared.id.clone(),
+        spec_hash: prepared.spec_hash.clone(),
+        name: prepared.name.clone(),
+        outputs,
+        files: prepared.resolved.files.clone(),
+        base_paths: prepared.resolved.base_paths.clone(),
+        options,
+        secrets: secrets.clone(),
+        cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+        cache_dir: prepare::cache_folder()?,
+        timestamp: prepare::timestamp()?,
+        registries: exists::registries(surroundings),
+        credential_files: prepare::credential_files(registry_config),
+    };
+    let report = builder.build(&request, terminal)?;
+    let json = serde_json::to_string_pretty(&report).expect("a report has only string keys");
+    tell(arguments, prepared, Some((report.digest, Some(json))))
+}
+
+/// `Some(digest)` if nothing is to be built; without a digest if the user takes the image for existing.
+#[expect(clippy::option_option, reason = "built or not, and known or not, are two questions")]
+fn existing(
+    arguments: &BuildArguments,
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+) -> Result<Option<Option<Digest>>, Failure> {
+    match (exists::of_prepared(surroundings, prepared)?, arguments.if_unknown) {
+        (Existence::Yes { digest }, _) => Ok(Some(Some(digest))),
+        (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
+        (Existence::Unknown(_), IfUnknown::Assume) => Ok(Some(None)),
+        (Existence::Unknown(error), IfUnknown::Fail) => {
+            let mut failure = exists::unknown(&prepared.name, &error).code(crate::failure::FAILED);
+            failure.diagnostics[0].hints.push("`--if-unknown build` builds it all the same".to_owned());
+            Err(failure)
+        }
+    }
+}
+
+/// Prints the image's name and writes the files that were asked for.
+fn tell(
+    arguments: &BuildArguments,
+    prepared: &Prepared,
+    built: Option<(Digest, Option<String>)>,
+) -> Result<(), Failure> {
+    let name = prepared.name.familiar();
+    let Some((digest, report)) = built else { return Ok(print_data(&name)?) };
+    if let Some(file) = &arguments.iidfile {
+        write(file, &digest.to_string())?;
+    }
+    if let Some(file) = &arguments.metadata_file {
+        let found = serde_json::json!({ "digest": digest.to_string(), "images": [], "duration_ms": 0 });
+        write(file, &report.unwrap_or_else(|| found.to_string()))?;
+    }
+    Ok(print_data(&format!("{name}@{digest}"))?)
+}
+
+fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
+    fs::write(file, text).map_err(|error| {
+        let mut failure = Failure::of(&error);
+        let cause = std::mem::replace(
+            &mut failure.diagnostics[0].message,
+            format!("the image is built, but `{}` cannot be written", file.display()),
+        );
+        failure.diagnostics[0].notes.push(cause);
+        failure
+    })
+}
+
+fn outputs(arguments: &BuildArguments, prepared: &Prepared) -> Result<Vec<Output>, Failure> {
+    let mut outputs = Vec::new();
+    if let Some(text) = &arguments.output {
+        outputs.push(output(text)?);
+    }
+    if arguments.push && !prepared.has_registry {
+        return Err(Failure::usage("there is no registry to push to", "pass `--registry HOST/PATH`"));
+    }
+    let is_pushed = prepared.has_registry && !arguments.no_push && (outputs.is_empty() || arguments.push);
+    if is_pushed {
+        outputs.push(Output::Registry);
+    }
+    if outputs.is_empty() {
+        outputs.push(Output::Store);
+    }
+    Ok(outputs)
+}
+
+/// Reads `type=…,dest=…`.
+fn output(text: &str) -> Result<Output, Failure> {
+    let wrong = |problem: &str| {
+        Failure::usage(
+            format!("`--output {text}` {problem}"),
+            "write `type=oci,dest=DIR`, `type=docker-archive,dest=FILE` or `type=docker`",
+        )
+    };
+    let (mut kind, mut dest) = (None, None);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("type", value)) => kind = Some(value),
+            Some(("dest", value)) if !value.is_empty() => dest = Some(std::path::absolute(value)?),
+            _ => return Err(wrong(&format!("has `{part}`, which is neither `type=` nor `dest=`"))),
+        }
+    }
+    match (kind, dest) {
+        (Some("oci"), Some(dest)) => Ok(Output::Oci { dest }),
+        (Some("docker-archive"), Some(dest)) => Ok(Output::DockerArchive { dest }),
+        (Some("docker"), None) => Ok(Output::Docker),
+        (Some("registry"), None) => Ok(Output::Registry),
+        (Some("oci" | "docker-archive"), None) => Err(wrong("has no `dest`")),
+        (Some("docker" | "registry"), Some(_)) => Err(wrong("has a `dest`, which its type does not take")),
+        _ => Err(wrong("has no type that is known")),
+    }
+}
+
+/// Reads `id=…,src=…` and `id=…,env=…`.
+fn secrets(texts: &[String]) -> Result<BTreeMap<String, SecretSource>, Failure> {
+    let mut secrets = BTreeMap::new();
+    for text in texts {
+        let (mut id, mut source) = (None, None);
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("src", value)) => source = Some(SecretSource::File(std::path::absolute(value)?)),
+                Some(("env", name)) => {
+                    let value = env::var(name).map_err(|_| {
+                        Failure::usage(format!("the variable `{name}` of a secret is not set"), "set it, or use `src=FILE`")
+                    })?;
+                    source = Some(SecretSource::Value(value));
+                }
+                _ => return Err(Failure::usage("`--secret` takes `id`, and `src` or `env`", SECRET_HINT)),
+            }
+        }
+        let (Some(id), Some(source)) = (id, source) else {
+            return Err(Failure::usage("`--secret` needs an `id`, and `src` or `env`", SECRET_HINT));
+        };
+        secrets.insert(id, source);
+    }
+    Ok(secrets)
+}
+
+const SECRET_HINT: &str = "write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`";
+
+/// The variable by which flytekit's users force a rebuild.
+fn forced() -> bool {
+    env::var("FLYTE_FORCE_PUSH_IMAGE_SPEC").is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes"))
+}

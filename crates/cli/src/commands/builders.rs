@@ -1,0 +1,42 @@
+//! `imagespec builders`: which builders there are, and the one of a name.
+
+use imagespec_builder_oci::OciBuilder;
+use imagespec_core::builder::Builder;
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::project::ChosenBuilder;
+
+use crate::arguments::Format;
+use crate::failure::Failure;
+use crate::session::print_data;
+
+/// Every builder that this program has.
+fn all() -> Vec<Box<dyn Builder>> {
+    vec![Box::new(OciBuilder)]
+}
+
+/// The builder that was chosen.
+pub(crate) fn find(chosen: &ChosenBuilder) -> Result<Box<dyn Builder>, Failure> {
+    let builders = all();
+    let names: Vec<_> = builders.iter().map(|builder| format!("`{}`", builder.describe().name)).collect();
+    let found = builders.into_iter().find(|builder| builder.describe().name == chosen.name);
+    found.ok_or_else(|| {
+        let diagnostic = Diagnostic::error(format!("there is no builder `{}`", chosen.name));
+        Failure::new(diagnostic.hint(format!("there is {}", names.join(", "))))
+    })
+}
+
+/// Lists the builders.
+pub(crate) fn list(format: Format) -> Result<(), Failure> {
+    let descriptions: Vec<_> = all().iter().map(|builder| builder.describe()).collect();
+    match format {
+        Format::Json => {
+            print_data(&serde_json::to_string_pretty(&descriptions).expect("a description has only string keys"))?;
+        }
+        Format::Text => {
+            for description in descriptions {
+                print_data(&format!("{}  {}  {}", description.name, description.version, description.summary))?;
+            }
+        }
+    }
+    Ok(())
+}

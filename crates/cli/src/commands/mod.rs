@@ -1,0 +1,8 @@
+//! The commands, one file each. They print what they are asked for on stdout and return everything else.
+
+pub(crate) mod build;
+pub(crate) mod builders;
+pub(crate) mod cache;
+pub(crate) mod doctor;
+pub(crate) mod exists;
+pub(crate) mod plan;

@@ -1,0 +1,229 @@
+//! From what the user typed to a plan with a name: spec, project file, user config, flags and environment.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use imagespec_builder_oci::cache::Cache;
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::hash::{SpecHash, SpecId};
+use imagespec_core::lower::lower;
+use imagespec_core::plan::Plan;
+use imagespec_core::platform::Platform;
+use imagespec_core::project::{
+    BuilderCandidates, ChosenBuilder, Layers, Loaded, Project, ProjectRole, Setting, Target, choose_builder,
+    find_project, load, read_spec,
+};
+use imagespec_core::reference::Reference;
+use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_name, resolve, tag};
+
+use crate::arguments::Overrides;
+use crate::failure::Failure;
+
+/// The project and the user's config, read once for all specs of a command.
+pub(crate) struct Surroundings {
+    pub(crate) project: Option<Project>,
+    pub(crate) user: Option<Project>,
+}
+
+/// A spec on its way to a builder.
+pub(crate) struct Prepared {
+    pub(crate) loaded: Loaded,
+    pub(crate) resolved: ResolvedSpec,
+    pub(crate) plan: Plan,
+    pub(crate) id: SpecId,
+    pub(crate) spec_hash: SpecHash,
+    pub(crate) name: Reference,
+    /// Whether a registry was named, so that the image is pushed.
+    pub(crate) has_registry: bool,
+}
+
+impl Surroundings {
+    /// Reads the project file above `start` and the user's config.
+    pub(crate) fn read(start: &Path) -> Result<Self, Failure> {
+        let project = match find_project(start) {
+            Some(path) => Some(Project::read(&path, &shown(&path), ProjectRole::Project)?),
+            None => None,
+        };
+        let user = config_folder().map(|folder| folder.join("config.toml")).filter(|path| path.is_file());
+        let user = match user {
+            Some(path) => Some(Project::read(&path, &shown(&path), ProjectRole::User)?),
+            None => None,
+        };
+        Ok(Self { project, user })
+    }
+
+    /// The surroundings of `spec`: those of its file, or of the current folder for an image of the project.
+    pub(crate) fn of(spec: &str) -> Result<Self, Failure> {
+        let folder = Path::new(spec).parent().filter(|folder| is_file(spec) && !folder.as_os_str().is_empty());
+        Self::read(&std::path::absolute(folder.unwrap_or(Path::new(".")))?)
+    }
+
+    /// Loads, resolves and lowers `spec`.
+    pub(crate) fn prepare(
+        &self,
+        spec: &str,
+        registry: Option<&str>,
+        overrides: &Overrides,
+    ) -> Result<Prepared, Failure> {
+        let current = env::current_dir()?;
+        let mut settings = Vec::new();
+        for set in &overrides.sets {
+            settings.push(Setting::parse(set, &current)?);
+        }
+        if !overrides.platform.is_empty() {
+            settings.push(Setting::parse(&format!("platform={}", overrides.platform.join(",")), &current)?);
+        }
+        let layers = Layers { project: self.project.as_ref(), user: self.user.as_ref(), settings: &settings };
+        let target = if is_file(spec) { Target::File(Path::new(spec)) } else { Target::Image(spec) };
+        let loaded = load(target, &layers)?;
+        let root = self.project.as_ref().map_or(&loaded.directory, |project| &project.directory);
+        let default_name = default_name(&loaded);
+        let host = host_platform()?;
+        let resolved = resolve(
+            &loaded.spec,
+            &loaded.directory,
+            &ResolveContext {
+                root,
+                spec_path: loaded.path.as_deref(),
+                default_name: &default_name,
+                host_platform: &host,
+                load_spec: &|path| read_spec(path, &shown(path)).map_err(|errors| Box::new(NestedErrors(errors)).into()),
+            },
+        )?;
+        let plan = lower(&resolved);
+        let spec_hash = SpecHash::of(&plan);
+        let registry = registry.or(loaded.spec.registry.as_ref().map(|registry| registry.value.as_str()));
+        let format = loaded.spec.tag_format.as_ref().map(|format| format.value.as_str());
+        let name = tag(&spec_hash, format).and_then(|tag| image_name(registry, &resolved.name, &tag));
+        let name = name.map_err(|error| name_failure(&error, &resolved))?;
+        let has_registry = registry.is_some();
+        Ok(Prepared { id: SpecId::of(&loaded.spec), loaded, resolved, plan, spec_hash, name, has_registry })
+    }
+
+    /// The builder for `prepared`, and who chose it.
+    pub(crate) fn builder(&self, flag: Option<&str>, prepared: &Prepared) -> ChosenBuilder {
+        let environment = env::var("IMAGESPEC_BUILDER").ok().filter(|name| !name.is_empty());
+        choose_builder(&BuilderCandidates {
+            flag,
+            spec: prepared.loaded.spec.builder.as_ref(),
+            image: prepared.loaded.image_builder.as_ref(),
+            project: self.project.as_ref().and_then(|project| project.builder.as_ref()),
+            environment: environment.as_deref(),
+            user: self.user.as_ref().and_then(|user| user.builder.as_ref()),
+        })
+    }
+}
+
+/// What is wrong with a spec that another one stands on.
+#[derive(Debug)]
+struct NestedErrors(Vec<imagespec_core::spec::SpecError>);
+
+impl std::fmt::Display for NestedErrors {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            match &error.place {
+                Some(place) => write!(formatter, "{separator}{place}: {error}")?,
+                None => write!(formatter, "{separator}{error}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for NestedErrors {}
+
+fn name_failure(error: &NameError, resolved: &ResolvedSpec) -> Failure {
+    let mut diagnostic = crate::failure::diagnostic_of(error).hint(error.hint());
+    diagnostic.place = resolved.place_of(error.field()).cloned();
+    Failure::new(diagnostic)
+}
+
+/// The file's stem; the folder's name for a file that is called after this program.
+fn default_name(loaded: &Loaded) -> String {
+    let stem = loaded.path.as_deref().and_then(Path::file_stem).and_then(|stem| stem.to_str());
+    let folder = loaded.directory.file_name().and_then(|name| name.to_str());
+    let name = match stem.filter(|stem| !stem.eq_ignore_ascii_case("imagespec")) {
+        Some(stem) => stem,
+        None => folder.unwrap_or("image"),
+    };
+    let name: String =
+        name.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '-' }).collect();
+    let name = name.to_ascii_lowercase();
+    match name.trim_matches('-') {
+        "" => "image".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The cache's folder: IMAGESPEC_CACHE_DIR, else `imagespec` in the XDG cache folder.
+pub(crate) fn cache_folder() -> Result<PathBuf, Failure> {
+    if let Some(folder) = env::var_os("IMAGESPEC_CACHE_DIR").filter(|folder| !folder.is_empty()) {
+        return Ok(std::path::absolute(folder)?);
+    }
+    match etcetera::choose_base_strategy() {
+        Ok(strategy) => Ok(strategy.cache_dir().join("imagespec")),
+        Err(_) => Err(Failure::usage("there is no home folder to keep a cache in", "set IMAGESPEC_CACHE_DIR")),
+    }
+}
+
+/// The cache, with its folders.
+pub(crate) fn cache() -> Result<Cache, Failure> {
+    Ok(Cache::open(&cache_folder()?)?)
+}
+
+/// Files with registry credentials, as Docker and Podman write them, in the order in which they are looked at.
+pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf> {
+    let docker = env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let home = etcetera::home_dir().ok();
+    let docker = docker.or_else(|| home.map(|home| home.join(".docker")));
+    let podman = env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from).or_else(|| {
+        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
+        Some(runtime.join("containers/auth.json"))
+    });
+    let docker = docker.map(|folder| folder.join("config.json"));
+    registry_config.into_iter().chain(docker).chain(podman).collect()
+}
+
+/// SOURCE_DATE_EPOCH, else 0.
+pub(crate) fn timestamp() -> Result<u64, Failure> {
+    match env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(0),
+        Ok(text) => text.parse().map_err(|_| {
+            Failure::usage(
+                format!("SOURCE_DATE_EPOCH is `{}`, which is no number of seconds", text.escape_debug()),
+                "set it to seconds since 1970, or unset it",
+            )
+        }),
+    }
+}
+
+fn config_folder() -> Option<PathBuf> {
+    Some(etcetera::choose_base_strategy().ok()?.config_dir().join("imagespec"))
+}
+
+/// Whether `spec` means a file rather than an image of the project.
+pub(crate) fn is_file(spec: &str) -> bool {
+    let extension = Path::new(spec).extension().and_then(|extension| extension.to_str());
+    spec.contains('/') || extension.is_some_and(|extension| matches!(extension, "yaml" | "yml" | "toml" | "json"))
+}
+
+/// The path as an error shows it: relative to the current folder where it lies in it.
+fn shown(path: &Path) -> String {
+    let current = env::current_dir().unwrap_or_default();
+    path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}
+
+/// The platform of this machine.
+fn host_platform() -> Result<Platform, Failure> {
+    let architecture = match env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "loongarch64" => "loong64",
+        other => other,
+    };
+    Platform::new("linux", architecture, None)
+        .map_err(|error| Failure::new(Diagnostic::error(error.to_string()).hint("set `platform` or pass `--platform`")))
+}

@@ -1,0 +1,231 @@
+//! Why a spec cannot be resolved, where, and what to do.
+
+use std::{fmt, io};
+
+use crate::files::FilesError;
+use crate::place::Place;
+use crate::requirements::{PathProblem, RequirementProblem, RequirementsError, redacted};
+
+/// A spec that cannot be resolved.
+#[derive(Debug)]
+pub struct ResolveError {
+    // Boxed, for it travels through every result here.
+    problem: Box<ResolveProblem>,
+    place: Place,
+}
+
+/// Why a spec cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveProblem {
+    /// `requirements` or `packages`.
+    #[error("{0}")]
+    Requirements(RequirementsError),
+    /// `copy` or `source_root`.
+    #[error("{0}")]
+    Files(FilesError),
+    /// An index's URL.
+    #[error("{0}")]
+    Url(RequirementProblem),
+    /// A path from the root of this machine.
+    #[error("`{path}` is an absolute path")]
+    Absolute {
+        /// The path.
+        path: String,
+    },
+    /// A path that leaves the project.
+    #[error("`{path}` leads out of the project's folder")]
+    Outside {
+        /// The path.
+        path: String,
+    },
+    /// A link that leaves the project.
+    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
+    LinkOut {
+        /// The path.
+        path: String,
+        /// The link.
+        link: String,
+        /// What it points to.
+        target: String,
+    },
+    /// A base or spec that cannot be read.
+    #[error("cannot read `{path}`")]
+    Unreadable {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A spec that a base names.
+    #[error("the base `{path}` is not a usable spec")]
+    NestedSpec {
+        /// The spec's file.
+        path: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A spec that stands on itself.
+    #[error("`{path}` stands on itself")]
+    Cycle {
+        /// The spec's file.
+        path: String,
+    },
+    /// Specs that stand on specs that stand on specs.
+    #[error("specs stand on each other more than {limit} deep")]
+    TooDeep {
+        /// How deep they may.
+        limit: usize,
+    },
+    /// No OCI image layout.
+    #[error("`{path}` is not an OCI image layout: {message}")]
+    Layout {
+        /// The folder.
+        path: String,
+        /// Why not.
+        message: &'static str,
+    },
+    /// A layout with several images.
+    #[error("`{path}` holds {count} images, and `base_image` does not say which")]
+    ManyImages {
+        /// The folder.
+        path: String,
+        /// How many.
+        count: usize,
+        /// Those that have a name.
+        tags: Vec<String>,
+    },
+    /// A layout without the image that was asked for.
+    #[error("`{path}` holds no image with the tag `{tag}`")]
+    NoSuchImage {
+        /// The folder.
+        path: String,
+        /// What was asked for.
+        tag: String,
+        /// What there is.
+        tags: Vec<String>,
+    },
+    /// An archive that is a folder or a device.
+    #[error("`{path}` is not a regular file")]
+    NotAFile {
+        /// The path.
+        path: String,
+    },
+    /// `cuda` or `cudnn` and nothing that brings it.
+    #[error("`{field}` alone installs nothing: CUDA comes with the base image or with Python packages")]
+    Cuda {
+        /// `cuda` or `cudnn`.
+        field: &'static str,
+    },
+    /// A field that needs programs in the base, on `scratch`.
+    #[error("`{field}` needs a system to work in, and `base_image: scratch` has none")]
+    Scratch {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field that means nothing without another.
+    #[error("`{field}` means nothing without `{needed}`")]
+    Without {
+        /// The field.
+        field: &'static str,
+        /// The one that it needs.
+        needed: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A variable that imagespec sets itself.
+    #[error("`{name}` is set by imagespec itself")]
+    ReservedVariable {
+        /// Name of the variable.
+        name: String,
+    },
+}
+
+impl ResolveError {
+    pub(super) fn new(problem: ResolveProblem, place: &Place) -> Self {
+        Self { problem: Box::new(problem), place: redacted(place.clone()) }
+    }
+
+    /// What is wrong.
+    pub fn problem(&self) -> &ResolveProblem {
+        &self.problem
+    }
+
+    /// The value in the spec, or the line of the file that the spec names.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self.problem.as_ref() {
+            ResolveProblem::Requirements(error) => return error.hint(),
+            ResolveProblem::Files(error) => return error.hint(),
+            ResolveProblem::Url(problem) => return Some(problem.hint()),
+            ResolveProblem::Absolute { .. } => "paths are relative to the folder of the spec",
+            ResolveProblem::Outside { .. } | ResolveProblem::LinkOut { .. } => {
+                "put the file inside of the project, the folder with `imagespec.toml`"
+            }
+            ResolveProblem::Unreadable { .. } => "paths are relative to the folder of the spec",
+            ResolveProblem::Cycle { .. } => "let one of the specs stand on another base",
+            ResolveProblem::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
+            ResolveProblem::ManyImages { path, tags, .. } | ResolveProblem::NoSuchImage { path, tags, .. } => {
+                let choices: Vec<_> = tags.iter().map(|tag| format!("`oci:{path}:{tag}`")).collect();
+                return (!choices.is_empty()).then(|| format!("choose one of {}", choices.join(", ")));
+            }
+            ResolveProblem::Cuda { .. } => {
+                "set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, \
+                 or install CUDA's wheels, for example PyTorch's: \
+                 `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
+            }
+            ResolveProblem::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
+            ResolveProblem::Without { hint, .. } => hint,
+            ResolveProblem::ReservedVariable { .. } => "choose another name",
+            ResolveProblem::NestedSpec { .. }
+            | ResolveProblem::TooDeep { .. }
+            | ResolveProblem::Layout { .. }
+            | ResolveProblem::NotAFile { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(formatter)
+    }
+}
+
+impl std::error::Error for ResolveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.problem.as_ref() {
+            ResolveProblem::Requirements(error) => error.source(),
+            ResolveProblem::Files(error) => error.source(),
+            problem => std::error::Error::source(problem),
+        }
+    }
+}
+
+impl From<RequirementsError> for ResolveError {
+    fn from(error: RequirementsError) -> Self {
+        let place = error.place().clone();
+        Self { problem: Box::new(ResolveProblem::Requirements(error)), place }
+    }
+}
+
+impl From<FilesError> for ResolveError {
+    fn from(error: FilesError) -> Self {
+        let place = error.place().clone();
+        Self { problem: Box::new(ResolveProblem::Files(error)), place }
+    }
+}
+
+impl From<PathProblem> for ResolveProblem {
+    fn from(problem: PathProblem) -> Self {
+        match problem {
+            PathProblem::Absolute(path) => Self::Absolute { path },
+            PathProblem::Outside(path) => Self::Outside { path },
+            PathProblem::LinkOut(path, link, target) => Self::LinkOut { path, link, target },
+            PathProblem::Unreadable(path, source) => Self::Unreadable { path, source },
+        }
+    }
+}
