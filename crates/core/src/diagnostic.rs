@@ -42,7 +42,7 @@ pub enum Severity {
 pub enum Excerpt {
     /// It may.
     Shown,
-    /// It holds a password, which must not reach a terminal or a log.
+    /// It may not, because it holds a password; or it need not, because the error is about the whole file.
     Hidden,
 }
 
@@ -257,7 +257,7 @@ mod tests {
         error: unknown key `pakages`
           --> train.yaml:1:7
            |
-         1 | 名前é: pakages
+         1 | 名前é: pakages
            |        ^^^^^^^
         ");
     }

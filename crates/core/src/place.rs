@@ -50,7 +50,7 @@ pub(crate) struct Positions {
     characters_before: Vec<usize>,
 }
 
-const BLOCK_BYTES: usize = 1024;
+const BLOCK_BYTES: usize = 128;
 
 impl Positions {
     /// Reads the text once.

@@ -1,6 +1,8 @@
 //! YAML, TOML and JSON as one tree of located values. No field is known here and no file is read.
 
 mod json;
+#[cfg(test)]
+mod tests;
 mod text;
 mod toml;
 mod yaml;
@@ -70,9 +72,9 @@ pub enum ScalarKind {
     Boolean,
     /// A number.
     Number,
-    /// A string without quotes, or a TOML date.
+    /// A string without quotes, one in a YAML block, or a TOML date.
     Plain,
-    /// A string in quotes or in a YAML block.
+    /// A string in quotes.
     Quoted,
 }
 

@@ -11,8 +11,8 @@ use crate::spec::error::{SpecError, SpecErrorKind};
 /// When it is too large, no UTF-8, or holds a character that may not stand in a spec.
 pub(super) fn check(name: &str, bytes: &[u8]) -> Result<String, SpecError> {
     if bytes.len() as u64 > SIZE_BYTES_MAX {
-        return Err(SpecError::nowhere(SpecErrorKind::TooLarge { limit_bytes: SIZE_BYTES_MAX })
-            .hint(format!("is `{name}` the file that you meant?")));
+        let kind = SpecErrorKind::TooLarge { limit_bytes: SIZE_BYTES_MAX };
+        return Err(SpecError::new(kind, place_in(name, "", 0)).hint("is this the file that you meant?"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {

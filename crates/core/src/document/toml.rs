@@ -14,7 +14,7 @@ pub(super) fn parse(positions: &Positions) -> Result<Option<Node>, SpecError> {
         let span = error.span().unwrap_or(0..0);
         let place = positions.place(span.clone());
         return Err(match error.message() {
-            "recursion limit" => too_deep(place),
+            message if message.contains("recurs") => too_deep(place),
             "duplicate key" => {
                 let value = positions.slice(span.clone()).trim_matches(['"', '\'']).to_owned();
                 let first = first_key(table.get_ref(), &value).filter(|first| *first < span.start);

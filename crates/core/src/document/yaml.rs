@@ -35,8 +35,8 @@ fn options() -> Options {
     alias_limits.max_replay_stack_depth = DEPTH_MAX;
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: DEPTH_MAX,
-            flow_nesting_limit: DEPTH_MAX,
+            max_depth: DEPTH_MAX + 1,
+            flow_nesting_limit: DEPTH_MAX + 1,
             max_documents: 1,
             max_events: 4 * VALUES_MAX,
             max_nodes: 2 * VALUES_MAX,
@@ -82,7 +82,12 @@ fn refuse(positions: &Positions, error: &Error) -> Result<Option<Node>, SpecErro
         }
         Error::ExternalMessage { msg, .. } if msg == "recursion limit exceeded" => return Err(too_deep(place)),
         Error::ExternalMessage { msg, .. } | Error::Message { msg, .. } => {
-            SpecErrorKind::Syntax { format: Format::Yaml, message: msg.clone() }
+            let kind = SpecErrorKind::Syntax { format: Format::Yaml, message: msg.clone() };
+            let error = SpecError::new(kind, place);
+            return Err(match hint(msg) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
         }
         other => {
             let message = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);
@@ -91,6 +96,14 @@ fn refuse(positions: &Positions, error: &Error) -> Result<Option<Node>, SpecErro
         }
     };
     Err(SpecError::new(kind, place))
+}
+
+/// What to do about the slips that happen most.
+fn hint(message: &str) -> Option<&'static str> {
+    if message.contains("tab") {
+        return Some("indent with blanks: YAML allows no tabs");
+    }
+    message.contains("mapping values are not allowed").then_some("put a text that holds `: ` in quotes")
 }
 
 fn innermost(mut error: &Error) -> &Error {
@@ -112,7 +125,7 @@ impl Reader<'_> {
         let value = match raw.value {
             Raw::String(text) => {
                 let kind = match self.positions.slice(range(&raw.defined)).as_bytes().first() {
-                    Some(b'"' | b'\'' | b'|' | b'>') => ScalarKind::Quoted,
+                    Some(b'"' | b'\'') => ScalarKind::Quoted,
                     _ => ScalarKind::Plain,
                 };
                 return string(text, kind, place);
@@ -120,7 +133,7 @@ impl Reader<'_> {
             Raw::Scalar(kind, value) => {
                 let text = self.positions.slice(range(&raw.defined)).trim();
                 // `!!int "3"` is a number in quotes; they are no part of its text.
-                let text = if text.starts_with(['"', '\'', '|', '>']) { value } else { text.to_owned() };
+                let text = if text.starts_with(['"', '\'']) { value } else { text.to_owned() };
                 Value::Scalar(Scalar { kind, text })
             }
             Raw::Sequence(items) => {

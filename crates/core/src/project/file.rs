@@ -152,7 +152,7 @@ impl Reader<'_> {
                 "images" => {
                     let refusal = Refusal::new("images belong to a project")
                         .hint(format!("move them to `{PROJECT_FILE}` of the project"));
-                    self.decoder.refuse_key("the user's config", key, refusal);
+                    self.decoder.refuse_key("config.toml", key, refusal);
                 }
                 "builders" => self.builders(value),
                 "registries" => self.registries(value),

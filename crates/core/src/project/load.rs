@@ -78,7 +78,11 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
         }
         _ => None,
     };
-    let file = file.map(|(path, name)| read_node(&path, &name)).transpose().map_err(|error| vec![error])?;
+    let named_at = image.and_then(|(_, image)| image.spec.as_ref()).map(|spec| &spec.place);
+    let file = file.map(|(path, name)| read_node(&path, &name)).transpose().map_err(|mut error| {
+        error.place = error.place.or_else(|| named_at.cloned());
+        vec![error]
+    })?;
 
     let mut nodes: Vec<(&Node, &Path)> = Vec::new();
     for project in [layers.user, layers.project].into_iter().flatten() {

@@ -9,12 +9,15 @@ use crate::document::{Entry, Format, Node, Scalar, ScalarKind, Value};
 use crate::place::{Located, Place};
 use crate::suggestion;
 
+/// Nobody reads more errors than this of one file.
+const ERRORS_MAX: usize = 100;
+
 impl Spec {
     /// Reads a spec. `name` is how errors call the text.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of the text; only one error if the text is not even YAML, TOML
-    /// or JSON.
+    /// What is wrong with it, in the order of the text and at most a hundred errors; only one if the text is not even
+    /// YAML, TOML or JSON.
     pub fn parse(name: &str, text: &[u8], format: Format) -> Result<Self, Vec<SpecError>> {
         let node = Node::parse(name, text, format).map_err(|error| vec![error])?;
         Self::from_node(&node)
@@ -32,6 +35,7 @@ impl Spec {
             return Ok(spec);
         }
         error::sort(&mut errors);
+        errors.truncate(ERRORS_MAX);
         Err(errors)
     }
 
@@ -157,7 +161,7 @@ impl Decoder {
             _ if alone => std::slice::from_ref(node),
             _ => &[],
         };
-        items.iter().filter_map(|item| secret::read(self, field, item)).collect()
+        items.iter().enumerate().filter_map(|(index, item)| secret::read(self, field, index, item)).collect()
     }
 
     /// One scalar by its source text.
@@ -204,10 +208,10 @@ impl Decoder {
             }
         };
         let mut texts = Vec::new();
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             match self.scalar(item) {
                 Some(text) => texts.extend(self.check_lines(field, text)),
-                None => self.wrong_kind(field, "a list of texts", item),
+                None => self.wrong_entry(field, index, "a text", item),
             }
         }
         texts
@@ -301,14 +305,20 @@ impl Decoder {
     /// The error that `refusal` is about a key of the mapping `field`.
     pub(crate) fn refuse_key(&mut self, field: &str, key: &Located<String>, refusal: Refusal) {
         if let Refusal::Invalid { problem, hints } = refusal {
-            let kind = SpecErrorKind::InvalidKey { field: field.to_owned(), key: shorten(&key.value), problem };
-            self.errors.push(SpecError { kind, place: Some(key.place.clone()), hints });
+            let (key, place) = (shorten(&key.value).into(), key.place.clone());
+            let kind = SpecErrorKind::InvalidKey { field: field.to_owned(), key, problem: problem.into() };
+            self.errors.push(SpecError { kind, place: Some(place), hints });
         }
     }
 
     /// The error that `node` is not what `field` takes.
     pub(crate) fn wrong_kind(&mut self, field: &Field, expected: &'static str, node: &Node) {
         self.wrong(field.name, expected, node, format!("write `{}`", field.example));
+    }
+
+    /// The error that the entry `index` of a list is not what `field` takes.
+    pub(crate) fn wrong_entry(&mut self, field: &Field, index: usize, expected: &'static str, node: &Node) {
+        self.wrong(&format!("{}[{index}]", field.name), expected, node, format!("write `{}`", field.example));
     }
 
     pub(crate) fn wrong(&mut self, field: &str, expected: &'static str, node: &Node, hint: String) {

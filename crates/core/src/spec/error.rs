@@ -143,9 +143,9 @@ pub enum SpecErrorKind {
         /// The field.
         field: String,
         /// The value, shortened if it is long.
-        text: String,
+        text: Box<str>,
         /// Why not.
-        problem: String,
+        problem: Box<str>,
     },
     /// A key of a mapping that cannot be used.
     #[error("`{field}` cannot have the key `{key}`: {problem}")]
@@ -153,12 +153,12 @@ pub enum SpecErrorKind {
         /// The field.
         field: String,
         /// The key, shortened if it is long.
-        key: String,
+        key: Box<str>,
         /// Why not.
-        problem: String,
+        problem: Box<str>,
     },
     /// A URL with a user name or a password in it. The value is in neither the message nor the excerpt.
-    #[error("`{field}` has a URL with credentials in it, and they would be stored in the image")]
+    #[error("`{field}` has a URL with credentials in it, where others will read them")]
     Credentials {
         /// The field.
         field: String,
@@ -232,7 +232,7 @@ impl SpecError {
         let field = field.to_owned();
         match refusal {
             Refusal::Invalid { problem, hints } => {
-                let kind = SpecErrorKind::Invalid { field, text: shorten(text), problem };
+                let kind = SpecErrorKind::Invalid { field, text: shorten(text).into(), problem: problem.into() };
                 Self { kind, place: Some(place), hints }
             }
             Refusal::Credentials { hint } => Self::new(SpecErrorKind::Credentials { field }, place).hint(hint),
@@ -248,7 +248,10 @@ impl SpecError {
         let cause = std::error::Error::source(&self.kind);
         notes.extend(std::iter::successors(cause, |cause| cause.source()).map(ToString::to_string));
         let excerpt = match self.kind {
-            SpecErrorKind::Credentials { .. } => Excerpt::Hidden,
+            // The one has a line that must not be seen, the others have none worth seeing.
+            SpecErrorKind::Credentials { .. } | SpecErrorKind::Empty | SpecErrorKind::TooLarge { .. } => {
+                Excerpt::Hidden
+            }
             _ => Excerpt::Shown,
         };
         let diagnostic = Diagnostic::error(self.to_string());

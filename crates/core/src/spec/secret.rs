@@ -15,7 +15,7 @@ const FOLDER: &str = "/run/secrets";
 pub(crate) const KEYS: [&str; 3] = ["id", "target", "env"];
 
 /// Reads one entry: an id alone, or `{id, target}`, or `{id, env}`.
-pub(crate) fn read(decoder: &mut Decoder, field: &Field, node: &Node) -> Option<Located<SecretMount>> {
+pub(crate) fn read(decoder: &mut Decoder, field: &Field, index: usize, node: &Node) -> Option<Located<SecretMount>> {
     match &node.value {
         Value::Scalar(Scalar { kind, text }) if *kind != ScalarKind::Null => {
             let id = Located { value: text.clone(), place: node.place.clone() };
@@ -36,11 +36,11 @@ pub(crate) fn read(decoder: &mut Decoder, field: &Field, node: &Node) -> Option<
                 ),
                 _ => format!("write `{}`", field.example),
             };
-            decoder.wrong(field.name, "a list of mappings or ids", node, hint);
+            decoder.wrong(&format!("{}[{index}]", field.name), "a mapping or an id", node, hint);
             None
         }
         Value::Scalar(_) => {
-            decoder.wrong_kind(field, "a list of mappings or ids", node);
+            decoder.wrong_entry(field, index, "a mapping or an id", node);
             None
         }
     }

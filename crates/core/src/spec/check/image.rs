@@ -5,6 +5,10 @@ use crate::plan::ID_VARIABLE;
 use crate::platform::{InvalidPlatform, Platform};
 use crate::reference::Reference;
 use crate::spec::error::Refusal;
+use crate::suggestion;
+
+const COMMON_PLATFORMS: [&str; 6] =
+    ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/s390x", "linux/riscv64"];
 
 /// What a spec hash looks like to the grammar of tags: 32 characters of base32.
 const ANY_HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -23,7 +27,7 @@ pub(crate) fn image_name(text: &str) -> Result<(), Refusal> {
         .collect();
     let likely = likely.trim_matches(['.', '_', '-', '/']);
     match format!("localhost/{likely}").parse::<Reference>() {
-        Ok(_) if likely != text => Err(refusal.hint(format!("did you mean `{likely}`?"))),
+        Ok(_) if likely != text && !text.contains(':') => Err(refusal.hint(format!("did you mean `{likely}`?"))),
         _ => Err(refusal.hint("the registry goes to `registry`, and the tag to `tag_format`")),
     }
 }
@@ -83,11 +87,14 @@ pub(crate) fn platform(text: &str) -> Result<Platform, Refusal> {
     let likely = format!("linux/{architecture}");
     let refusal = Refusal::new(match error {
         InvalidPlatform::NotLinux { .. } => "images are built for Linux alone",
-        InvalidPlatform::Unknown { .. } => "no images are built for it",
+        InvalidPlatform::Unknown { .. } => "it is no platform that images are built for",
     });
     Err(match likely.parse::<Platform>() {
         Ok(_) => refusal.hint(format!("did you mean `{likely}`?")),
-        Err(_) => refusal.hint("the usual ones are `linux/amd64` and `linux/arm64`"),
+        Err(_) => match suggestion::closest(text, COMMON_PLATFORMS) {
+            Some(likely) => refusal.hint(format!("did you mean `{likely}`?")),
+            None => refusal.hint("the usual ones are `linux/amd64` and `linux/arm64`"),
+        },
     })
 }
 
@@ -164,7 +171,7 @@ pub(crate) fn cuda_version(text: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let number = text.trim_start_matches(|character: char| !character.is_ascii_digit());
-    let refusal = Refusal::new("a version is only numbers and dots");
+    let refusal = Refusal::new("a version is numbers and dots");
     match is_version(number, 1..=4) {
         // PyTorch calls CUDA 12.4 `cu124`.
         true if text.starts_with("cu") && number.len() == 3 && !number.contains('.') => {

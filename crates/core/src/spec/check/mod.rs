@@ -29,7 +29,7 @@ pub(crate) fn one_line(text: &str) -> Result<(), Refusal> {
 /// Refuses a path in the image that is not absolute or goes upwards.
 pub(crate) fn absolute_path(text: &str) -> Result<(), Refusal> {
     if !text.starts_with('/') {
-        return Err(Refusal::new("a path in the image is absolute").hint(format!("did you mean `/root/{text}`?")));
+        return Err(Refusal::new("a path in the image is absolute").hint("write all of it, from `/` on"));
     }
     if text.split('/').any(|component| component == "..") {
         return Err(Refusal::new("a path in the image cannot go upwards by `..`"));

@@ -14,6 +14,8 @@ const MARKER_OPERATORS_MAX: usize = 24;
 
 const CREDENTIALS_HINT: &str = "give the credentials to the build: in a netrc file named under `pip_secret_mounts`";
 
+const LOCAL_HINT: &str = "copy the package by `copy` and install it in `commands`, or name its published version";
+
 /// `3.MINOR` or `3.MINOR.PATCH`.
 pub(crate) fn python_version(text: &str) -> Result<(), Refusal> {
     if is_version(text, 2..=3) && text.starts_with("3.") {
@@ -30,7 +32,11 @@ pub(crate) fn python_version(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new("the minor version is missing").hint("write it too, as in `3.11`"));
     }
     if number != text && is_version(number, 2..=3) && number.starts_with("3.") {
-        return Err(Refusal::new("a version is only numbers and dots").hint(format!("did you mean `{number}`?")));
+        return Err(Refusal::new("a version is numbers and dots").hint(format!("did you mean `{number}`?")));
+    }
+    // `py311` is what wheels and linters call Python 3.11.
+    if let Some(minor) = number.strip_prefix('3').filter(|minor| is_version(minor, 1..=1) && number != "3") {
+        return Err(Refusal::new("a version is numbers and dots").hint(format!("did you mean `3.{minor}`?")));
     }
     Err(Refusal::new("it is no version of Python").hint("write `3.MINOR` or `3.MINOR.PATCH`, as in `3.11`"))
 }
@@ -51,12 +57,15 @@ pub(crate) fn python_package(text: &str) -> Result<(), Refusal> {
         return bare_url(text);
     }
     if text.starts_with(['.', '/', '~']) {
-        return Err(Refusal::new("it is a path, and what lies there may change unseen")
-            .hint("copy the package by `copy` and install it in `commands`, or name its published version"));
+        return Err(Refusal::new("it lies on this machine, and may change unseen").hint(LOCAL_HINT));
     }
-    let operators = text.split_ascii_whitespace().filter(|word| matches!(*word, "and" | "or")).count();
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let operators = words.filter(|word| matches!(*word, "and" | "or")).count();
     if operators > MARKER_OPERATORS_MAX || text.matches('(').count() > MARKER_OPERATORS_MAX {
         return Err(Refusal::new("its marker is too complicated"));
+    }
+    if names(text).any(|name| name.ends_with(['.', '-', '_'])) {
+        return Err(Refusal::new("a name ends with a letter or a digit"));
     }
     match text.parse::<Requirement<Url>>() {
         Ok(requirement) => match requirement.version_or_url {
@@ -65,6 +74,15 @@ pub(crate) fn python_package(text: &str) -> Result<(), Refusal> {
         },
         Err(error) => Err(refusal(text, error.message)),
     }
+}
+
+/// The name and the extras of a requirement. The parser takes their last characters for granted, and panics.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let name_end = text.find(|character| !is_part(character)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(name_end);
+    let extras = rest.trim_start().strip_prefix('[').and_then(|extras| extras.split(']').next()).unwrap_or_default();
+    std::iter::once(name).chain(extras.split(',').map(str::trim))
 }
 
 fn refusal(text: &str, source: Pep508ErrorSource<Url>) -> Refusal {
@@ -100,15 +118,18 @@ fn bare_url(text: &str) -> Result<(), Refusal> {
     if address.contains(' ') {
         return Err(Refusal::new("a URL has no blanks"));
     }
+    if url.host_str().is_none_or(str::is_empty) && !url.scheme().ends_with("file") {
+        return Err(Refusal::new("its URL has no host"));
+    }
     match url.scheme() {
         "http" | "https" if url.path().ends_with(".git") => {
             Err(Refusal::new("it is a repository, and no archive").hint(format!("write `git+{text}`")))
         }
-        "http" | "https" | "file" => Ok(()),
-        "git+https" | "git+http" | "git+ssh" | "git+file" => Ok(()),
+        "http" | "https" | "git+https" | "git+http" | "git+ssh" => Ok(()),
+        "file" | "git+file" => Err(Refusal::new("it lies on this machine, and may change unseen").hint(LOCAL_HINT)),
         "ssh" | "git" => Err(Refusal::new("pip does not take it").hint("write `git+ssh://…` or `git+https://…`")),
         scheme => Err(Refusal::new(format!("`{scheme}` is not supported"))
-            .hint("a repository is given as `git+https://…`, `git+ssh://…` or `git+file://…`")),
+            .hint("a repository is given as `git+https://…` or `git+ssh://…`")),
     }
 }
 

@@ -6,22 +6,27 @@ use crate::spec::error::Refusal;
 
 /// A Python package index.
 pub(crate) fn index_url(text: &str) -> Result<(), Refusal> {
-    check(text, "give the credentials to the build: in a netrc file named under `pip_secret_mounts`")
+    check(
+        text,
+        "https://pypi.org/simple",
+        "give the credentials to the build: in a netrc file named under `pip_secret_mounts`",
+    )
 }
 
 /// A channel of conda.
 pub(crate) fn channel_url(text: &str) -> Result<(), Refusal> {
-    check(text, "give the credentials to the build as a secret instead")
+    check(text, "https://conda.anaconda.org/conda-forge", "give the credentials to the build as a secret instead")
 }
 
 /// A mirror of Debian's archive.
 pub(crate) fn mirror_url(text: &str) -> Result<(), Refusal> {
-    check(text, "use a mirror that needs no credentials")
+    check(text, "http://deb.debian.org/debian", "use a mirror that needs no credentials")
 }
 
-fn check(text: &str, credentials_hint: &'static str) -> Result<(), Refusal> {
-    let example = "write a whole URL, as in `https://pypi.org/simple`";
-    let url = Url::parse(text).map_err(|error| Refusal::new(format!("it is no URL: {error}")).hint(example))?;
+fn check(text: &str, example: &str, credentials_hint: &'static str) -> Result<(), Refusal> {
+    let example = format!("write a whole URL, as in `{example}`");
+    let url =
+        Url::parse(text).map_err(|error| Refusal::new(format!("it is no URL: {error}")).hint(example.as_str()))?;
     refuse_credentials(&url, credentials_hint)?;
     match url.scheme() {
         "http" | "https" | "file" => Ok(()),
