@@ -6,3 +6,4 @@
 pub mod cache;
 pub mod layer;
 pub mod sandbox;
+pub mod wheel;
