@@ -150,6 +150,16 @@ impl fmt::Display for WheelName {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Python 3.{} on {} with ", self.python_minor, self.machine)?;
+        match self.libc {
+            Libc::Glibc { minor } => write!(formatter, "glibc 2.{minor}"),
+            Libc::Musl { minor } => write!(formatter, "musl 1.{minor}"),
+        }
+    }
+}
+
 /// The wheel that fits `target` best; of equals the one of the highest build. `None` if none runs there.
 pub fn best<'a, T>(wheels: &'a [T], name: impl Fn(&'a T) -> &'a WheelName, target: &Target) -> Option<&'a T> {
     wheels

@@ -128,7 +128,7 @@ mod tests {
         let text = write(&rows).unwrap();
         insta::assert_snapshot!(String::from_utf8(text.clone()).unwrap(), @r#"
         a-1.dist-info/RECORD,,
-        "b,c.py",sha256=79wCwTLvtAQ5XhFPBkW8mN-ZpHshQUpPp5NtUX0qxe4,6
+        "b,c.py",sha256=nia_NpkRxFwkPGhBR7I_yeHc_PJX0pmhxjIBam_NM_Q,6
         "#);
         assert_eq!(read(&text).unwrap(), rows);
     }
