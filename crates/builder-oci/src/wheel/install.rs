@@ -62,6 +62,13 @@ impl Scheme {
         format!("/{}/bin/python", self.venv)
     }
 
+    /// Whether a path belongs to the environment itself: its interpreter, its configuration, a link to a folder.
+    fn is_reserved(&self, path: &str) -> bool {
+        let below = path.strip_prefix(self.venv.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
+        let versioned = format!("bin/python3.{}", self.python_minor);
+        ["bin/python", "bin/python3", &versioned, "pyvenv.cfg", "lib64"].contains(&below) || below.starts_with("lib64/")
+    }
+
     /// A path of the environment as RECORD has it: relative to the packages.
     fn relative(&self, path: &str) -> String {
         let inside = path.strip_prefix(&self.site_packages()).and_then(|rest| rest.strip_prefix('/'));
@@ -115,6 +122,10 @@ impl Installation {
         }
         let mut installation = Self { wheel, files };
         installation.add_generated(launchers, rows, scheme)?;
+        if installation.files.keys().any(|path| scheme.is_reserved(path)) {
+            let problem = "one of its files would replace one of the environment itself";
+            return Err(WheelError::Malformed { wheel: installation.wheel.name.to_string(), problem });
+        }
         Ok(installation)
     }
 

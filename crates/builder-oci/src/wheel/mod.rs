@@ -25,3 +25,5 @@ pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
 #[cfg(test)]
 mod comparison;
+#[cfg(test)]
+mod hostile;
