@@ -3,9 +3,11 @@
 //! Every layer is a pure function of a key, is cached by that key, and is made without unpacking what it is made of
 //! wherever that is possible. Only what must execute runs, in a sandbox.
 
+pub mod bootstrap;
 pub mod cache;
 pub mod layer;
 pub mod sandbox;
+pub mod wheel;
 
 mod base;
 mod builder;
@@ -13,6 +15,7 @@ mod files;
 mod image;
 mod output;
 mod progress;
+mod python;
 
 pub use builder::OciBuilder;
 pub use output::Store;

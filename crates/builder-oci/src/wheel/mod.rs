@@ -1,0 +1,29 @@
+//! Python packages as layers: wheels are chosen, fetched, verified and laid out straight from their archives. Nothing
+//! of a package is executed, and no interpreter is needed.
+
+mod archive;
+mod bucket;
+mod download;
+mod error;
+mod install;
+mod name;
+mod pylock;
+mod record;
+mod resolve;
+mod scripts;
+mod venv;
+
+pub use archive::Wheel;
+pub use bucket::{Weighed, assign};
+pub use download::{DownloadError, download};
+pub use error::WheelError;
+pub use install::{Installation, Scheme, layer, write};
+pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
+pub use pylock::{PylockError, SelectedWheel, select};
+pub use resolve::{Resolution, ResolveError, Uv};
+pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
+
+#[cfg(test)]
+mod comparison;
+#[cfg(test)]
+mod hostile;

@@ -1,0 +1,313 @@
+//! From requirements to a lock file: uv's resolver, run for the image's platform and Python.
+//!
+//! uv is taken from PATH if it is new enough, else its wheel is fetched once, by pinned version and digest. It runs
+//! with a cleared environment but for what it needs to reach the network.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use imagespec_core::digest::Digest;
+use pep440_rs::Version;
+use url::Url;
+
+use super::archive::Wheel;
+use super::download::{self, DownloadError};
+use super::error::WheelError;
+use super::name::{InvalidWheelName, Libc, Target, WheelName};
+use crate::cache::{Cache, CacheError, Key};
+
+/// The oldest uv that writes `pylock.toml`, by its minor version.
+const OLDEST: [u64; 2] = [0, 7];
+/// glibc versions, after `2.`, that uv has a platform for.
+const GLIBC_MINORS: [u16; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
+/// Variables of the host that uv sees; those that begin with `UV_` too.
+const VARIABLES: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+/// How many of uv's last lines an error shows.
+const LINES_SHOWN: usize = 20;
+
+/// Where the wheels of a pinned uv lie, by the machine that runs it.
+struct Pinned {
+    machine: &'static str,
+    folder: &'static str,
+    file_name: &'static str,
+    sha256: &'static str,
+    size_bytes: u64,
+}
+
+const PINNED: [Pinned; 2] = [
+    Pinned {
+        machine: "x86_64",
+        folder: "fe/fe/794884de0efd3ac77a427cab21aa72c0483e100c55a42cd5cbb02c141b84",
+        file_name: "uv-0.13.9-py3-none-musllinux_1_1_x86_64.whl",
+        sha256: "2c45530751517d6c3bbc69a19473f6effe47cce047bede01ffd8af7ea7b36b25",
+        size_bytes: 19_295_638,
+    },
+    Pinned {
+        machine: "aarch64",
+        folder: "57/15/94b6cd62ac3ff6550288328e8035288875197cbc183f51554b266a69877b",
+        file_name: "uv-0.13.9-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
+        sha256: "5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe",
+        size_bytes: 18_026_789,
+    },
+];
+
+/// The program uv.
+#[derive(Debug, Clone)]
+pub struct Uv {
+    program: PathBuf,
+}
+
+/// What is to be resolved.
+#[derive(Debug, Clone)]
+pub struct Resolution<'a> {
+    /// Requirements, one a line, as in `requirements.txt`.
+    pub requirements: &'a str,
+    /// Constraints, one a line.
+    pub constraints: &'a str,
+    /// Where the packages are to run.
+    pub target: &'a Target,
+    /// The index instead of uv's own default.
+    pub index: Option<&'a str>,
+    /// Further indexes, looked in before it, in order.
+    pub extra_indexes: &'a [String],
+    /// Folders and pages with wheels.
+    pub find_links: &'a [String],
+    /// Further arguments.
+    pub extra_args: &'a [String],
+}
+
+/// Why requirements could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No uv is here, and there is none to fetch for this machine.
+    #[error("uv 0.7 or newer is not on PATH, and there is none to fetch for {machine}")]
+    NoUv {
+        /// This machine's processor.
+        machine: &'static str,
+    },
+    /// uv has no platform for the image.
+    #[error("uv cannot resolve for {target}")]
+    Unsupported {
+        /// The target.
+        target: String,
+    },
+    /// uv could not be started.
+    #[error("cannot run `{program}`")]
+    Run {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The requirements could not be handed over.
+    #[error("cannot write requirements for uv")]
+    Write {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// uv found no solution, or failed otherwise.
+    #[error("uv cannot resolve the requirements ({status}):\n{lines}")]
+    Failed {
+        /// Its exit status.
+        status: String,
+        /// Its last lines.
+        lines: String,
+    },
+    /// uv wrote something that is no text.
+    #[error("uv's lock file is not UTF-8")]
+    NotText,
+    /// The pinned wheel's name is none. A bug of ours.
+    #[error(transparent)]
+    Name(#[from] InvalidWheelName),
+    /// uv could not be fetched.
+    #[error("cannot fetch uv")]
+    Download(#[from] DownloadError),
+    /// uv's wheel could not be opened.
+    #[error("cannot unpack uv")]
+    Wheel(#[from] WheelError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl Uv {
+    /// The uv on PATH, if it is new enough; else one in the cache, fetched if it is not there yet.
+    ///
+    /// # Errors
+    /// When it must be fetched and cannot.
+    pub fn find(cache: &Cache) -> Result<Self, ResolveError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute()) {
+            let program = folder.join("uv");
+            if program.is_file() && is_new_enough(&program) {
+                return Ok(Self { program });
+            }
+        }
+        Self::fetched(cache)
+    }
+
+    /// The pinned uv of the cache, fetched if it is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or unpacked.
+    pub fn fetched(cache: &Cache) -> Result<Self, ResolveError> {
+        let machine = std::env::consts::ARCH;
+        let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or(ResolveError::NoUv { machine })?;
+        let key = Key::new("uv", [pinned.sha256.as_bytes()]);
+        if let Some(program) = unpacked(cache, key)? {
+            return Ok(Self { program });
+        }
+        let _lock = cache.lock(&key.to_string())?;
+        if let Some(program) = unpacked(cache, key)? {
+            return Ok(Self { program });
+        }
+        let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
+        let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
+        let url = Url::parse(&url).expect("the pinned address is one");
+        let client = download::client()?;
+        download::fetch(cache, &client, &url, pinned.file_name, sha256, Some(pinned.size_bytes), &|_| {})?;
+        Ok(Self { program: unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)? })
+    }
+
+    /// The program's path.
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    /// Resolves, and returns the text of a `pylock.toml`.
+    ///
+    /// # Errors
+    /// When uv has no platform for the target, cannot be run, or finds no solution.
+    pub fn resolve(&self, cache: &Cache, resolution: &Resolution<'_>) -> Result<String, ResolveError> {
+        let platform = platform(resolution.target)
+            .ok_or_else(|| ResolveError::Unsupported { target: resolution.target.to_string() })?;
+        let write_error = |source| ResolveError::Write { source };
+        let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(write_error)?;
+        fs::write(folder.path().join("requirements.txt"), resolution.requirements).map_err(write_error)?;
+        fs::write(folder.path().join("constraints.txt"), resolution.constraints).map_err(write_error)?;
+        let target = resolution.target;
+        let mut command = self.command();
+        command.current_dir(folder.path());
+        command.args(["pip", "compile", "requirements.txt", "--constraints", "constraints.txt"]);
+        command.args(["--format", "pylock.toml", "--only-binary", ":all:", "--python-platform", &platform]);
+        command.args(["--python-version", &format!("3.{}.{}", target.python_minor, target.python_patch)]);
+        command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
+        // By variable and not by argument, since an address may hold a password and arguments are for all to see.
+        if let Some(index) = resolution.index {
+            command.env("UV_DEFAULT_INDEX", index);
+        }
+        if !resolution.extra_indexes.is_empty() {
+            command.env("UV_INDEX", resolution.extra_indexes.join(" "));
+        }
+        for links in resolution.find_links {
+            command.args(["--find-links", links]);
+        }
+        command.args(resolution.extra_args);
+        let output = command.output().map_err(|source| ResolveError::Run { program: self.program.clone(), source })?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = text.lines().collect();
+            let lines = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            return Err(ResolveError::Failed { status: output.status.to_string(), lines });
+        }
+        String::from_utf8(output.stdout).map_err(|_| ResolveError::NotText)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear();
+        command.envs(variables());
+        command
+    }
+}
+
+fn variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+        .filter(|(name, _)| name.to_str().is_some_and(|name| VARIABLES.contains(&name) || name.starts_with("UV_")))
+}
+
+fn is_new_enough(program: &std::path::Path) -> bool {
+    let output = Command::new(program).arg("--version").env_clear().envs(variables()).output();
+    let Ok(output) = output else { return false };
+    // `uv 0.13.9 (x86_64-unknown-linux-gnu)`
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().nth(1).and_then(|version| version.parse::<Version>().ok());
+    version.is_some_and(|version| version >= Version::new(OLDEST))
+}
+
+fn unpacked(cache: &Cache, key: Key) -> Result<Option<PathBuf>, CacheError> {
+    match cache.record::<Digest>(key)? {
+        Some(digest) => cache.verified_blob_path(digest),
+        None => Ok(None),
+    }
+}
+
+fn unpack(cache: &Cache, key: Key, name: &WheelName, sha256: Digest) -> Result<PathBuf, ResolveError> {
+    let absent = || WheelError::Absent { wheel: name.to_string(), digest: sha256 };
+    let path = cache.verified_blob_path(sha256)?.ok_or_else(absent)?;
+    let mut wheel = Wheel::open(&path, name)?;
+    let position = wheel.member(&format!("{}.data/scripts/uv", wheel.stem)).ok_or_else(absent)?;
+    let content = wheel.read(position)?;
+    let mut writer = cache.blob_writer()?;
+    writer.write_all(&content).map_err(|source| writer.io_error(source))?;
+    let program = writer.commit()?;
+    let path = cache.blob_path(program.digest);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|source| CacheError::Io {
+        action: "make executable",
+        path: path.clone(),
+        source,
+    })?;
+    cache.remember(key, &program.digest)?;
+    Ok(path)
+}
+
+/// uv's name of a target: the newest of its platforms that the target's C library has.
+fn platform(target: &Target) -> Option<String> {
+    let machine = target.machine.as_str();
+    match (machine, target.libc) {
+        ("x86_64" | "aarch64", Libc::Glibc { minor }) => {
+            let minor = GLIBC_MINORS.into_iter().rev().find(|known| *known <= minor)?;
+            Some(format!("{machine}-manylinux_2_{minor}"))
+        }
+        ("x86_64" | "aarch64", Libc::Musl { .. }) => Some(format!("{machine}-unknown-linux-musl")),
+        ("riscv64", Libc::Glibc { .. }) => Some("riscv64-unknown-linux".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_platform_that_the_base_has_is_asked_for() {
+        let target =
+            |machine: &str, libc| Target { python_minor: 11, python_patch: 2, machine: machine.to_owned(), libc };
+        let name = |machine, libc| platform(&target(machine, libc)).unwrap_or_default();
+        assert_eq!(name("x86_64", Libc::Glibc { minor: 36 }), "x86_64-manylinux_2_36");
+        assert_eq!(name("aarch64", Libc::Glibc { minor: 41 }), "aarch64-manylinux_2_40");
+        assert_eq!(name("x86_64", Libc::Glibc { minor: 27 }), "x86_64-manylinux_2_17");
+        assert_eq!(name("x86_64", Libc::Musl { minor: 2 }), "x86_64-unknown-linux-musl");
+        assert_eq!(name("x86_64", Libc::Glibc { minor: 12 }), "");
+        assert_eq!(name("s390x", Libc::Glibc { minor: 36 }), "");
+    }
+}
