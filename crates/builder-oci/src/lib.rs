@@ -3,6 +3,7 @@
 //! Every layer is a pure function of a key, is cached by that key, and is made without unpacking what it is made of
 //! wherever that is possible. Only what must execute runs, in a sandbox.
 
+pub mod bootstrap;
 pub mod cache;
 pub mod layer;
 pub mod sandbox;

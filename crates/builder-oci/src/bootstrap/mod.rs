@@ -1,0 +1,9 @@
+//! `bootstrap:debian/SUITE`: a small base image, made from Debian's signed package archive. It knows the archive, the
+//! packages and dpkg's database; the tree is written, and the packages' own scripts run, by the sandbox.
+//!
+//! Trust goes from the embedded archive keys to `InRelease`, from its list of digests to `Packages`, and from there to
+//! each package: nothing else that a mirror says is believed.
+
+mod release;
+
+pub use release::{ByHash, Release, ReleaseError, ReleaseFile};
