@@ -4,6 +4,18 @@
 //! Trust goes from the embedded archive keys to `InRelease`, from its list of digests to `Packages`, and from there to
 //! each package: nothing else that a mirror says is believed.
 
+mod build;
+mod database;
+mod deb;
+mod mirror;
+mod packages;
 mod release;
+mod solve;
+mod tree;
 
-pub use release::{ByHash, Release, ReleaseError, ReleaseFile};
+pub use build::{Bootstrap, BootstrapError, BootstrappedBase, Observer, Progress, bootstrap};
+pub use deb::DebError;
+pub use mirror::{Mirror, MirrorError, MirrorOrigin};
+pub use packages::PackagesError;
+pub use release::ReleaseError;
+pub use solve::SolveError;

@@ -38,19 +38,19 @@ static ARCHIVE_KEYS: LazyLock<Vec<SignedPublicKey>> = LazyLock::new(|| {
 
 /// A verified release of a suite.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
+pub(super) struct Release {
     /// When it was made, as it says: `Sat, 11 Jul 2026 10:16:37 UTC`.
-    pub date: String,
+    pub(super) date: String,
     /// Until when it may be used, in the same form; main archives of stable suites do not say.
-    pub valid_until: Option<String>,
+    pub(super) valid_until: Option<String>,
     /// Whether files can be fetched by their digest, which no update of the mirror disturbs.
-    pub by_hash: ByHash,
+    pub(super) by_hash: ByHash,
     files: BTreeMap<String, ReleaseFile>,
 }
 
 /// Whether files can be fetched by their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByHash {
+pub(super) enum ByHash {
     /// They can.
     Offered,
     /// They have their names alone.
@@ -59,11 +59,11 @@ pub enum ByHash {
 
 /// A file that a release lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReleaseFile {
+pub(super) struct ReleaseFile {
     /// Its digest.
-    pub digest: Digest,
+    pub(super) digest: Digest,
     /// Its length in bytes.
-    pub size_bytes: u64,
+    pub(super) size_bytes: u64,
 }
 
 /// Why a release is not believed.
@@ -114,7 +114,7 @@ impl Release {
     ///
     /// # Errors
     /// When it is not signed by one of Debian's keys, is of another suite, or lacks a field.
-    pub fn verify(in_release: &[u8], suite: &str) -> Result<Self, ReleaseError> {
+    pub(super) fn verify(in_release: &[u8], suite: &str) -> Result<Self, ReleaseError> {
         let unsigned = || ReleaseError::Unsigned { suite: suite.to_owned() };
         let text = std::str::from_utf8(in_release).map_err(|_| unsigned())?;
         let (message, _) = CleartextSignedMessage::from_string(text).map_err(|_| unsigned())?;
@@ -125,7 +125,7 @@ impl Release {
     }
 
     /// What the release says of the file `path`, such as `main/binary-amd64/Packages.xz`.
-    pub fn file(&self, path: &str) -> Option<ReleaseFile> {
+    pub(super) fn file(&self, path: &str) -> Option<ReleaseFile> {
         self.files.get(path).copied()
     }
 
