@@ -9,6 +9,7 @@ use std::thread;
 use imagespec_core::digest::Digest;
 use rayon::prelude::*;
 
+use super::blocks::Blocks;
 use super::deb::{Deb, DebError};
 use super::mirror::{Fetcher, Mirror, MirrorError};
 use super::packages::{Archive, Index, Package, PackageTable, PackagesError};
@@ -192,7 +193,10 @@ pub fn bootstrap(
             (observer.progress)(Progress::Archiving);
             let options =
                 ArchiveOptions { form: Form::Tree, exclude: Vec::new(), newest_kept: timestamp, otherwise: timestamp };
-            Ok(sandbox.archive(&root, &options, compressor)?)
+            let mut blocks = Blocks::new(compressor);
+            sandbox.archive(&root, &options, &mut blocks)?;
+            let failed = |source| LayerError::Io { path: "end".to_owned(), source };
+            Ok(blocks.finish().map_err(failed)?)
         });
         // What is in it may belong to users that only the sandbox can act for.
         let removed = sandbox.remove(&root);

@@ -4,6 +4,7 @@
 //! Trust goes from the embedded archive keys to `InRelease`, from its list of digests to `Packages`, and from there to
 //! each package: nothing else that a mirror says is believed.
 
+mod blocks;
 mod build;
 mod database;
 mod deb;
