@@ -1,0 +1,22 @@
+//! `bootstrap:debian/SUITE`: a small base image, made from Debian's signed package archive. It knows the archive, the
+//! packages and dpkg's database; the tree is written, and the packages' own scripts run, by the sandbox.
+//!
+//! Trust goes from the embedded archive keys to `InRelease`, from its list of digests to `Packages`, and from there to
+//! each package: nothing else that a mirror says is believed.
+
+mod blocks;
+mod build;
+mod database;
+mod deb;
+mod mirror;
+mod packages;
+mod release;
+mod solve;
+mod tree;
+
+pub use build::{Bootstrap, BootstrapError, BootstrappedBase, Observer, Progress, bootstrap};
+pub use deb::DebError;
+pub use mirror::{Mirror, MirrorError, MirrorOrigin};
+pub use packages::PackagesError;
+pub use release::ReleaseError;
+pub use solve::SolveError;
