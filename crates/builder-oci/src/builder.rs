@@ -1,6 +1,7 @@
 //! The builder itself: base, steps, image, outputs, in that order, for each platform.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session};
@@ -13,19 +14,25 @@ use imagespec_distribution::{Client, ClientOptions, CredentialStore};
 use serde_json::{Map, Value, json};
 
 use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
+use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer};
 use crate::cache::{Cache, CacheError};
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
 use crate::layer::{LayerError, LayerPath};
 use crate::output::{self, OutputError};
 use crate::progress::Progress;
+use crate::python::{self, BasePython, PythonError};
+use crate::sandbox::Sandbox;
 
 /// The embedded builder, `oci`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OciBuilder;
+#[derive(Debug, Clone)]
+pub struct OciBuilder {
+    launcher: PathBuf,
+}
 
 /// What is at hand during one build.
 pub(crate) struct Building<'a> {
+    pub(crate) sandbox: Sandbox,
     pub(crate) request: &'a BuildRequest,
     pub(crate) cache: Cache,
     pub(crate) client: Client<'a>,
@@ -48,11 +55,22 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
     #[error("the folder of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
+}
+
+impl OciBuilder {
+    /// The builder. `launcher` is a program that calls [`crate::sandbox::main`] for [`crate::sandbox::ARGUMENT`].
+    pub fn new(launcher: PathBuf) -> Self {
+        Self { launcher }
+    }
 }
 
 impl Builder for OciBuilder {
@@ -65,7 +83,10 @@ impl Builder for OciBuilder {
                 Feature::BaseScratch,
                 Feature::BaseRegistry,
                 Feature::BaseOciLayout,
+                Feature::BaseBootstrap,
                 Feature::BaseNested,
+                Feature::Python,
+                Feature::Pip,
                 Feature::MultiplePlatforms,
                 Feature::Copy,
                 Feature::User,
@@ -73,7 +94,7 @@ impl Builder for OciBuilder {
                 Feature::Cmd,
                 Feature::Labels,
             ]),
-            options_schema: json!({ "type": "object", "properties": {}, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" } }, "additionalProperties": false }),
         }
     }
 
@@ -86,8 +107,13 @@ impl Builder for OciBuilder {
             ..ClientOptions::default()
         };
         let cache = Cache::open(&request.cache_dir).map_err(|error| Failure::from(error).tell())?;
-        let building =
-            Building { request, cache, client: Client::new(options, &cancelled), progress: Progress::new(session) };
+        let building = Building {
+            sandbox: Sandbox::new(self.launcher.clone()),
+            request,
+            cache,
+            client: Client::new(options, &cancelled),
+            progress: Progress::new(session),
+        };
         let (images, digest) = building.run().map_err(|failure| failure.tell())?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
@@ -115,12 +141,12 @@ impl Building<'_> {
         let mut layers = Vec::new();
         for step in &plan.steps {
             self.check_cancelled()?;
-            layers.extend(self.step(step)?);
+            layers.extend(self.step(step, &base, platform)?);
         }
         if let Some(folder) = self.workdir_layer(plan, &layers)? {
             layers.push(folder);
         }
-        Ok(image::assemble(self.request, plan, platform, &base, layers))
+        Ok(image::assemble(self.request, plan, platform, base, layers))
     }
 
     fn base(&self, base: &Base, platform: &Platform) -> Result<BaseImage, Failure> {
@@ -147,14 +173,56 @@ impl Building<'_> {
                     reference: None,
                     config: parse(&image.config),
                     layers: image.layers,
+                    python: image.python,
                 })
             }
-            Base::Bootstrap(_) | Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+            Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
+            Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
         }
     }
 
-    fn step(&self, step: &Step) -> Result<Vec<ImageLayer>, Failure> {
+    fn bootstrap(&self, wanted: &imagespec_core::plan::Bootstrap, platform: &Platform) -> Result<BaseImage, Failure> {
+        let mirror = match self.request.options.get("debian_mirror").and_then(Value::as_str) {
+            Some(url) => Mirror::of_project(url),
+            None => Mirror::of_machine(),
+        };
+        let asked = Bootstrap { suite: wanted.suite.clone(), packages: wanted.packages.iter().cloned().collect() };
+        let architecture = platform.debian_architecture();
+        let made = self.progress.step(
+            &format!("bootstrap debian/{} {architecture}", wanted.suite),
+            || {
+                let cancelled = || self.progress.is_cancelled();
+                let tell = |progress: bootstrap::Progress| {
+                    if let bootstrap::Progress::Warning(message) = progress {
+                        self.progress.warn(message);
+                    }
+                };
+                let observer = Observer { progress: &tell, cancelled: &cancelled };
+                let timestamp = self.request.timestamp;
+                bootstrap::bootstrap(&self.cache, &self.sandbox, &asked, architecture, &mirror, timestamp, observer)
+            },
+            |made| (Outcome::Done, format!("{} packages", made.packages.len())),
+        )?;
+        let libc6 = made.packages.iter().find(|(name, _)| name == "libc6").map(|(_, version)| version.as_str());
+        let python = made.python.as_deref().zip(libc6);
+        Ok(BaseImage {
+            layers: vec![own_layer(made.layer, Outcome::Cached, &format!("debian {}", wanted.suite))],
+            python: python.and_then(|(python3, libc6)| BasePython::of_debian(python3, libc6)),
+            ..BaseImage::default()
+        })
+    }
+
+    fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
+        let python = || base.python.as_ref().ok_or(PythonError::Absent);
         match step {
+            Step::Python(step) => {
+                let (layer, outcome) = python::environment(self, step, python()?)?;
+                Ok(vec![own_layer(layer, outcome, "python environment")])
+            }
+            Step::Pip(step) => {
+                let layers = python::packages(self, step, python()?, platform.machine())?;
+                Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
+            }
             Step::Copy(copy) => {
                 let (layer, outcome) = self.progress.step(
                     &format!("copy {} files", copy.files.len()),
@@ -163,9 +231,7 @@ impl Building<'_> {
                 )?;
                 Ok(vec![own_layer(layer, outcome, "files")])
             }
-            Step::Apt(_) | Step::Python(_) | Step::Conda(_) | Step::Pip(_) | Step::Run(_) => {
-                Err(Failure::Unsupported { step: step.kind() })
-            }
+            Step::Apt(_) | Step::Conda(_) | Step::Run(_) => Err(Failure::Unsupported { step: step.kind() }),
         }
     }
 
@@ -199,7 +265,8 @@ impl Failure {
             Self::Cache(CacheError::Locked { .. }) => FailureKind::Temporary,
             Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) => FailureKind::Spec,
+            Self::Bootstrap(_) => FailureKind::Step,
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) => FailureKind::Spec,
         };
         let error = BuildError::new(kind, self);
         match self {
@@ -208,6 +275,10 @@ impl Failure {
                 None => error,
             },
             Self::Files(FilesError::Changed { .. }) => error.hint("build again when nothing writes to it"),
+            Self::Python(PythonError::Absent) => {
+                error.hint("take `base_image: bootstrap:debian/bookworm`, or leave it out")
+            }
+            Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
             Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
             _ => error,
         }

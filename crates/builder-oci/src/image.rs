@@ -7,6 +7,7 @@ use imagespec_core::platform::Platform;
 use serde_json::{Map, Value, json};
 
 use crate::base::{BaseImage, ImageLayer};
+use crate::python::BasePython;
 
 /// A finished image: its documents as bytes and its layers.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct Image {
     pub(crate) base_digest: Option<Digest>,
     /// The layers, lowest first.
     pub(crate) layers: Vec<ImageLayer>,
+    /// The Python beneath, for an image that stands on this one.
+    pub(crate) python: Option<BasePython>,
 }
 
 /// Media type of a manifest.
@@ -39,11 +42,11 @@ pub(crate) fn assemble(
     request: &BuildRequest,
     plan: &Plan,
     platform: &Platform,
-    base: &BaseImage,
+    base: BaseImage,
     layers: Vec<ImageLayer>,
 ) -> Image {
     let created = rfc3339(request.timestamp);
-    let labels = own_labels(request, base);
+    let labels = own_labels(request, &base);
     let mut all = base.layers.clone();
     let mut history = base.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
     for layer in layers {
@@ -90,6 +93,7 @@ pub(crate) fn assemble(
         config_digest,
         base_digest: base.digest,
         layers: all,
+        python: base.python,
     }
 }
 

@@ -21,6 +21,10 @@ impl<'a> Progress<'a> {
         self.session.is_cancelled()
     }
 
+    pub(crate) fn warn(&self, message: String) {
+        self.session.event(Event::Warning { message });
+    }
+
     /// Does `work` as a step called `title`; `summary` says how it went if it went well.
     pub(crate) fn step<T, E>(
         &self,

@@ -60,7 +60,7 @@ pub(crate) fn from_layout(
         io::copy(&mut file, &mut writer).map_err(io_error)?;
         writer.commit_as(layer.layer.digest, &path.display().to_string())?;
     }
-    Ok(BaseImage { digest: Some(digest), reference: None, config, layers })
+    Ok(BaseImage { digest: Some(digest), reference: None, config, layers, python: None })
 }
 
 fn platforms(index: &ImageIndex) -> String {

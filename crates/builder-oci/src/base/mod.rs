@@ -9,6 +9,7 @@ use imagespec_core::reference::Reference;
 use serde_json::{Map, Value};
 
 use crate::layer::Layer;
+use crate::python::BasePython;
 
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
@@ -24,6 +25,8 @@ pub(crate) struct BaseImage {
     pub(crate) config: Map<String, Value>,
     /// The layers, lowest first.
     pub(crate) layers: Vec<ImageLayer>,
+    /// Its Python, if it has one that is known.
+    pub(crate) python: Option<BasePython>,
 }
 
 /// One layer of an image.

@@ -28,5 +28,5 @@ pub(crate) fn from_registry(
     };
     let config = parse_config(&name, &bytes)?;
     let layers = base_layers(&name, &manifest, &config, &Origin::Registry(reference.clone()))?;
-    Ok(BaseImage { digest: Some(pulled.digest), reference: Some(reference.clone()), config, layers })
+    Ok(BaseImage { digest: Some(pulled.digest), reference: Some(reference.clone()), config, layers, python: None })
 }

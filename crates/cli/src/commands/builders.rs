@@ -11,7 +11,7 @@ use crate::session::print_data;
 
 /// Every builder that this program has.
 fn all() -> Vec<Box<dyn Builder>> {
-    vec![Box::new(OciBuilder)]
+    vec![Box::new(OciBuilder::new(std::env::current_exe().unwrap_or_default()))]
 }
 
 /// The builder that was chosen.

@@ -1,0 +1,195 @@
+//! The Python environment at `/opt/venv`: the venv itself, and packages resolved by uv and laid out from their wheels.
+
+use imagespec_core::event::Outcome;
+use imagespec_core::plan::{PipInput, PipStep, PythonStep, Requirement, VENV};
+
+use crate::builder::{Building, Failure};
+use crate::cache::Key;
+use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::wheel::{
+    DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel, Target, Uv,
+    VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
+};
+
+/// The Python of a base, and what wheels must know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct BasePython {
+    pub(crate) interpreter: Interpreter,
+    pub(crate) libc: Libc,
+}
+
+/// Why there is no Python environment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PythonError {
+    /// The base's Python is absent, or not known to this builder.
+    #[error("no Python was found in the base")]
+    Absent,
+    /// The base has another version.
+    #[error("the base has Python {found}, and `python_version` asks for {wanted}")]
+    Version {
+        /// What was asked for.
+        wanted: String,
+        /// What the base has.
+        found: String,
+    },
+    /// A lock file of a kind that is not read here.
+    #[error("`{file}` is not installed by this builder yet")]
+    Lock {
+        /// Its name.
+        file: &'static str,
+    },
+    /// uv failed.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// What uv found cannot be used.
+    #[error(transparent)]
+    Pylock(#[from] PylockError),
+    /// A wheel cannot be had.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// A wheel cannot be installed.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+}
+
+impl BasePython {
+    /// From the versions of Debian's packages `python3` and `libc6`: `3.11.2-1+b1`, `2.36-9+deb12u10`.
+    pub(crate) fn of_debian(python3: &str, libc6: &str) -> Option<Self> {
+        let mut version = python3.split(['-', '+', '~']).next()?.split('.');
+        let ("3", minor) = (version.next()?, version.next()?.parse().ok()?) else { return None };
+        let patch = version.next().and_then(|patch| patch.parse().ok()).unwrap_or(0);
+        let libc_minor = libc6.strip_prefix("2.")?.split(['-', '.', '+']).next()?.parse().ok()?;
+        let interpreter = Interpreter { path: format!("/usr/bin/python3.{minor}"), minor, patch };
+        Some(Self { interpreter, libc: Libc::Glibc { minor: libc_minor } })
+    }
+}
+
+/// Makes or finds the layer of the empty environment.
+pub(crate) fn environment(
+    building: &Building<'_>,
+    step: &PythonStep,
+    python: &BasePython,
+) -> Result<(Layer, Outcome), Failure> {
+    let Interpreter { path, minor, patch } = &python.interpreter;
+    let (short, long) = (format!("3.{minor}"), format!("3.{minor}.{patch}"));
+    if let Some(wanted) = &step.version
+        && *wanted != short
+        && *wanted != long
+    {
+        return Err(PythonError::Version { wanted: wanted.clone(), found: long }.into());
+    }
+    let files = venv(&venv_path(), &python.interpreter).map_err(crate::files::FilesError::from)?;
+    let timestamp = building.request.timestamp;
+    let parts = [FORMAT_VERSION.to_owned(), path.clone(), long, timestamp.to_string()];
+    let described = files.iter().map(|file| match &file.kind {
+        VenvFileKind::Text(text) => format!("{} file {text}", file.path),
+        VenvFileKind::Symlink(target) => format!("{} link {target}", file.path),
+        VenvFileKind::Directory => format!("{} directory", file.path),
+    });
+    let parts: Vec<_> = parts.into_iter().chain(described).collect();
+    let key = Key::new("venv", parts.iter().map(String::as_bytes));
+    building.cache.layer(key, timestamp, |writer| Ok(write_venv(writer, &files)?))
+}
+
+/// A layer with packages, and what to call it.
+pub(crate) type PackageLayer = (Layer, Outcome, String);
+
+/// Resolves, fetches and lays out the packages of `step`.
+pub(crate) fn packages(
+    building: &Building<'_>,
+    step: &PipStep,
+    python: &BasePython,
+    machine: &str,
+) -> Result<Vec<PackageLayer>, Failure> {
+    let target = Target {
+        python_minor: python.interpreter.minor,
+        python_patch: python.interpreter.patch,
+        machine: machine.to_owned(),
+        libc: python.libc,
+    };
+    let lock = lock(building, step, &target)?;
+    let wheels = select(&lock, &target).map_err(PythonError::from)?;
+    building.progress.step(
+        &format!("fetch {} wheels", wheels.len()),
+        || download(&building.cache, &wheels, &|_| {}).map_err(PythonError::from),
+        |()| (Outcome::Done, String::new()),
+    )?;
+    building.check_cancelled()?;
+    building.progress.step(
+        &format!("install {} packages", wheels.len()),
+        || install(building, &wheels, python.interpreter.minor),
+        |layers| {
+            let is_cached = layers.iter().all(|(_, outcome, _)| *outcome == Outcome::Cached);
+            let outcome = if is_cached { Outcome::Cached } else { Outcome::Done };
+            (outcome, format!("{} layers", layers.len()))
+        },
+    )
+}
+
+fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<String, Failure> {
+    let (requirements, constraints) = match &step.input {
+        PipInput::Requirements { requirements, constraints } => (lines(requirements), lines(constraints)),
+        PipInput::Locked { .. } => return Err(PythonError::Lock { file: "poetry.lock" }.into()),
+        PipInput::UvLock { .. } => return Err(PythonError::Lock { file: "uv.lock" }.into()),
+        PipInput::Pylock { .. } => return Err(PythonError::Lock { file: "pylock.toml" }.into()),
+    };
+    let count = requirements.lines().count();
+    building.progress.step(
+        &format!("resolve {count} requirements"),
+        || {
+            let resolution = Resolution {
+                requirements: &requirements,
+                constraints: &constraints,
+                target,
+                index: step.index.as_deref(),
+                extra_indexes: &step.extra_indexes,
+                find_links: &step.find_links,
+                extra_args: &step.extra_args,
+            };
+            let uv = Uv::find(&building.cache).map_err(PythonError::from)?;
+            Ok(uv.resolve(&building.cache, &resolution).map_err(PythonError::from)?)
+        },
+        |_| (Outcome::Done, String::new()),
+    )
+}
+
+fn lines<'a>(requirements: impl IntoIterator<Item = &'a Requirement>) -> String {
+    let mut text = String::new();
+    for requirement in requirements {
+        text.push_str(&requirement.text);
+        for hash in &requirement.hashes {
+            text.push_str(" --hash=");
+            text.push_str(hash);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn install(building: &Building<'_>, wheels: &[SelectedWheel], minor: u16) -> Result<Vec<PackageLayer>, Failure> {
+    let scheme = Scheme::new(venv_path(), minor);
+    let weighed: Vec<_> = wheels
+        .iter()
+        .map(|wheel| {
+            let path = building.cache.blob_path(wheel.sha256);
+            let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            Weighed { name: wheel.name.clone(), size_bytes }
+        })
+        .collect();
+    let mut layers = Vec::new();
+    for group in assign(&weighed).into_iter().filter(|group| !group.is_empty()) {
+        building.check_cancelled()?;
+        let members: Vec<_> =
+            group.iter().map(|&index| (wheels[index].file_name.clone(), wheels[index].sha256)).collect();
+        let names: Vec<_> =
+            group.iter().map(|&index| format!("{} {}", wheels[index].name, wheels[index].version)).collect();
+        let (layer, outcome) =
+            layer(&building.cache, &members, &scheme, building.request.timestamp).map_err(PythonError::from)?;
+        layers.push((layer, outcome, names.join(", ")));
+    }
+    Ok(layers)
+}
+
+fn venv_path() -> LayerPath {
+    LayerPath::new(VENV).expect("the path of the environment is a proper one")
+}
