@@ -38,10 +38,7 @@ enum Token {
     /// `**/`: no folder, or any number of them.
     Folders,
     /// `[a-z]`, `[^a-z]`
-    Class {
-        ranges: Vec<(char, char)>,
-        is_negated: bool,
-    },
+    Class { ranges: Vec<(char, char)>, is_negated: bool },
 }
 
 impl Dockerignore {
@@ -196,9 +193,7 @@ impl Pattern {
     /// Adds `state` and what it reaches without a character.
     fn reach(&self, state: usize, states: &mut BTreeSet<usize>) {
         let mut state = state;
-        while states.insert(state)
-            && matches!(self.tokens.get(state), Some(Token::Any | Token::AnyDeep | Token::Folders))
-        {
+        while states.insert(state) && matches!(self.tokens.get(state), Some(Token::Any | Token::AnyDeep | Token::Folders)) {
             state += 1;
         }
     }

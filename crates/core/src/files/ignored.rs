@@ -78,7 +78,8 @@ fn gitignore(folder: &Path, root: &Path, place: &Place) -> Result<Gitignore, Fil
     let at = |line: usize, pattern: &str, error: &ignore::Error| {
         let message = error.to_string();
         let message = message.rsplit(": ").next().unwrap_or_default().to_owned();
-        let problem = FilesProblem::Pattern { file: display(&path, root), line, pattern: pattern.to_owned(), message };
+        let problem =
+            FilesProblem::Pattern { file: display(&path, root), line, pattern: pattern.to_owned(), message };
         FilesError::new(problem, place)
     };
     for (number, line) in text.lines().enumerate() {

@@ -29,8 +29,7 @@ pub(super) fn relative_target(item: &Found, folder: &Path, target: &str) -> Resu
         Ok(real) if !real.starts_with(&real_folder) => out(),
         Ok(_) if !target.starts_with('/') => return Ok(target.to_owned()),
         Ok(_) => {
-            let inside =
-                [folder, &real_folder].into_iter().find_map(|folder| Path::new(target).strip_prefix(folder).ok());
+            let inside = [folder, &real_folder].into_iter().find_map(|folder| Path::new(target).strip_prefix(folder).ok());
             match inside.and_then(Path::to_str) {
                 Some(inside) => return Ok(climb(&item.destination, inside)),
                 None => out(),

@@ -32,7 +32,11 @@ const NO_SOURCE: [&str; 10] = [
 ];
 
 /// Lists one entry of `copy`.
-pub(super) fn copy_entry(directory: &Path, entry: &Located<String>, found: &mut Vec<Found>) -> Result<(), FilesError> {
+pub(super) fn copy_entry(
+    directory: &Path,
+    entry: &Located<String>,
+    found: &mut Vec<Found>,
+) -> Result<(), FilesError> {
     let place = &entry.place;
     let path = Path::new(&entry.value);
     // Docker takes no `..` either, even where it leads back.

@@ -269,8 +269,7 @@ fn platform_base_and_python_version_matter() {
 
 #[test]
 fn an_id_holds_no_absolute_path() {
-    let at_path =
-        |path: &str| SpecId::of(&Spec { base_image: some(BaseImage::OciLayout(path.into())), ..Spec::default() });
+    let at_path = |path: &str| SpecId::of(&Spec { base_image: some(BaseImage::OciLayout(path.into())), ..Spec::default() });
     assert_eq!(at_path("/home/one/base"), at_path("/srv/two/base"));
     assert_ne!(at_path("base"), at_path("other"));
     let copied = |path: &str| SpecId::of(&Spec { copy: texts(&[path]), ..Spec::default() });

@@ -58,8 +58,9 @@ fn needs_python(resolved: &ResolvedSpec) -> bool {
 
 fn bootstrap(suite: &str, python: Option<&PythonStep>) -> Bootstrap {
     let mut packages = BTreeSet::from(["ca-certificates".to_owned()]);
-    let ships =
-        |version: &String| suite_python(suite).is_some_and(|(minor, patch)| *version == minor || *version == patch);
+    let ships = |version: &String| {
+        suite_python(suite).is_some_and(|(minor, patch)| *version == minor || *version == patch)
+    };
     // Without a wish for a version, that of any release will do.
     if python.is_some_and(|python| python.version.as_ref().is_none_or(ships)) {
         packages.insert("python3".to_owned());

@@ -305,12 +305,8 @@ impl RequirementsProblem {
             Self::Requirement(problem) => return Some(problem.hint()),
             Self::Cycle { .. } => "remove one of the `-r` or `-c` lines",
             Self::RemoteInclude { .. } => "download the file and include it from the project",
-            Self::Editable { .. } => {
-                "copy the code with `source_root` or `copy`; it is importable without being installed"
-            }
-            Self::MissingHash { .. } => {
-                "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them"
-            }
+            Self::Editable { .. } => "copy the code with `source_root` or `copy`; it is importable without being installed",
+            Self::MissingHash { .. } => "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them",
             Self::NotPinned { .. } => "write `==` and the version that the digest belongs to",
             Self::TwoIndexes { .. } => "keep one of them; a further index goes to `pip_extra_index_url`",
             Self::NoPyproject { .. } => "keep the lock file beside the `pyproject.toml` that it was made from",

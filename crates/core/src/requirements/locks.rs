@@ -100,6 +100,7 @@ impl PylockPackage {
 }
 
 fn local_package(file: &TextFile, name: &Spanned<String>, location: &str) -> RequirementsError {
-    let problem = RequirementsProblem::LocalPackage { package: name.get_ref().clone(), location: location.to_owned() };
+    let problem =
+        RequirementsProblem::LocalPackage { package: name.get_ref().clone(), location: location.to_owned() };
     RequirementsError::new(problem, file.place(name.span()))
 }

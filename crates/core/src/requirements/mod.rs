@@ -124,7 +124,9 @@ pub(crate) fn normal_text(text: &str) -> String {
 fn listed(package: &Located<String>) -> Result<Requirement, RequirementsError> {
     match normalize(&package.value) {
         Ok(text) => Ok(Requirement { text, hashes: BTreeSet::new() }),
-        Err(bad) => Err(RequirementsError::new(RequirementsProblem::Requirement(bad.problem), package.place.clone())),
+        Err(bad) => {
+            Err(RequirementsError::new(RequirementsProblem::Requirement(bad.problem), package.place.clone()))
+        }
     }
 }
 
@@ -143,7 +145,8 @@ fn read_poetry_lock(file: &TextFile, root: &Path) -> Result<Requirements, Requir
     let lock = poetry::read(file)?;
     let pyproject = pyproject_beside(file, root)?;
     let input = PipInput::Locked { requirements: lock.requirements, pyproject: pyproject.digest };
-    let mut requirements = Requirements::new(input).for_python(file, lock.requires_python).with_files([&pyproject]);
+    let mut requirements =
+        Requirements::new(input).for_python(file, lock.requires_python).with_files([&pyproject]);
     requirements.extra_indexes = lock.extra_indexes;
     Ok(requirements)
 }
@@ -222,11 +225,10 @@ impl Requirements {
     pub fn check_python(&self, version: &str) -> Result<(), RequirementsError> {
         let Some(required) = &self.requires_python else { return Ok(()) };
         let at = |problem| RequirementsError::new(problem, required.place.clone());
-        let specifiers: VersionSpecifiers =
-            required.value.parse().map_err(|error: pep440_rs::VersionSpecifiersParseError| {
-                let message = error.to_string().lines().next().unwrap_or_default().to_owned();
-                at(RequirementsProblem::RequiresPython { message })
-            })?;
+        let specifiers: VersionSpecifiers = required.value.parse().map_err(|error: pep440_rs::VersionSpecifiersParseError| {
+            let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+            at(RequirementsProblem::RequiresPython { message })
+        })?;
         let candidates = match version.matches('.').count() {
             1 => vec![version.to_owned(), format!("{version}.0"), format!("{version}.999")],
             _ => vec![version.to_owned()],
@@ -246,8 +248,10 @@ impl Requirements {
     pub fn index(&self, in_spec: Option<&Located<String>>) -> Result<Option<String>, RequirementsError> {
         match (&self.index, in_spec) {
             (Some(in_file), Some(in_spec)) if in_file.value != in_spec.value => {
-                let problem =
-                    RequirementsProblem::TwoIndexes { in_file: in_file.value.clone(), in_spec: in_spec.value.clone() };
+                let problem = RequirementsProblem::TwoIndexes {
+                    in_file: in_file.value.clone(),
+                    in_spec: in_spec.value.clone(),
+                };
                 Err(RequirementsError::new(problem, in_file.place.clone()))
             }
             (in_file, in_spec) => Ok(in_spec.or(in_file.as_ref()).map(|index| index.value.clone())),

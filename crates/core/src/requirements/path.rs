@@ -33,8 +33,7 @@ impl From<PathProblem> for RequirementsProblem {
 /// may lead anywhere inside of it.
 pub(crate) fn locate(root: &Path, directory: &Path, relative: &Path) -> Result<PathBuf, PathProblem> {
     let written = || relative.display().to_string();
-    let mut below: Vec<Component<'_>> =
-        directory.strip_prefix(root).map(|path| path.components().collect()).unwrap_or_default();
+    let mut below: Vec<Component<'_>> = directory.strip_prefix(root).map(|path| path.components().collect()).unwrap_or_default();
     let root = if directory.starts_with(root) { root } else { directory };
     for component in relative.components() {
         match component {

@@ -140,9 +140,8 @@ impl Reader<'_> {
         }
         let options_start = options_start(text);
         let wanted = &text[..options_start];
-        let options = split_words(&text[options_start..]).map_err(|at| {
-            RequirementsError::new(RequirementsProblem::OpenQuote, line.place(options_start + at..text.len()))
-        })?;
+        let options = split_words(&text[options_start..])
+            .map_err(|at| RequirementsError::new(RequirementsProblem::OpenQuote, line.place(options_start + at..text.len())))?;
         let options = options.into_iter().map(|(word, span)| (word, shift(span, options_start))).collect();
         let options = read_options(options, line)?;
         if wanted.trim().is_empty() {
@@ -296,9 +295,8 @@ impl GivenOption {
 
     fn hash(&self, line: &LogicalLine<'_>) -> Result<String, RequirementsError> {
         let text = self.value.clone().unwrap_or_default();
-        normal_hash(&text).ok_or_else(|| {
-            RequirementsError::new(RequirementsProblem::Hash { text }, line.place(self.value_span.clone()))
-        })
+        normal_hash(&text)
+            .ok_or_else(|| RequirementsError::new(RequirementsProblem::Hash { text }, line.place(self.value_span.clone())))
     }
 
     fn refused(&self, hint: &'static str, line: &LogicalLine<'_>) -> RequirementsError {
@@ -391,8 +389,7 @@ fn read_options(
             let problem = RequirementsProblem::OptionValue { option: name.to_owned(), takes };
             RequirementsError::new(problem, line.place(span.clone()))
         };
-        let mut value =
-            attached.map(|attached| (attached.to_owned(), span.end - attached.len().min(span.len())..span.end));
+        let mut value = attached.map(|attached| (attached.to_owned(), span.end - attached.len().min(span.len())..span.end));
         if !takes_value && value.is_some() {
             return Err(mistaken("no value"));
         }

@@ -43,7 +43,8 @@ pub(super) fn read(file: &TextFile) -> Result<Pyproject, RequirementsError> {
     let has_poetry =
         document.tool.and_then(|tool| tool.poetry).is_some_and(|poetry| poetry.contains_key("dependencies"));
     let Some(project) = document.project else {
-        let problem = if has_poetry { RequirementsProblem::PoetryProject } else { RequirementsProblem::NoProject };
+        let problem =
+            if has_poetry { RequirementsProblem::PoetryProject } else { RequirementsProblem::NoProject };
         return Err(RequirementsError::new(problem, file.start()));
     };
     if let Some(dynamic) = project.dynamic.iter().find(|field| field.get_ref() == "dependencies") {

@@ -72,9 +72,7 @@ impl RequirementProblem {
     /// What to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Syntax { .. } | Self::TooComplex => {
-                "write it like `name>=1.2` or `name @ https://…` (PEP 508)".into()
-            }
+            Self::Syntax { .. } | Self::TooComplex => "write it like `name>=1.2` or `name @ https://…` (PEP 508)".into(),
             Self::Marker { .. } => "compare a variable with a quoted value: `python_version < \"3.12\"`".into(),
             Self::EnvironmentVariable { .. } => {
                 "write the value itself, and hand secrets over with `pip_secret_mounts`".into()
@@ -116,8 +114,8 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
         })?;
         return display(&parsed, "").map_err(bad);
     }
-    let parsed =
-        parse(trimmed).map_err(|bad| BadRequirement { span: shift(&bad.span, start as isize, &whole), ..bad })?;
+    let parsed = parse(trimmed)
+        .map_err(|bad| BadRequirement { span: shift(&bad.span, start as isize, &whole), ..bad })?;
     display(&parsed, parsed.name.as_ref()).map_err(bad)
 }
 
@@ -129,8 +127,7 @@ pub(crate) fn check_url(text: &str) -> Result<(), RequirementProblem> {
     if !text.contains("://") {
         return Err(RequirementProblem::Local { path: text.to_owned() });
     }
-    let url =
-        VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::Syntax { message: error.to_string() })?;
+    let url = VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::Syntax { message: error.to_string() })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(RequirementProblem::Scheme { scheme: url.scheme().to_owned() });
     }

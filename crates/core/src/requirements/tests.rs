@@ -146,7 +146,8 @@ fn files_that_are_no_text_or_no_file_are_refused() {
     let project = Project::new(&[("folder/x", "")]);
     project.write("latin.txt", b"caf\xe9");
     project.write("large.txt", " ".repeat(10 * 1024 * 1024 + 1));
-    let error = |name: &str| project.error(&Spec { requirements: some(PathBuf::from(name)), ..Spec::default() });
+    let error =
+        |name: &str| project.error(&Spec { requirements: some(PathBuf::from(name)), ..Spec::default() });
     insta::assert_snapshot!(error("latin.txt"), @"");
     insta::assert_snapshot!(error("large.txt"), @"");
     insta::assert_snapshot!(error("folder"), @"");
@@ -248,7 +249,11 @@ fn a_uv_lock_needs_its_pyproject_and_no_folder_of_this_machine() {
     project.write("pyproject.toml", "[project]\nname = 'app'\n");
     // The default base has Python 3.11.
     insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"");
-    let spec = Spec { requirements: some(PathBuf::from("uv.lock")), python_version: text("3.12"), ..Spec::default() };
+    let spec = Spec {
+        requirements: some(PathBuf::from("uv.lock")),
+        python_version: text("3.12"),
+        ..Spec::default()
+    };
     let requirements = project.resolve(&spec).unwrap().requirements.unwrap();
     assert_eq!(requirements.files.len(), 2);
     insta::assert_snapshot!(shown(&requirements), @"");
@@ -274,8 +279,11 @@ fn a_pyproject_gives_its_dependencies_and_joins_packages() {
         "pyproject.toml",
         "[project]\nname = 'app'\nrequires-python = '>=3.9'\ndependencies = ['numpy>=1.26', 'Pandas']\n",
     )]);
-    let spec =
-        Spec { requirements: some(PathBuf::from("pyproject.toml")), packages: texts(&["scipy"]), ..Spec::default() };
+    let spec = Spec {
+        requirements: some(PathBuf::from("pyproject.toml")),
+        packages: texts(&["scipy"]),
+        ..Spec::default()
+    };
     insta::assert_snapshot!(shown(&project.resolve(&spec).unwrap().requirements.unwrap()), @"");
 }
 

@@ -85,7 +85,11 @@ pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result
 }
 
 /// The digest of the archive at `path`, and its absolute path.
-pub(super) fn docker_archive(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
+pub(super) fn docker_archive(
+    directory: &Path,
+    path: &Path,
+    place: &Place,
+) -> Result<(Digest, PathBuf), ResolveError> {
     let written = || path.display().to_string();
     let file = directory.join(path);
     let unreadable = |source| ResolveError::new(ResolveProblem::Unreadable { path: written(), source }, place);

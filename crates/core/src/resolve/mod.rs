@@ -191,9 +191,9 @@ fn spec_file(
     let written = path.display().to_string();
     let path = requirements::locate(root, directory, path)
         .map_err(|problem| ResolveError::new(ResolveProblem::from(problem), place))?;
-    let real = path
-        .canonicalize()
-        .map_err(|source| ResolveError::new(ResolveProblem::Unreadable { path: written.clone(), source }, place))?;
+    let real = path.canonicalize().map_err(|source| {
+        ResolveError::new(ResolveProblem::Unreadable { path: written.clone(), source }, place)
+    })?;
     if open.contains(&real) {
         return Err(ResolveError::new(ResolveProblem::Cycle { path: written }, place));
     }

@@ -51,8 +51,7 @@ fn a_layout_is_taken_by_the_digest_of_its_image() {
 
 #[test]
 fn a_layout_that_does_not_say_which_image_is_refused() {
-    let project =
-        Project::new(&[("file", ""), ("empty/x", ""), ("broken/oci-layout", ""), ("broken/index.json", "[]")]);
+    let project = Project::new(&[("file", ""), ("empty/x", ""), ("broken/oci-layout", ""), ("broken/index.json", "[]")]);
     layout(&project, "two", &[("first", Some("a")), ("second", Some("b"))]);
     layout(&project, "none", &[]);
     layout(&project, "lost", &[("manifest", None)]);
@@ -107,8 +106,12 @@ fn a_spec_may_stand_on_another_whose_paths_start_at_its_own_folder() {
 
 #[test]
 fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
-    let project =
-        Project::new(&[("train.yaml", "a.yaml"), ("a.yaml", "b.yaml"), ("b.yaml", "train.yaml"), ("c.yaml", "broken")]);
+    let project = Project::new(&[
+        ("train.yaml", "a.yaml"),
+        ("a.yaml", "b.yaml"),
+        ("b.yaml", "train.yaml"),
+        ("c.yaml", "broken"),
+    ]);
     for depth in 0..12 {
         project.write(&format!("d{depth}.yaml"), format!("d{}.yaml", depth + 1));
     }
