@@ -16,6 +16,8 @@ mod image;
 mod output;
 mod progress;
 mod python;
+mod run;
 
 pub use builder::OciBuilder;
 pub use output::Store;
+pub use run::{RunError, run};

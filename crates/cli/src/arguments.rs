@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Name(NamedArguments),
     /// Ask the registry whether an image exists: exit code 0 yes, 1 no, 3 unknown.
     Exists(NamedArguments),
+    /// Run a program in an image that was built on this machine; the exit code is the program's.
+    Run(RunArguments),
     /// List the builders.
     Builders {
         #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -72,6 +74,18 @@ pub(crate) struct NamedArguments {
     pub(crate) registry: Option<String>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
+}
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The spec: a file, or the name of one of the project's images.
+    pub(crate) spec: String,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// The program and its arguments; the image's own if left out.
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// Fields laid over a spec.

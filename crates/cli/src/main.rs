@@ -43,6 +43,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
         Command::Name(arguments) => commands::plan::name(arguments)?,
         Command::Exists(arguments) => return commands::exists::exists(arguments),
+        Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
         Command::Builders { format } => commands::builders::list(*format)?,
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,

@@ -32,6 +32,9 @@ const BATCH_LENGTH: usize = 8;
 /// Lets the packages' scripts run in the order that dpkg has, and removes what differs from run to run.
 const CONFIGURE: &str = include_str!("configure.sh");
 
+/// The suites that were found, each with the archive that has it.
+type Suites = Vec<(Archive, String)>;
+
 /// What is to be bootstrapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootstrap {
@@ -215,7 +218,7 @@ fn indexes(
     suite: &str,
     architecture: &str,
     observer: Observer<'_>,
-) -> Result<(Vec<Index>, Vec<(Archive, String)>), BootstrapError> {
+) -> Result<(Vec<Index>, Suites), BootstrapError> {
     let wanted = [
         (Archive::Main, suite.to_owned()),
         (Archive::Main, format!("{suite}-updates")),
@@ -245,7 +248,7 @@ fn indexes(
             },
             ByHash::Absent => fetcher.blob(&plain, file.digest, file.size_bytes)?,
         }
-        let bytes = fetcher.cache.read_blob(file.digest)?.ok_or_else(|| BootstrapError::Gone { package: plain })?;
+        let bytes = fetcher.cache.read_blob(file.digest)?.ok_or(BootstrapError::Gone { package: plain })?;
         indexes.push(Index::read(&bytes, archive, &name)?);
         suites.push((archive, name));
     }

@@ -9,6 +9,9 @@ use tar::{Builder, EntryType, Header};
 use super::database::{Database, conffiles};
 use super::deb::{Deb, DebError, inner_path};
 
+/// Pairs of names, as the caller hands them to the scripts.
+type Scripts = Vec<(String, String)>;
+
 /// Folders that are symbolic links into `/usr` (Debian's "merged-/usr").
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
@@ -103,7 +106,7 @@ impl Tree {
 
     /// What comes after all packages: the database and the settings; and the end of the tar. Besides, the scripts that
     /// packages want to run before they are unpacked: names of packages and of their files.
-    pub(super) fn last(self, sources: &str, timestamp: u64) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub(super) fn last(self, sources: &str, timestamp: u64) -> io::Result<(Vec<u8>, Scripts)> {
         let scripts = self.database.before_unpacking.clone();
         let mut part = Part::new(timestamp);
         let mut files: BTreeMap<String, (u32, Vec<u8>)> = self.database.into_files();

@@ -6,3 +6,4 @@ pub(crate) mod cache;
 pub(crate) mod doctor;
 pub(crate) mod exists;
 pub(crate) mod plan;
+pub(crate) mod run;
