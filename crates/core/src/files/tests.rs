@@ -1,3 +1,5 @@
+//! Tests of collecting files, in folders that they make.
+
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,3 +1,5 @@
+//! Tests of hashes: the vectors of docs/hash.md, and what changes a hash.
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

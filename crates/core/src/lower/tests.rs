@@ -1,3 +1,5 @@
+//! Tests of lowering specs to plans.
+
 use super::*;
 use crate::place::Located;
 use crate::plan::{SecretMount, SecretTarget};

@@ -1,3 +1,5 @@
+//! Tests of requirements and lock files.
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

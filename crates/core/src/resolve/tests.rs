@@ -1,3 +1,5 @@
+//! Tests of resolving specs.
+
 use super::*;
 use crate::plan::{SecretMount, SecretTarget};
 use crate::testing::{Project, at, on_scratch, shown, some, text, texts};
