@@ -105,6 +105,17 @@ fn an_unchanged_spec_is_found_and_a_changed_file_is_not() {
 }
 
 #[test]
+fn a_layer_is_found_in_the_cache_unless_it_is_to_be_made_again() {
+    let env = project();
+    let first = env_output(&env, &["build", "app.yaml"]);
+    let found = env.run(&["build", "app.yaml", "--force"]);
+    assert!(found.stderr.contains("cached  copy"), "{}", found.stderr);
+    let made = env.run(&["build", "app.yaml", "--force", "--no-cache"]);
+    assert!(made.stderr.contains(" s  copy"), "{}", made.stderr);
+    assert_eq!((found.stdout, made.stdout), (first.clone(), first));
+}
+
+#[test]
 fn an_image_is_pushed_to_a_registry_and_found_there_by_an_empty_machine() {
     let registry = DockerRegistry::start(None);
     let env = project();

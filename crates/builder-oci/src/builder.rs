@@ -107,6 +107,7 @@ impl Builder for OciBuilder {
             ..ClientOptions::default()
         };
         let cache = Cache::open(&request.cache_dir).map_err(|error| Failure::from(error).tell())?;
+        let cache = cache.with_layers(request.cache);
         let building = Building {
             sandbox: Sandbox::new(self.launcher.clone()),
             request,

@@ -20,6 +20,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use imagespec_core::builder::CachePolicy;
 use imagespec_core::digest::Digest;
 
 pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
@@ -30,6 +31,7 @@ pub use record::Key;
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
+    layers: CachePolicy,
 }
 
 /// Why the cache could not be used.
@@ -78,7 +80,18 @@ impl Cache {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|source| CacheError::Io { action: "make", path, source })?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use })
+    }
+
+    /// The same cache, in which layers that were made earlier are found or not.
+    #[must_use]
+    pub fn with_layers(self, layers: CachePolicy) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// Whether layers that were made earlier are found.
+    pub(crate) fn finds_layers(&self) -> bool {
+        self.layers == CachePolicy::Use
     }
 
     /// The root folder.

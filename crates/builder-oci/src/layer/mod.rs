@@ -94,6 +94,9 @@ impl Cache {
     /// # Errors
     /// When the record cannot be read.
     pub fn remembered_layer(&self, key: Key) -> Result<Option<Layer>, CacheError> {
+        if !self.finds_layers() {
+            return Ok(None);
+        }
         Ok(self.record::<Layer>(key)?.filter(|layer| self.has_blob(layer.digest)))
     }
 }

@@ -60,6 +60,9 @@ fn build_one(
         diagnostic.place = prepared.resolved.place_of(unsupported.field).cloned();
         return Err(Failure::new(diagnostic.hint("`imagespec builders` lists the others")));
     }
+    for warning in prepared.loaded.spec.warnings() {
+        print_line(warning.render().trim_end());
+    }
     let outputs = outputs(arguments, prepared)?;
     if arguments.dry_run {
         print_line(plan::text(prepared).trim_end());
@@ -76,6 +79,8 @@ fn build_one(
     for project in [&surroundings.user, &surroundings.project].into_iter().flatten() {
         options.extend(project.builders.get(&chosen.name).cloned().unwrap_or_default());
     }
+    let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
+    options.extend(mirror.map(|mirror| ("debian_mirror".to_owned(), mirror.value.clone().into())));
     let spec = &prepared.loaded.spec;
     options.extend(spec.builder_options.iter().map(|(name, value)| (name.clone(), value.value.clone())));
     for option in &arguments.builder_options {
