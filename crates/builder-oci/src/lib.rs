@@ -11,6 +11,7 @@ pub mod wheel;
 
 mod base;
 mod builder;
+mod emulation;
 mod files;
 mod image;
 mod output;
@@ -19,5 +20,6 @@ mod python;
 mod run;
 
 pub use builder::OciBuilder;
+pub use emulation::CannotExecute;
 pub use output::Store;
 pub use run::{RunError, run};

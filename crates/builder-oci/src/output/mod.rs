@@ -15,6 +15,7 @@ use imagespec_distribution::Blob;
 use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
+use crate::progress;
 
 pub use store::Store;
 
@@ -77,8 +78,11 @@ pub(crate) fn write(
         }
         Output::Registry => {
             let title = format!("push {}", building.request.name.familiar());
-            let push = || registry::push(building, images, index);
-            building.progress.step(&title, push, |sent| (Outcome::Done, sent.clone()))?;
+            let layers = images.iter().flat_map(|image| &image.layers);
+            let total_bytes = layers.map(|layer| layer.layer.size_bytes).sum();
+            let push = |step: &progress::Step<'_>| registry::push(building, images, index, step);
+            let summary = |sent_bytes: &u64| (Outcome::Done, format!("{} sent", progress::size(*sent_bytes)));
+            building.progress.counted(&title, Some(total_bytes), push, summary)?;
             Ok(())
         }
         Output::Docker => Err(OutputError::Engine.into()),
@@ -100,14 +104,15 @@ fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failur
         return Ok(());
     }
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
-    building.progress.step(
+    building.progress.counted(
         &format!("pull {}", blob.digest),
-        || {
+        Some(blob.size_bytes),
+        |step| {
             let mut writer = building.cache.blob_writer()?;
-            building.client.pull_blob(reference, blob, &mut writer, &mut |_| {})?;
+            building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done))?;
             writer.commit_as(blob.digest, &reference.familiar())?;
             Ok(())
         },
-        |()| (Outcome::Done, format!("{} bytes", blob.size_bytes)),
+        |()| (Outcome::Done, progress::size(blob.size_bytes)),
     )
 }
