@@ -23,7 +23,7 @@ use crate::layer::{LayerError, LayerPath};
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
-use crate::sandbox::{Sandbox, SandboxError};
+use crate::sandbox::Sandbox;
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -116,7 +116,11 @@ impl Builder for OciBuilder {
             client: Client::new(options, &cancelled),
             progress: Progress::new(session),
         };
-        let (images, digest) = building.run().map_err(|failure| failure.tell())?;
+        let (images, digest) = building.run().map_err(|failure| match session.is_cancelled() {
+            // Whatever broke off because of it is no news.
+            true => Failure::Cancelled.tell(),
+            false => failure.tell(),
+        })?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
     }
@@ -197,11 +201,13 @@ impl Building<'_> {
             platform: platform.clone(),
             packages: wanted.packages.iter().cloned().collect(),
         };
-        let made = self.progress.step(
+        let made = self.progress.counted(
             &format!("bootstrap debian/{} {}", wanted.suite, platform.debian_architecture()),
-            || {
+            Unit::Items,
+            None,
+            |step| {
                 let fetching = Mutex::new(None);
-                let tell = |progress| self.tell_bootstrap(&fetching, progress);
+                let tell = |progress| self.tell_bootstrap(step, &fetching, progress);
                 let cancelled = || self.progress.is_cancelled();
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
                 let observer = Observer { now, progress: &tell, cancelled: &cancelled };
@@ -219,7 +225,12 @@ impl Building<'_> {
     }
 
     /// Fetching packages is a step inside the bootstrap.
-    fn tell_bootstrap<'s>(&'s self, fetching: &Mutex<Option<progress::Step<'s>>>, progress: bootstrap::Progress) {
+    fn tell_bootstrap<'s>(
+        &'s self,
+        step: &progress::Step<'_>,
+        fetching: &Mutex<Option<progress::Step<'s>>>,
+        progress: bootstrap::Progress,
+    ) {
         tracing::debug!(?progress, "bootstrap");
         let mut fetching = fetching.lock().expect("no thread panics while it tells");
         match progress {
@@ -238,6 +249,7 @@ impl Building<'_> {
                     step.finish(Outcome::Done, progress::size(size_bytes));
                 }
             }
+            bootstrap::Progress::Configuring { package, packages } => step.reach_of(package as u64, packages as u64),
             bootstrap::Progress::Warning(message) => self.progress.warn(message),
             bootstrap::Progress::Indexes
             | bootstrap::Progress::Unpacking
@@ -299,7 +311,6 @@ impl Failure {
             Self::Cache(CacheError::Locked { .. }) => FailureKind::Temporary,
             Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
-            Self::Bootstrap(BootstrapError::Sandbox(SandboxError::Cancelled)) => FailureKind::Cancelled,
             Self::Bootstrap(_) => FailureKind::Step,
             Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) => FailureKind::Spec,
         };

@@ -62,18 +62,19 @@ impl<'a> Progress<'a> {
         work: impl FnOnce() -> Result<T, E>,
         summary: impl FnOnce(&T) -> (Outcome, String),
     ) -> Result<T, E> {
-        self.counted(title, None, |_| work(), summary)
+        self.counted(title, Unit::Bytes, None, |_| work(), summary)
     }
 
-    /// The same for work that says how many bytes it has done, of `total_bytes` if that is known.
+    /// The same for work that says how much of it is done, of `total` if that is known.
     pub(crate) fn counted<T, E>(
         &self,
         title: &str,
-        total_bytes: Option<u64>,
+        unit: Unit,
+        total: Option<u64>,
         work: impl FnOnce(&Step<'a>) -> Result<T, E>,
         summary: impl FnOnce(&T) -> (Outcome, String),
     ) -> Result<T, E> {
-        let step = self.begin(title, Unit::Bytes, total_bytes);
+        let step = self.begin(title, unit, total);
         let result = work(&step)?;
         let (outcome, summary) = summary(&result);
         step.finish(outcome, summary);
@@ -85,13 +86,13 @@ impl Step<'_> {
     /// So many more are done. Called from any thread.
     pub(crate) fn add(&self, count: u64) {
         let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
-        self.tell(done);
+        self.tell(done, self.total);
     }
 
     /// So many are done in all.
     pub(crate) fn reach(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
-        self.tell(done);
+        self.tell(done, self.total);
     }
 
     /// How much there is to do, if that is known.
@@ -105,7 +106,12 @@ impl Step<'_> {
         self.session.event(Event::StepFinished { step: self.number, duration_ms, outcome, summary });
     }
 
-    fn tell(&self, done: u64) {
+    /// So many are done of a number that was not known when the step began.
+    pub(crate) fn reach_of(&self, done: u64, total: u64) {
+        self.tell(done, Some(total));
+    }
+
+    fn tell(&self, done: u64, total: Option<u64>) {
         let now_ms = self.elapsed_ms();
         // Whoever cannot have the lock would come too early anyway.
         let Ok(mut told_ms) = self.told_ms.try_lock() else { return };
@@ -114,8 +120,8 @@ impl Step<'_> {
         }
         *told_ms = now_ms;
         // What is fetched again after a connection broke counts twice.
-        let done = self.total.map_or(done, |total| done.min(total));
-        self.session.event(Event::StepProgress { step: self.number, done, total: self.total, unit: self.unit });
+        let done = total.map_or(done, |total| done.min(total));
+        self.session.event(Event::StepProgress { step: self.number, done, total, unit: self.unit });
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -166,6 +172,7 @@ mod tests {
         progress
             .counted(
                 "fetch",
+                Unit::Bytes,
                 Some(1000),
                 |step| {
                     (0..100_000).for_each(|_| step.add(1));

@@ -1,6 +1,6 @@
 //! The Python environment at `/opt/venv`: the venv itself, and packages resolved by uv and laid out from their wheels.
 
-use imagespec_core::event::Outcome;
+use imagespec_core::event::{Outcome, Unit};
 use imagespec_core::plan::{PipInput, PipStep, PythonStep, Requirement, VENV};
 
 use crate::builder::{Building, Failure};
@@ -113,6 +113,7 @@ pub(crate) fn packages(
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
         &format!("fetch {}", progress::count(wheels.len(), "wheel")),
+        Unit::Bytes,
         missing.size_bytes,
         |step| download(&building.cache, &wheels, &|count| step.add(count)).map_err(PythonError::from),
         |()| missing.summary(),
@@ -139,6 +140,7 @@ fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<Stri
     let count = requirements.lines().count();
     building.progress.counted(
         &format!("resolve {}", progress::count(count, "requirement")),
+        Unit::Bytes,
         None,
         |progress| {
             let resolution = Resolution {

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod prepare;
+mod screen;
 mod session;
 
 use std::env;

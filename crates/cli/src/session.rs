@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use imagespec_core::builder::Session;
 use imagespec_core::event::{Event, Outcome, Unit};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::ProgressMode;
+use crate::screen::Screen;
+
+/// As often as bars move by themselves.
+const REDRAWS_PER_SECOND_MAX: u8 = 10;
 
 /// A step of which nothing is known but that it runs.
-const RUNNING: &str = "{spinner} {wide_msg} {elapsed:>4}";
+const RUNNING: &str = "{spinner} {elapsed:>6}  {wide_msg}";
 /// A step that counts bytes up to an end, and one whose end nobody knows.
-const BYTES: &str = "{spinner} {wide_msg} {bar:20} {decimal_bytes:>9} of {decimal_total_bytes:<9} {elapsed:>4}";
-const BYTES_ENDLESS: &str = "{spinner} {wide_msg} {decimal_bytes:>9} {elapsed:>4}";
+const BYTES: &str = "{spinner} {elapsed:>6}  {bar:20} {decimal_bytes:>9} of {decimal_total_bytes:<9}  {wide_msg}";
+const BYTES_ENDLESS: &str = "{spinner} {elapsed:>6}  {decimal_bytes:>9}  {wide_msg}";
 /// The same for things.
-const ITEMS: &str = "{spinner} {wide_msg} {bar:20} {pos:>4} of {len:<4} {elapsed:>4}";
-const ITEMS_ENDLESS: &str = "{spinner} {wide_msg} {pos:>4} {elapsed:>4}";
+const ITEMS: &str = "{spinner} {elapsed:>6}  {bar:20} {pos:>4} of {len:<4}  {wide_msg}";
+const ITEMS_ENDLESS: &str = "{spinner} {elapsed:>6}  {pos:>4}  {wide_msg}";
 
 /// Shows a build to the user.
 pub(crate) struct Terminal {
@@ -31,10 +35,17 @@ pub(crate) struct Terminal {
 }
 
 enum Mode {
-    Bars { all: MultiProgress, running: Mutex<BTreeMap<u32, Bar>> },
+    Bars(Bars),
     Plain { titles: Mutex<BTreeMap<u32, String>> },
     Json,
     Quiet,
+}
+
+struct Bars {
+    all: MultiProgress,
+    running: Mutex<BTreeMap<u32, Bar>>,
+    /// Whether any step runs, for the screen.
+    has_any: Arc<AtomicBool>,
 }
 
 /// A step that runs, on the screen.
@@ -47,7 +58,7 @@ struct Bar {
 impl Terminal {
     /// `cancelled` is set by the handler of Ctrl-C.
     pub(crate) fn new(mode: ProgressMode, cancelled: Arc<AtomicBool>) -> Self {
-        let bars = || Mode::Bars { all: MultiProgress::new(), running: Mutex::default() };
+        let bars = || Mode::Bars(Bars::new());
         let plain = || Mode::Plain { titles: Mutex::default() };
         // A terminal that cannot move its cursor shows no bars.
         let has_bars = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -64,7 +75,7 @@ impl Terminal {
 impl Session for Terminal {
     fn event(&self, event: Event) {
         match &self.mode {
-            Mode::Bars { all, running } => show_bar(all, running, event),
+            Mode::Bars(bars) => bars.show(event),
             Mode::Plain { titles } => show_line(titles, event),
             Mode::Json => {
                 let line = serde_json::to_string(&event).expect("an event has only string keys");
@@ -79,8 +90,7 @@ impl Session for Terminal {
         if is_cancelled && !self.is_told.swap(true, Ordering::Relaxed) {
             let line = "cancelling; press Ctrl-C again to leave at once";
             match &self.mode {
-                // Nothing to do about a terminal that is gone.
-                Mode::Bars { all, .. } => drop(all.println(line)),
+                Mode::Bars(bars) => bars.print(line),
                 Mode::Plain { .. } => print_line(line),
                 Mode::Json | Mode::Quiet => {}
             }
@@ -92,48 +102,70 @@ impl Session for Terminal {
 impl Drop for Terminal {
     /// Takes away the bars of steps that did not end, so that an error has the screen for itself.
     fn drop(&mut self) {
-        if let Mode::Bars { running, .. } = &mut self.mode {
-            let running = running.get_mut().expect("no thread panics while it shows progress");
+        if let Mode::Bars(bars) = &mut self.mode {
+            let running = bars.running.get_mut().expect("no thread panics while it shows progress");
             running.values().for_each(|step| step.bar.finish_and_clear());
         }
     }
 }
 
-fn show_bar(all: &MultiProgress, running: &Mutex<BTreeMap<u32, Bar>>, event: Event) {
-    let mut running = running.lock().expect("no thread panics while it shows progress");
-    match event {
-        Event::StepStarted { step, title } => {
-            let bar = all.add(ProgressBar::new_spinner().with_style(style(RUNNING)).with_message(title.clone()));
-            bar.enable_steady_tick(Duration::from_millis(100));
-            running.insert(step, Bar { bar, title, template: RUNNING });
-        }
-        Event::StepProgress { step, done, total, unit } => {
-            if let Some(step) = running.get_mut(&step) {
-                let template = match (unit, total) {
-                    (Unit::Bytes, Some(_)) => BYTES,
-                    (Unit::Bytes, None) => BYTES_ENDLESS,
-                    (Unit::Items, Some(_)) => ITEMS,
-                    (Unit::Items, None) => ITEMS_ENDLESS,
-                };
-                if step.template != template {
-                    step.template = template;
-                    step.bar.set_style(style(template));
-                }
-                if let Some(total) = total {
-                    step.bar.set_length(total);
-                }
-                step.bar.set_position(done);
+impl Bars {
+    fn new() -> Self {
+        let has_any = Arc::new(AtomicBool::new(false));
+        let screen = Box::new(Screen::new(Arc::clone(&has_any)));
+        let target = ProgressDrawTarget::term_like_with_hz(screen, REDRAWS_PER_SECOND_MAX);
+        Self { all: MultiProgress::with_draw_target(target), running: Mutex::default(), has_any }
+    }
+
+    fn show(&self, event: Event) {
+        let mut running = self.running.lock().expect("no thread panics while it shows progress");
+        match event {
+            Event::StepStarted { step, title } => {
+                self.has_any.store(true, Ordering::Relaxed);
+                let bar = ProgressBar::new_spinner().with_style(style(RUNNING)).with_message(title.clone());
+                let bar = self.all.add(bar);
+                bar.enable_steady_tick(Duration::from_millis(100));
+                running.insert(step, Bar { bar, title, template: RUNNING });
             }
-        }
-        Event::StepFinished { step, duration_ms, outcome, summary } => {
-            if let Some(Bar { bar, title, .. }) = running.remove(&step) {
-                bar.finish_and_clear();
-                // Nothing to do about a terminal that is gone.
-                drop(all.println(finished(&title, duration_ms, outcome, &summary)));
+            Event::StepProgress { step, done, total, unit } => {
+                if let Some(step) = running.get_mut(&step) {
+                    step.advance(done, total, unit);
+                }
             }
+            Event::StepFinished { step, duration_ms, outcome, summary } => {
+                if let Some(Bar { bar, title, .. }) = running.remove(&step) {
+                    self.has_any.store(!running.is_empty(), Ordering::Relaxed);
+                    bar.finish_and_clear();
+                    self.print(&finished(&title, duration_ms, outcome, &summary));
+                }
+            }
+            Event::Output { line, .. } => self.print(&output(&line)),
+            Event::Warning { message } => self.print(&warning(&message)),
         }
-        Event::Output { line, .. } => drop(all.println(output(&line))),
-        Event::Warning { message } => drop(all.println(warning(&message))),
+    }
+
+    fn print(&self, line: &str) {
+        // Nothing to do about a terminal that is gone.
+        drop(self.all.println(line));
+    }
+}
+
+impl Bar {
+    fn advance(&mut self, done: u64, total: Option<u64>, unit: Unit) {
+        let template = match (unit, total) {
+            (Unit::Bytes, Some(_)) => BYTES,
+            (Unit::Bytes, None) => BYTES_ENDLESS,
+            (Unit::Items, Some(_)) => ITEMS,
+            (Unit::Items, None) => ITEMS_ENDLESS,
+        };
+        if self.template != template {
+            self.template = template;
+            self.bar.set_style(style(template));
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(done);
     }
 }
 

@@ -2,7 +2,7 @@
 //! same each time.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -77,6 +77,13 @@ pub enum Progress {
     Fetched,
     /// The packages are unpacked.
     Unpacking,
+    /// So many packages are being configured or are so already.
+    Configuring {
+        /// How many, this one included.
+        package: usize,
+        /// How many there are.
+        packages: usize,
+    },
     /// A line that the packages' scripts wrote.
     Output(String),
     /// The tree is compressed.
@@ -228,7 +235,11 @@ pub fn bootstrap(
             (observer.progress)(Progress::Archiving);
             let options =
                 ArchiveOptions { form: Form::Tree, exclude: Vec::new(), newest_kept: timestamp, otherwise: timestamp };
-            Ok(sandbox.archive(&root, &options, compressor)?)
+            let mut layer = Cancellable { output: compressor, observer };
+            match sandbox.archive(&root, &options, &mut layer) {
+                Err(_) if (observer.cancelled)() => Err(SandboxError::Cancelled.into()),
+                result => Ok(result?),
+            }
         });
         // What is in it may belong to users that only the sandbox can act for.
         let removed = sandbox.remove(&root);
@@ -283,7 +294,7 @@ fn make(
             (Ok(None), Ok(())) => Err(SandboxError::Cancelled.into()),
         }
     })?;
-    configure(sandbox, root, &scripts, timestamp, observer)
+    configure(sandbox, root, packages.len(), &scripts, timestamp, observer)
 }
 
 /// Sends the tar of all packages in parts, and gives the scripts to run before; nothing when nobody receives.
@@ -338,6 +349,25 @@ fn decompress(cache: &Cache, package: &Package) -> Receiver<Result<Deb, Bootstra
     receiver
 }
 
+/// Writes until the build is cancelled.
+struct Cancellable<'a, W> {
+    output: W,
+    observer: Observer<'a>,
+}
+
+impl<W: Write> Write for Cancellable<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.observer.cancelled)() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
 /// Reads what another thread sends.
 struct Parts {
     receiver: Receiver<Vec<u8>>,
@@ -362,6 +392,7 @@ impl Read for Parts {
 fn configure(
     sandbox: &Sandbox,
     root: &Path,
+    packages: usize,
     scripts: &[(String, String)],
     timestamp: u64,
     observer: Observer<'_>,
@@ -388,9 +419,13 @@ fn configure(
         network: Network::None,
         hostname: "imagespec".to_owned(),
     };
-    let mut last_line = String::new();
+    let (mut last_line, mut package) = (String::new(), 0);
     let mut on_line = |line: Line| {
         last_line.clone_from(&line.text);
+        if line.text.starts_with("Setting up ") {
+            package += 1;
+            (observer.progress)(Progress::Configuring { package, packages });
+        }
         (observer.progress)(Progress::Output(line.text));
     };
     let status = sandbox.run(&run, Output::Lines(&mut on_line), observer.cancelled)?;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 use imagespec_core::builder::Output;
-use imagespec_core::event::Outcome;
+use imagespec_core::event::{Outcome, Unit};
 use imagespec_distribution::Blob;
 
 use crate::base::{ImageLayer, Origin};
@@ -82,7 +82,7 @@ pub(crate) fn write(
             let total_bytes = layers.map(|layer| layer.layer.size_bytes).sum();
             let push = |step: &progress::Step<'_>| registry::push(building, images, index, step);
             let summary = |sent_bytes: &u64| (Outcome::Done, format!("{} sent", progress::size(*sent_bytes)));
-            building.progress.counted(&title, Some(total_bytes), push, summary)?;
+            building.progress.counted(&title, Unit::Bytes, Some(total_bytes), push, summary)?;
             Ok(())
         }
         Output::Docker => Err(OutputError::Engine.into()),
@@ -106,6 +106,7 @@ fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failur
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
     building.progress.counted(
         &format!("pull {}", blob.digest),
+        Unit::Bytes,
         Some(blob.size_bytes),
         |step| {
             let mut writer = building.cache.blob_writer()?;
