@@ -36,6 +36,7 @@ fn crates_depend_on_each_other_in_one_direction() {
             "imagespec-distribution" => &["imagespec-core"],
             "imagespec-builder-oci" => &["imagespec-core", "imagespec-distribution"],
             "imagespec-cli" => &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci"],
+            "imagespec-benches" => &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci"],
             _ => &[],
         }
     };
@@ -58,7 +59,7 @@ fn every_crate_stands_in_the_architecture_page() {
 
 #[test]
 fn every_source_file_opens_with_its_purpose() {
-    let mut folders = vec![root().join("crates"), root().join("tests")];
+    let mut folders = vec![root().join("crates"), root().join("tests"), root().join("benches")];
     let mut count = 0;
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
