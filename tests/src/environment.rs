@@ -53,20 +53,24 @@ impl TestEnv {
 
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let output = Command::new(program())
-            .args(arguments)
-            .current_dir(self.path())
-            .env_clear()
-            .env("HOME", self.path().join("home"))
-            .env("IMAGESPEC_CACHE_DIR", self.path().join("cache"))
-            .envs(variables.iter().copied())
-            .output()
-            .expect("the program starts");
+        let output = self.command(arguments).envs(variables.iter().copied()).output().expect("the program starts");
         Finished {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
         }
+    }
+
+    /// The program with `arguments`, for a test that does more than wait for its end.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", self.path().join("home"))
+            .env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
+        command
     }
 }
 

@@ -434,3 +434,18 @@ fn configure(
         code => Err(BootstrapError::Configure { code, last_line }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_processor_is_refused_with_a_way_out() {
+        let platform: Platform = "linux/arm64".parse().unwrap();
+        let source = CannotExecute { image: platform.clone(), machine: Platform::linux_amd64() };
+        let error = BootstrapError::CannotExecute { suite: "bookworm".to_owned(), platform, source };
+        insta::assert_snapshot!(error, @"`bootstrap:debian/bookworm` for linux/arm64 runs the packages' own scripts, which this machine cannot");
+        insta::assert_snapshot!(std::error::Error::source(&error).unwrap(), @"the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other");
+        insta::assert_snapshot!(error.hint().unwrap(), @"install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a registry or `oci:DIR`, for which nothing needs to run");
+    }
+}
