@@ -26,7 +26,7 @@ pub fn program() -> PathBuf {
 
 /// A spec with `packages` packages and as many variables and labels.
 pub fn large_spec(packages: usize) -> String {
-    let mut text = "base_image: scratch\nname: large\npackages:\n".to_owned();
+    let mut text = "base_image: bootstrap:debian/bookworm\nname: large\npackages:\n".to_owned();
     let mut section = |head: &str, line: &dyn Fn(usize) -> String| {
         text.push_str(head);
         for number in 0..packages {
