@@ -51,6 +51,17 @@ impl TestEnv {
         self.run_with(arguments, &[])
     }
 
+    /// Runs the program in the folder, with `variables` and those by which this machine reaches the network.
+    pub fn run_online(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        let is_network = |name: &str| {
+            let name = name.to_lowercase();
+            name == "path" || name.ends_with("_proxy") || name.starts_with("ssl_cert") || name.starts_with("uv_")
+        };
+        let machine: Vec<_> = std::env::vars().filter(|(name, _)| is_network(name)).collect();
+        let machine = machine.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.run_with(arguments, &machine.chain(variables.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
         let output = Command::new(program())

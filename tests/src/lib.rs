@@ -5,5 +5,5 @@ mod lint;
 mod registry;
 
 pub use environment::{Finished, TestEnv};
-pub use lint::lint;
-pub use registry::DockerRegistry;
+pub use lint::{lint, lint_above};
+pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
