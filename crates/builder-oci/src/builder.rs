@@ -23,6 +23,7 @@ use crate::output::{self, OutputError};
 use crate::progress::Progress;
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
+use crate::survey::{self, SurveyError};
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub(crate) enum Failure {
     Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
     Python(#[from] PythonError),
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
@@ -138,7 +141,10 @@ impl Building<'_> {
     }
 
     fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
-        let base = self.base(&plan.base, platform)?;
+        let mut base = self.base(&plan.base, platform)?;
+        if let (Some(step), None) = (plan.python(), &base.python) {
+            base.python = Some(survey::python(self, &base, step.version.as_deref())?);
+        }
         let mut layers = Vec::new();
         for step in &plan.steps {
             self.check_cancelled()?;
@@ -214,14 +220,14 @@ impl Building<'_> {
     }
 
     fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
-        let python = || base.python.as_ref().ok_or(PythonError::Absent);
+        let python = || base.python.as_ref().expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
-                let (layer, outcome) = python::environment(self, step, python()?)?;
+                let (layer, outcome) = python::environment(self, step, python())?;
                 Ok(vec![own_layer(layer, outcome, "python environment")])
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python()?, platform.machine())?;
+                let layers = python::packages(self, step, python(), platform.machine())?;
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {
@@ -267,17 +273,27 @@ impl Failure {
             Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) => FailureKind::Spec,
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
         };
         let error = BuildError::new(kind, self);
+        let error = match self {
+            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => {
+                error.field("base_image")
+            }
+            Self::Python(PythonError::Version { .. }) => error.field("python_version"),
+            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => error.field("base_image"),
+            Self::Python(_) => error.field("packages"),
+            Self::Files(_) => error.field("copy"),
+            _ => error,
+        };
         match self {
             Self::Registry(registry) => match registry.hint() {
                 Some(hint) => error.hint(hint),
                 None => error,
             },
             Self::Files(FilesError::Changed { .. }) => error.hint("build again when nothing writes to it"),
-            Self::Python(PythonError::Absent) => {
-                error.hint("take `base_image: bootstrap:debian/bookworm`, or leave it out")
+            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => {
+                error.hint("take a `base_image` that has Python, or leave it out to get a Debian with one")
             }
             Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
             Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),

@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod python;
 mod run;
+mod survey;
 
 pub use builder::OciBuilder;
 pub use output::Store;

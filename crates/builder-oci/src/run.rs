@@ -60,7 +60,10 @@ pub fn run(
     let diff_ids = config["rootfs"]["diff_ids"].as_array().cloned().unwrap_or_default();
     let mut lowers = Vec::with_capacity(layers.len());
     for (layer, diff_id) in layers.iter().zip(&diff_ids) {
-        lowers.push(snapshot(cache, sandbox, layer, named_digest(diff_id)?)?);
+        let lower = snapshot(cache, sandbox, layer, named_digest(diff_id)?)?;
+        // overlayfs refuses the same folder twice. Whatever it brings or hides, the upper one does so again.
+        lowers.retain(|other| *other != lower);
+        lowers.push(lower);
     }
     let scratch = tempfile::Builder::new().prefix("run-").tempdir_in(cache.temporary_folder());
     let scratch = scratch.map_err(|source| RunError::Folder { path: cache.temporary_folder(), source })?;

@@ -94,7 +94,7 @@ fn fetch_layers(building: &Building<'_>, images: &[Image]) -> Result<(), Failure
 }
 
 /// Pulls `layer` into the cache if it is not there.
-fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failure> {
+pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failure> {
     let Origin::Registry(reference) = &layer.origin else { return Ok(()) };
     if building.cache.has_blob(layer.layer.digest) {
         return Ok(());

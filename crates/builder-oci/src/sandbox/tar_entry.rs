@@ -19,28 +19,28 @@ const EXTENSION_SIZE_BYTES_MAX: u64 = 1 << 20;
 const ATTRIBUTE_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// Name and value of an extended attribute.
-pub(super) type Attribute = (Vec<u8>, Vec<u8>);
+pub(crate) type Attribute = (Vec<u8>, Vec<u8>);
 
 /// One entry without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: EntryType,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: EntryType,
     /// Target of a symbolic or hard link.
-    pub(super) link: Vec<u8>,
-    pub(super) size: u64,
+    pub(crate) link: Vec<u8>,
+    pub(crate) size: u64,
     /// Permission bits, set-id and sticky bits included.
-    pub(super) mode: u32,
-    pub(super) user: u32,
-    pub(super) group: u32,
+    pub(crate) mode: u32,
+    pub(crate) user: u32,
+    pub(crate) group: u32,
     /// Seconds since 1970.
-    pub(super) mtime: u64,
+    pub(crate) mtime: u64,
     /// Extended attributes by name.
-    pub(super) attributes: Vec<Attribute>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// Reads entries from an untrusted stream.
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     input: R,
     offset: u64,
     /// Bytes of the current entry's data that have not been read, and of the padding behind it.
@@ -61,12 +61,12 @@ struct Extensions {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, offset: 0, data_left: 0, padding: 0 }
     }
 
     /// The next entry; what was not read of the one before is passed over.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -88,7 +88,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Copies the data of the current entry.
-    pub(super) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
+    pub(crate) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
         let mut buffer = vec![0; usize::try_from(self.data_left.min(256 << 10)).unwrap_or(256 << 10)];
         while self.data_left > 0 {
             let wanted = usize::try_from(self.data_left).unwrap_or(usize::MAX).min(buffer.len());
@@ -102,11 +102,11 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Reads what follows the end of the archive, so that the writer of the stream does not get an error.
-    pub(super) fn drain(mut self) -> Result<(), Failure> {
+    pub(crate) fn drain(mut self) -> Result<(), Failure> {
         io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(Failure::system("read", "the layer"))
     }
 
-    fn broken(&self, reason: &str) -> Failure {
+    pub(crate) fn broken(&self, reason: &str) -> Failure {
         Failure::Tar { offset: self.offset, reason: reason.to_owned() }
     }
 

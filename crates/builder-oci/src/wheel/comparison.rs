@@ -88,6 +88,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
         extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
+        dependencies: Dependencies::Followed,
     };
     let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target).unwrap();
     download(&cache, &wheels, &|_| {}).unwrap();
@@ -136,6 +137,7 @@ fn uv_says_why_there_is_no_solution() {
         extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
+        dependencies: Dependencies::Followed,
     };
     let error = Uv::find(&cache).unwrap().resolve(&cache, &resolution).unwrap_err().to_string();
     assert!(error.contains("six==1.17.0") && error.contains("unsatisfiable"), "{error}");

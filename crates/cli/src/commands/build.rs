@@ -106,7 +106,17 @@ fn build_one(
         registries: exists::registries(surroundings),
         credential_files: prepare::credential_files(registry_config),
     };
-    let report = builder.build(&request, terminal)?;
+    let report = builder.build(&request, terminal).map_err(|error| {
+        let place = |field: &str| prepared.resolved.place_of(field).cloned();
+        let place = error.field.as_deref().and_then(|field| match field {
+            // A builder does not know whether packages were listed in the spec or in a file that it names.
+            "packages" => place("packages").or_else(|| place("requirements")),
+            field => place(field),
+        });
+        let mut failure = Failure::from(error);
+        failure.diagnostics[0].place = place;
+        failure
+    })?;
     let json = serde_json::to_string_pretty(&report).expect("a report has only string keys");
     tell(arguments, prepared, Some((report.digest, Some(json))))
 }
