@@ -100,7 +100,7 @@ impl Surroundings {
         let name = tag(&spec_hash, format).and_then(|tag| image_name(registry, &resolved.name, &tag));
         let name = name.map_err(|error| name_failure(&error, &resolved))?;
         let has_registry = registry.is_some();
-        Ok(Prepared { id: SpecId::of(&loaded.spec), loaded, resolved, plan, spec_hash, name, has_registry })
+        Ok(Prepared { id: SpecId::of(&loaded.declaration), loaded, resolved, plan, spec_hash, name, has_registry })
     }
 
     /// The builder for `prepared`, and who chose it.
