@@ -1,32 +1,11 @@
 //! The main job: `examples/quickstart` becomes an image whose program runs, the same one on every machine. Needs the
 //! network, for Debian's archive and the package index.
 
-use std::fs;
-use std::path::Path;
-
-use imagespec_tests::{TestEnv, lint};
-
-fn quickstart() -> TestEnv {
-    let env = TestEnv::new();
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
-    for file in ["imagespec.yaml", "report.py"] {
-        env.write(file, &fs::read_to_string(example.join(file)).expect("the example is there"));
-    }
-    env
-}
-
-/// The variables by which a machine says how it reaches the network.
-fn variables() -> Vec<(String, String)> {
-    let is_network = |name: &str| {
-        let name = name.to_lowercase();
-        name == "path" || name.ends_with("_proxy") || name.starts_with("ssl_cert") || name.starts_with("uv_")
-    };
-    std::env::vars().filter(|(name, _)| is_network(name)).collect()
-}
+use imagespec_tests::{lint, network_variables, quickstart};
 
 #[test]
 fn the_quickstart_runs_and_is_the_same_image_from_two_checkouts_and_two_caches() {
-    let variables = variables();
+    let variables = network_variables();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let environments = [quickstart(), quickstart()];
     let digests = environments.each_ref().map(|env| {

@@ -62,7 +62,7 @@ pub(crate) enum Failure {
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
-    #[error("the folder of base {digest} was not handed over")]
+    #[error("the path of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
 }
 
@@ -83,6 +83,7 @@ impl Builder for OciBuilder {
                 Feature::BaseScratch,
                 Feature::BaseRegistry,
                 Feature::BaseOciLayout,
+                Feature::BaseDockerArchive,
                 Feature::BaseBootstrap,
                 Feature::BaseNested,
                 Feature::Python,
@@ -123,6 +124,7 @@ impl Builder for OciBuilder {
 
 impl Building<'_> {
     fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
+        output::check(self)?;
         let plan = &self.request.plan;
         let mut images = Vec::with_capacity(plan.platforms.len());
         for platform in &plan.platforms {
@@ -178,7 +180,17 @@ impl Building<'_> {
                 })
             }
             Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
-            Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+            Base::DockerArchive { digest } => {
+                let file = self.request.base_paths.get(digest);
+                let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
+                self.progress
+                    .step(
+                        &format!("base docker-archive:{}", file.display()),
+                        || base::from_docker_archive(self, file, *digest, platform),
+                        |(base, outcome)| (*outcome, format!("{} layers", base.layers.len())),
+                    )
+                    .map(|(base, _)| base)
+            }
         }
     }
 
@@ -280,6 +292,11 @@ impl Failure {
                 error.hint("take `base_image: bootstrap:debian/bookworm`, or leave it out")
             }
             Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
+            Self::Base(BaseError::ManyImages { .. }) => error.hint("save one image alone: `docker save IMAGE`"),
+            Self::Output(output) => match output.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            },
             Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
             _ => error,
         }

@@ -19,16 +19,16 @@ const EXTENSION_SIZE_BYTES_MAX: u64 = 1 << 20;
 const ATTRIBUTE_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// Name and value of an extended attribute.
-pub(super) type Attribute = (Vec<u8>, Vec<u8>);
+pub(crate) type Attribute = (Vec<u8>, Vec<u8>);
 
 /// One entry without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: EntryType,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: EntryType,
     /// Target of a symbolic or hard link.
-    pub(super) link: Vec<u8>,
-    pub(super) size: u64,
+    pub(crate) link: Vec<u8>,
+    pub(crate) size: u64,
     /// Permission bits, set-id and sticky bits included.
     pub(super) mode: u32,
     pub(super) user: u32,
@@ -40,7 +40,7 @@ pub(super) struct Entry {
 }
 
 /// Reads entries from an untrusted stream.
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     input: R,
     offset: u64,
     /// Bytes of the current entry's data that have not been read, and of the padding behind it.
@@ -61,12 +61,12 @@ struct Extensions {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, offset: 0, data_left: 0, padding: 0 }
     }
 
     /// The next entry; what was not read of the one before is passed over.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -87,8 +87,13 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Where in the stream the data of the entry begins that was read last.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Copies the data of the current entry.
-    pub(super) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
+    pub(crate) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
         let mut buffer = vec![0; usize::try_from(self.data_left.min(256 << 10)).unwrap_or(256 << 10)];
         while self.data_left > 0 {
             let wanted = usize::try_from(self.data_left).unwrap_or(usize::MAX).min(buffer.len());
