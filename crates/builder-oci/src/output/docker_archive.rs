@@ -84,6 +84,8 @@ impl Archive {
         header.set_path(name).expect("names of blobs and documents fit into a header");
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         header.set_size(size_bytes);
         header.set_cksum();
