@@ -6,6 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::quickstart::network_variables;
+
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
     folder: TempDir,
@@ -53,11 +55,7 @@ impl TestEnv {
 
     /// Runs the program in the folder, with `variables` and those by which this machine reaches the network.
     pub fn run_online(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let is_network = |name: &str| {
-            let name = name.to_lowercase();
-            name == "path" || name.ends_with("_proxy") || name.starts_with("ssl_cert") || name.starts_with("uv_")
-        };
-        let machine: Vec<_> = std::env::vars().filter(|(name, _)| is_network(name)).collect();
+        let machine = network_variables();
         let machine = machine.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         self.run_with(arguments, &machine.chain(variables.iter().copied()).collect::<Vec<_>>())
     }

@@ -1,21 +1,11 @@
 //! The main job: `examples/quickstart` becomes an image whose program runs, the same one on every machine, and goes
 //! where images go. Needs the network, for Debian's archive and the package index.
 
-use std::fs;
 use std::path::Path;
 
-use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, lint};
+use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, lint, quickstart};
 
 const IMAGE: [&str; 3] = ["imagespec.yaml", "--set", "name=quickstart"];
-
-fn quickstart() -> TestEnv {
-    let env = TestEnv::new();
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
-    for file in ["imagespec.yaml", "report.py"] {
-        env.write(file, &fs::read_to_string(example.join(file)).expect("the example is there"));
-    }
-    env
-}
 
 /// What the program prints when it succeeds.
 fn output(env: &TestEnv, arguments: &[&str]) -> String {

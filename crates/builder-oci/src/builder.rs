@@ -65,7 +65,7 @@ pub(crate) enum Failure {
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
-    #[error("the folder of base {digest} was not handed over")]
+    #[error("the path of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
 }
 
@@ -86,6 +86,7 @@ impl Builder for OciBuilder {
                 Feature::BaseScratch,
                 Feature::BaseRegistry,
                 Feature::BaseOciLayout,
+                Feature::BaseDockerArchive,
                 Feature::BaseBootstrap,
                 Feature::BaseNested,
                 Feature::Python,
@@ -126,6 +127,7 @@ impl Builder for OciBuilder {
 
 impl Building<'_> {
     fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
+        output::check(self)?;
         let plan = &self.request.plan;
         let mut images = Vec::with_capacity(plan.platforms.len());
         for platform in &plan.platforms {
@@ -184,7 +186,17 @@ impl Building<'_> {
                 })
             }
             Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
-            Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+            Base::DockerArchive { digest } => {
+                let file = self.request.base_paths.get(digest);
+                let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
+                self.progress
+                    .step(
+                        &format!("base docker-archive:{}", file.display()),
+                        || base::from_docker_archive(self, file, *digest, platform),
+                        |(base, outcome)| (*outcome, format!("{} layers", base.layers.len())),
+                    )
+                    .map(|(base, _)| base)
+            }
         }
     }
 
@@ -296,6 +308,11 @@ impl Failure {
                 error.hint("take a `base_image` that has Python, or leave it out to get a Debian with one")
             }
             Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
+            Self::Base(BaseError::ManyImages { .. }) => error.hint("save one image alone: `docker save IMAGE`"),
+            Self::Output(output) => match output.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            },
             Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
             _ => error,
         }

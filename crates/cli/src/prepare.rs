@@ -188,6 +188,25 @@ pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf>
     registry_config.into_iter().chain(docker).chain(podman).collect()
 }
 
+/// The socket of the Docker engine on this machine: DOCKER_HOST, else where Docker and Podman put it.
+pub(crate) fn engine_socket() -> Result<PathBuf, Failure> {
+    const DOCKER: &str = "/var/run/docker.sock";
+    if let Some(host) = env::var_os("DOCKER_HOST").filter(|host| !host.is_empty()) {
+        let host = host.to_string_lossy();
+        return match host.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(path.into()),
+            _ => Err(Failure::usage(
+                format!("DOCKER_HOST is `{}`, and `type=docker` needs a unix socket", host.escape_debug()),
+                "set it to `unix:///PATH`, or unset it; `--output type=docker-archive,dest=FILE` needs no engine",
+            )),
+        };
+    }
+    let runtime = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let rootless = ["docker.sock", "podman/podman.sock"].map(|name| runtime.as_ref().map(|folder| folder.join(name)));
+    let candidates = [Some(PathBuf::from(DOCKER))].into_iter().chain(rootless).flatten();
+    Ok(candidates.into_iter().find(|socket| socket.exists()).unwrap_or_else(|| DOCKER.into()))
+}
+
 /// SOURCE_DATE_EPOCH, else 0.
 pub(crate) fn timestamp() -> Result<u64, Failure> {
     match env::var("SOURCE_DATE_EPOCH") {

@@ -176,7 +176,10 @@ pub enum Output {
         dest: PathBuf,
     },
     /// A running Docker or Podman engine on this machine.
-    Docker,
+    Docker {
+        /// Its socket.
+        socket: PathBuf,
+    },
 }
 
 /// Whether earlier results may be used.

@@ -87,6 +87,11 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Where in the stream the data of the entry begins that was read last.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Copies the data of the current entry.
     pub(crate) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
         let mut buffer = vec![0; usize::try_from(self.data_left.min(256 << 10)).unwrap_or(256 << 10)];
@@ -210,9 +215,10 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry, Failure> {
         let broken = |what: &str| self.broken(&format!("{what} of an entry is no number in range"));
-        let id = |given: Option<u64>, plain: io::Result<u64>, what: &str| {
-            given.or(plain.ok()).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| broken(what))
+        let id = |given: Option<u64>, plain: Option<u64>, what: &str| {
+            given.or(plain).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| broken(what))
         };
+        let fields = header.as_old();
         let mut kind = header.entry_type();
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         if kind == EntryType::Continuous || kind == EntryType::Regular {
@@ -226,15 +232,20 @@ impl<R: Read> TarReader<R> {
                 .link
                 .unwrap_or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()),
             size: extensions.size.unwrap_or(self.data_left),
-            mode: header.mode().map_err(|_| broken("the mode"))? & 0o7777,
-            user: id(extensions.user, header.uid(), "the user")?,
-            group: id(extensions.group, header.gid(), "the group")?,
-            mtime: extensions.mtime.or(header.mtime().ok()).ok_or_else(|| broken("the time"))?,
+            mode: field(&fields.mode, header.mode()).ok_or_else(|| broken("the mode"))? & 0o7777,
+            user: id(extensions.user, field(&fields.uid, header.uid()), "the user")?,
+            group: id(extensions.group, field(&fields.gid, header.gid()), "the group")?,
+            mtime: extensions.mtime.or(field(&fields.mtime, header.mtime())).ok_or_else(|| broken("the time"))?,
             attributes: extensions.attributes,
         };
         self.expect_data(entry.size)?;
         Ok(entry)
     }
+}
+
+/// A number of a header. Some writers leave out what is 0.
+fn field<T: Default>(bytes: &[u8], read: io::Result<T>) -> Option<T> {
+    if bytes.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(T::default()) } else { read.ok() }
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

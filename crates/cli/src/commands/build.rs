@@ -207,7 +207,7 @@ fn output(text: &str) -> Result<Output, Failure> {
     match (kind, dest) {
         (Some("oci"), Some(dest)) => Ok(Output::Oci { dest }),
         (Some("docker-archive"), Some(dest)) => Ok(Output::DockerArchive { dest }),
-        (Some("docker"), None) => Ok(Output::Docker),
+        (Some("docker"), None) => Ok(Output::Docker { socket: prepare::engine_socket()? }),
         (Some("registry"), None) => Ok(Output::Registry),
         (Some("oci" | "docker-archive"), None) => Err(wrong("has no `dest`")),
         (Some("docker" | "registry"), Some(_)) => Err(wrong("has a `dest`, which its type does not take")),
