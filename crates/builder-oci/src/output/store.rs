@@ -38,11 +38,47 @@ impl Store {
         }
     }
 
+    /// The digests of all images.
+    pub(crate) fn images(&self) -> Result<Vec<Digest>, CacheError> {
+        let mut digests = Vec::new();
+        for path in self.files()?.into_iter().filter(|path| is_name(path)) {
+            let text = fs::read_to_string(&path);
+            let text = text.map_err(|source| CacheError::Io { action: "read", path, source })?;
+            digests.extend(text.trim().parse::<Digest>());
+        }
+        Ok(digests)
+    }
+
+    /// Files that were to become names, if nobody is writing one now.
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, CacheError> {
+        Ok(self.files()?.into_iter().filter(|path| !is_name(path)).collect())
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, CacheError> {
+        let mut files = Vec::new();
+        for entry in walkdir::WalkDir::new(self.cache.store_folder()).sort_by_file_name() {
+            let entry = entry.map_err(|error| CacheError::Io {
+                action: "read",
+                path: self.cache.store_folder(),
+                source: error.into(),
+            })?;
+            if entry.file_type().is_file() {
+                files.push(entry.into_path());
+            }
+        }
+        Ok(files)
+    }
+
     fn path(&self, name: &Reference) -> PathBuf {
         let folder = self.cache.store_folder().join(name.registry()).join(name.repository());
         // No tag ends in `:`, so a tag never collides with a repository below.
         folder.join(format!("{}:", name.tag().unwrap_or("latest")))
     }
+}
+
+/// Whether a file of the store is the name of an image.
+fn is_name(path: &std::path::Path) -> bool {
+    path.to_string_lossy().ends_with(':')
 }
 
 pub(super) fn write(building: &Building<'_>, images: &[Image], index: Option<&[u8]>) -> Result<(), Failure> {
