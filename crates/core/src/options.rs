@@ -283,8 +283,8 @@ mod tests {
     }
 
     fn shown(name: &str, value: Value, text: &str) -> String {
-        let column = text.find(": ").expect("a key and a value") + 3;
-        let place = line(text, column, text.len() + 1 - column);
+        let column = text.rfind(": ").expect("a key and a value") + 3;
+        let place = line(text, column, text.trim_end_matches('}').len() + 1 - column);
         let description = description();
         let error = Options::of(&description).check(name, &Located { value, place }).expect_err("it is wrong");
         error.diagnostic().render()
