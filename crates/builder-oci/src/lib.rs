@@ -11,8 +11,12 @@ pub mod wheel;
 
 mod base;
 mod builder;
+mod documents;
+mod emulation;
 mod files;
 mod image;
+mod inspect;
+mod open;
 mod output;
 mod progress;
 mod python;
@@ -20,5 +24,9 @@ mod run;
 mod survey;
 
 pub use builder::OciBuilder;
+pub use documents::{OpenError, Source};
+pub use emulation::CannotExecute;
+pub use inspect::{Inspected, InspectedImage, InspectedLayer, inspect};
+pub use open::open;
 pub use output::Store;
 pub use run::{RunError, run};

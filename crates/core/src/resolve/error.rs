@@ -85,7 +85,7 @@ pub enum ResolveProblem {
         message: &'static str,
     },
     /// A layout with several images.
-    #[error("`{path}` holds {count} images, and `base_image` does not say which")]
+    #[error("`{path}` holds {count} images, and no tag says which")]
     ManyImages {
         /// The folder.
         path: String,
@@ -157,33 +157,39 @@ impl ResolveError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self.problem.as_ref() {
-            ResolveProblem::Requirements(error) => return error.hint(),
-            ResolveProblem::Files(error) => return error.hint(),
-            ResolveProblem::Url(problem) => return Some(problem.hint()),
-            ResolveProblem::Absolute { .. } => "paths are relative to the folder of the spec",
-            ResolveProblem::Outside { .. } | ResolveProblem::LinkOut { .. } => {
+        self.problem.hint()
+    }
+}
+
+impl ResolveProblem {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Requirements(error) => return error.hint(),
+            Self::Files(error) => return error.hint(),
+            Self::Url(problem) => return Some(problem.hint()),
+            Self::Absolute { .. } => "paths are relative to the folder of the spec",
+            Self::Outside { .. } | Self::LinkOut { .. } => {
                 "put the file inside of the project, the folder with `imagespec.toml`"
             }
-            ResolveProblem::Unreadable { .. } => "paths are relative to the folder of the spec",
-            ResolveProblem::Cycle { .. } => "let one of the specs stand on another base",
-            ResolveProblem::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
-            ResolveProblem::ManyImages { path, tags, .. } | ResolveProblem::NoSuchImage { path, tags, .. } => {
+            Self::Unreadable { .. } => "paths are relative to the folder of the spec",
+            Self::Cycle { .. } => "let one of the specs stand on another base",
+            Self::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
+            Self::ManyImages { path, tags, .. } | Self::NoSuchImage { path, tags, .. } => {
                 let choices: Vec<_> = tags.iter().map(|tag| format!("`oci:{path}:{tag}`")).collect();
                 return (!choices.is_empty()).then(|| format!("choose one of {}", choices.join(", ")));
             }
-            ResolveProblem::Cuda { .. } => {
+            Self::Cuda { .. } => {
                 "set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, \
                  or install CUDA's wheels, for example PyTorch's: \
                  `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
             }
-            ResolveProblem::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
-            ResolveProblem::Without { hint, .. } => hint,
-            ResolveProblem::ReservedVariable { .. } => "choose another name",
-            ResolveProblem::NestedSpec { .. }
-            | ResolveProblem::TooDeep { .. }
-            | ResolveProblem::Layout { .. }
-            | ResolveProblem::NotAFile { .. } => return None,
+            Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
+            Self::Without { hint, .. } => hint,
+            Self::ReservedVariable { .. } => "choose another name",
+            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::Layout { .. } | Self::NotAFile { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }

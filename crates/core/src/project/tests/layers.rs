@@ -101,7 +101,7 @@ fn everything_that_a_project_file_says_is_read() {
     assert_eq!(text(&project.debian_mirror), Some("http://deb.debian.org/debian"));
     assert!(project.registries["localhost:5000"].insecure);
     assert_eq!(project.registries["r.example"].ca_bundle, Some(folder.path().join("ca.pem")));
-    assert_eq!(project.builders["docker"]["level"], 3);
+    assert_eq!(project.builders["docker"]["level"].value, 3);
     assert_eq!((project.path, project.directory), (folder.path().join(PROJECT_FILE), folder.path()));
     let empty = Folder::new(&[(PROJECT_FILE, "# nothing\n")]).project();
     assert_eq!(empty.image_names().count(), 0);
