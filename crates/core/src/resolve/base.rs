@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::error::{ResolveError, ResolveProblem};
 use crate::digest::Digest;
 use crate::place::Place;
+use crate::requirements::PathProblem;
 
 /// Debian releases and the Python that each ships: code name, version of two numbers, and of three.
 const SUITES: [(&str, &str, &str); 3] =
@@ -59,7 +60,7 @@ pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result
     let name = folder.strip_prefix(directory).unwrap_or(&folder).display().to_string();
     let fail = |problem| ResolveError::new(problem, place);
     let broken = |message| fail(ResolveProblem::Layout { path: name.clone(), message });
-    let unreadable = |source| fail(ResolveProblem::Unreadable { path: name.clone(), source });
+    let unreadable = |source| fail(PathProblem::Unreadable { path: name.clone(), source }.into());
     if !std::fs::metadata(&folder).map_err(unreadable)?.is_dir() {
         return Err(broken("it is not a folder"));
     }
@@ -88,7 +89,7 @@ pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result
 pub(super) fn docker_archive(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
     let written = || path.display().to_string();
     let file = directory.join(path);
-    let unreadable = |source| ResolveError::new(ResolveProblem::Unreadable { path: written(), source }, place);
+    let unreadable = |source| ResolveError::new(PathProblem::Unreadable { path: written(), source }.into(), place);
     if !std::fs::metadata(&file).map_err(unreadable)?.is_file() {
         return Err(ResolveError::new(ResolveProblem::NotAFile { path: written() }, place));
     }
