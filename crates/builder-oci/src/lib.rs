@@ -11,8 +11,10 @@ pub mod wheel;
 
 mod base;
 mod builder;
+mod failure;
 mod files;
 mod image;
+mod network;
 mod output;
 mod progress;
 mod python;

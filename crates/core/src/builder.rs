@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::hash::{SpecHash, SpecId};
@@ -257,6 +258,12 @@ impl BuildError {
     pub fn new(kind: FailureKind, error: &dyn std::error::Error) -> Self {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
         Self { kind, message: error.to_string(), causes, hints: Vec::new() }
+    }
+
+    /// The failure for a person, without a place.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::error(&self.message);
+        Diagnostic { notes: self.causes.clone(), hints: self.hints.clone(), ..diagnostic }
     }
 
     /// The same failure with a further hint.
