@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan, Step};
@@ -270,52 +270,6 @@ impl Building<'_> {
 
     pub(crate) fn check_cancelled(&self) -> Result<(), Failure> {
         if self.progress.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
-    }
-}
-
-impl Failure {
-    /// The failure as the caller sees it.
-    fn tell(&self) -> BuildError {
-        let kind = match self {
-            Self::Cancelled => FailureKind::Cancelled,
-            Self::Registry(error) if error.is_cancelled() => FailureKind::Cancelled,
-            Self::Registry(error) if error.is_denied() => FailureKind::Denied,
-            Self::Registry(error) if error.is_temporary() => FailureKind::Temporary,
-            Self::Cache(CacheError::Locked { .. }) => FailureKind::Temporary,
-            Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
-            Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
-            Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
-        };
-        let error = BuildError::new(kind, self);
-        let error = match self {
-            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => {
-                error.field("base_image")
-            }
-            Self::Python(PythonError::Version { .. }) => error.field("python_version"),
-            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => error.field("base_image"),
-            Self::Python(_) => error.field("packages"),
-            Self::Files(_) => error.field("copy"),
-            _ => error,
-        };
-        match self {
-            Self::Registry(registry) => match registry.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            },
-            Self::Files(FilesError::Changed { .. }) => error.hint("build again when nothing writes to it"),
-            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => {
-                error.hint("take a `base_image` that has Python, or leave it out to get a Debian with one")
-            }
-            Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
-            Self::Base(BaseError::ManyImages { .. }) => error.hint("save one image alone: `docker save IMAGE`"),
-            Self::Output(output) => match output.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            },
-            Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
-            _ => error,
-        }
     }
 }
 

@@ -138,11 +138,8 @@ impl From<&OpenError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let mut diagnostic = Diagnostic::error(error.message);
-        diagnostic.notes = error.causes;
-        diagnostic.hints = error.hints;
         let code = if error.kind == FailureKind::Temporary { TRY_AGAIN } else { FAILED };
-        Self::new(diagnostic).code(code)
+        Self::new(error.diagnostic()).code(code)
     }
 }
 

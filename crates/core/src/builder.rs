@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::hash::{SpecHash, SpecId};
@@ -269,6 +270,12 @@ impl BuildError {
     #[must_use]
     pub fn field(self, field: &str) -> Self {
         Self { field: Some(field.to_owned()), ..self }
+    }
+
+    /// The failure for a person, without a place.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::error(&self.message);
+        Diagnostic { notes: self.causes.clone(), hints: self.hints.clone(), ..diagnostic }
     }
 
     /// The same failure with a further hint.

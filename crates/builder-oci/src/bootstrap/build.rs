@@ -94,6 +94,14 @@ pub enum BootstrapError {
         /// What was asked for.
         suite: String,
     },
+    /// The mirror does not have the suite.
+    #[error("the mirror `{mirror}` has no suite `{suite}`")]
+    NoSuite {
+        /// The suite.
+        suite: String,
+        /// URL of the archive.
+        mirror: String,
+    },
     /// The suite has no packages for the architecture.
     #[error("Debian's `{suite}` has no packages for `{architecture}`")]
     Architecture {
@@ -148,6 +156,17 @@ pub enum BootstrapError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl BootstrapError {
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Mirror(MirrorError::Transfer { .. } | MirrorError::Status { status: 408 | 429 | 500.., .. }) => true,
+            Self::Mirror(MirrorError::Cache(error)) | Self::Cache(error) => error.is_temporary(),
+            _ => false,
+        }
+    }
 }
 
 /// Makes the base of a suite for an `architecture` in Debian's name. Files that are newer than `timestamp`, in seconds
@@ -227,6 +246,9 @@ fn indexes(
             Err(error) if error.is_absent() && name != suite => {
                 (observer.progress)(Progress::Warning(format!("the mirror has no suite `{name}`")));
                 continue;
+            }
+            Err(error) if error.is_absent() => {
+                return Err(BootstrapError::NoSuite { suite: name, mirror: mirror.url(archive).to_owned() });
             }
             result => result?,
         };

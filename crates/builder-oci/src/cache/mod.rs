@@ -81,6 +81,13 @@ pub enum CacheError {
     },
 }
 
+impl CacheError {
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+}
+
 /// The folders of a cache.
 const FOLDERS: [&str; 6] = ["blobs/sha256", "records", "snapshots", "store", "locks", "tmp"];
 /// The lock that all users of a cache share.

@@ -85,6 +85,8 @@ fn write_bytes(blobs: &Path, bytes: &[u8]) -> Result<(), Failure> {
 pub(super) fn write_aside(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let io_error = |source| OutputError::Io { path: target.to_owned(), source };
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A temporary file that cannot be made would be named in the error, and nobody knows its name.
+    fs::metadata(folder).map_err(io_error)?;
     let mut file = NamedTempFile::new_in(folder).map_err(io_error)?;
     write(&mut file).map_err(io_error)?;
     file.as_file().sync_data().map_err(io_error)?;

@@ -75,23 +75,6 @@ pub(crate) enum OutputError {
     },
 }
 
-impl OutputError {
-    /// What to do about it, if that is known.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoEngine { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`")
-            }
-            Self::NoEngine { .. } => Some(
-                "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output \
-                 type=docker-archive,dest=FILE`, which needs no engine",
-            ),
-            Self::ManyPlatforms { .. } => Some("name one with `--platform`, or use `--output type=oci,dest=DIR`"),
-            _ => None,
-        }
-    }
-}
-
 /// Finds out before any work whether the outputs can take the image.
 pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
     let count = building.request.plan.platforms.len();

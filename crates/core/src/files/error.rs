@@ -128,7 +128,7 @@ impl FilesError {
 
     pub(super) fn conflict(one: &Found, other: &Found) -> Self {
         let described = |found: &Found| match found.origin {
-            Origin::Copy => format!("`{}` (`copy`)", found.destination),
+            Origin::Copy | Origin::CopyFromElsewhere => format!("`{}` (`copy`)", found.destination),
             Origin::Source => format!("`{}` beneath `source_root`", found.destination),
         };
         // The shorter path is the one that both need.
@@ -146,10 +146,10 @@ impl FilesError {
 
     pub(super) fn located(problem: PathProblem, folder: &'static str, place: &Place) -> Self {
         let problem = match problem {
-            PathProblem::Absolute(path) => FilesProblem::Absolute { path },
-            PathProblem::Outside(path) => FilesProblem::Outside { path, folder },
-            PathProblem::LinkOut(_, link, target) => FilesProblem::LinkOut { link, target, folder },
-            PathProblem::Unreadable(path, error) => return Self::unreadable(path, error, place),
+            PathProblem::Absolute { path } => FilesProblem::Absolute { path },
+            PathProblem::Outside { path } => FilesProblem::Outside { path, folder },
+            PathProblem::LinkOut { link, target, .. } => FilesProblem::LinkOut { link, target, folder },
+            PathProblem::Unreadable { path, source } => return Self::unreadable(path, source, place),
         };
         Self::new(problem, place)
     }

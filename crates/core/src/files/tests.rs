@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::testing::{Project, at, texts};
+use crate::testing::{Project, at};
 
 fn collected(project: &Project, copy: &[&str], source: Option<(&str, SourceCopyMode)>) -> Result<String, String> {
-    let copy = texts(copy);
+    let copy: Vec<_> = copy.iter().map(|path| at(CopyPath::new(*path))).collect();
     let source = source.map(|(folder, mode)| (at(PathBuf::from(folder)), mode));
     let wanted = WantedFiles {
         root: project.root(),
@@ -286,6 +286,24 @@ fn a_source_root_that_is_no_folder_or_outside_is_refused() {
     `missing` does not exist
     hint: paths are relative to the folder of the spec
     ");
+}
+
+#[test]
+fn what_a_project_file_says_is_copied_from_its_own_folder() {
+    let project = Project::new(&[("shared/a.txt", "shared"), ("specs/shared/a.txt", "of the spec")]);
+    project.link("shared/b.txt", project.path("shared/a.txt"));
+    let copied = |folder: &str, path: &str| {
+        let copy = [at(CopyPath { folder: folder.into(), path: path.to_owned() })];
+        let directory = project.path("specs");
+        collect(&WantedFiles { root: project.root(), directory: &directory, copy: &copy, source: None })
+    };
+    let collected = copied("..", "shared").unwrap();
+    assert_eq!(collected.entries.keys().collect::<Vec<_>>(), ["shared/a.txt", "shared/b.txt"]);
+    assert_eq!(collected.entries["shared/b.txt"], CopiedFile::Link { target: "../shared/a.txt".to_owned() });
+    assert_eq!(collected.paths[&Digest::of(b"shared")], project.path("shared/a.txt"));
+    project.link("shared/c.txt", "/etc/passwd");
+    insta::assert_snapshot!(copied("..", "shared").unwrap_err(), @"`shared/c.txt` is a symbolic link to `/etc/passwd`, which leads out of the folder of the file that says so");
+    insta::assert_snapshot!(copied("../..", "x").unwrap_err(), @"`../..` leads out of the project's folder");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What can be wrong with a requirements or lock file, where, and what to do.
 
+use std::fmt;
 use std::sync::Arc;
-use std::{fmt, io};
 
+use super::path::PathProblem;
 use super::requirement::{RequirementProblem, userinfo};
 use crate::place::{Place, Source};
 
@@ -29,14 +30,9 @@ impl std::error::Error for RequirementsError {
 /// What is wrong with a requirements or lock file.
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementsProblem {
-    /// The file cannot be read.
-    #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// A path that leads to no file of the project.
+    #[error(transparent)]
+    Path(#[from] PathProblem),
     /// A folder, a device or a fifo.
     #[error("`{path}` is not a regular file")]
     NotAFile {
@@ -54,28 +50,6 @@ pub enum RequirementsProblem {
     NotUtf8 {
         /// The file.
         path: String,
-    },
-    /// A path from the root of this machine.
-    #[error("`{path}` is an absolute path")]
-    Absolute {
-        /// The path.
-        path: String,
-    },
-    /// A path that leaves the project.
-    #[error("`{path}` leads out of the project's folder")]
-    Outside {
-        /// The path.
-        path: String,
-    },
-    /// A link that leaves the project.
-    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
-    LinkOut {
-        /// The path.
-        path: String,
-        /// The link.
-        link: String,
-        /// What it points to.
-        target: String,
     },
     /// A kind of file that other tools use.
     #[error("`{path}` is a file of {tool}, which is not supported")]
@@ -286,13 +260,7 @@ impl RequirementsError {
 impl RequirementsProblem {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "paths are relative to the file that names them"
-            }
-            Self::Absolute { .. } => "paths are relative to the file that names them",
-            Self::Outside { .. } | Self::LinkOut { .. } => {
-                "put the file inside of the project, the folder with `imagespec.toml`"
-            }
+            Self::Path(problem) => return problem.hint().map(str::to_owned),
             Self::OtherTool { hint, .. }
             | Self::RefusedOption { hint, .. }
             | Self::LockVersion { hint, .. }

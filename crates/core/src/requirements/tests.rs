@@ -156,10 +156,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     --> requirements.txt:2:1
     hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
     ");
-    insta::assert_snapshot!(error("numpy \\\n  == 1 \\\n  ; bogus == '1'"), @r"
+    insta::assert_snapshot!(error("numpy \\\n  == 1 \\\n  ; bogus == '1'"), @"
     not a requirement: expected a quoted string or a valid marker name, found `bogus`
     --> requirements.txt:3:5
-    hint: write it like `name>=1.2` or `name @ https://…` (PEP 508)
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
     insta::assert_snapshot!(error("numpy==1.0 --global-option=x"), @r"
     `--global-option` is not supported in a requirements file
@@ -216,10 +216,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     the line holds the control character U+0007
     --> requirements.txt:1:6
     ");
-    insta::assert_snapshot!(error("a @ ftp://example.org/a.whl"), @r"
+    insta::assert_snapshot!(error("a @ ftp://example.org/a.whl"), @"
     URLs of kind `ftp` cannot be installed from
     --> requirements.txt:1:1
-    hint: use `https://…` or `git+https://…@revision`
+    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
     ");
 }
 
@@ -228,10 +228,10 @@ fn credentials_are_refused_and_not_shown() {
     let project = Project::new(&[("r.txt", "numpy\n--index-url https://joe:s3cret@example.org/simple\n")]);
     let spec = Spec { requirements: some(PathBuf::from("r.txt")), ..Spec::default() };
     let error = project.resolve(&spec).unwrap_err();
-    insta::assert_snapshot!(crate::testing::shown(&error), @r"
+    insta::assert_snapshot!(crate::testing::shown(&error), @"
     the URL of `example.org` contains credentials, which would end up in the image's plan
     --> r.txt:2:13
-    hint: remove them from the URL and use `pip_secret_mounts`
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
     ");
     insta::assert_snapshot!(error.place().line_text(), @"--index-url https://**********@example.org/simple");
     assert!(!format!("{error:?}{}", error.place().source.text).contains("s3cret"));
@@ -254,13 +254,13 @@ fn includes_that_go_in_circles_or_out_of_the_project_are_refused() {
     insta::assert_snapshot!(error("-r /etc/passwd"), @r"
     `/etc/passwd` is an absolute path
     --> requirements.txt:1:4
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("-r missing.txt"), @r"
     cannot read `missing.txt`
     --> requirements.txt:1:4
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     project.link("out.txt", "/etc/passwd");
     insta::assert_snapshot!(error("-c out.txt"), @r"
@@ -299,7 +299,7 @@ fn files_that_are_no_text_or_no_file_are_refused() {
     cannot read `missing.txt`
     --> train.yaml:1:1
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("Pipfile.lock"), @r"
     `Pipfile.lock` is a file of Pipenv, which is not supported
@@ -314,7 +314,7 @@ fn files_that_are_no_text_or_no_file_are_refused() {
     insta::assert_snapshot!(error("/requirements.txt"), @r"
     `/requirements.txt` is an absolute path
     --> train.yaml:1:1
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("../requirements.txt"), @r"
     `../requirements.txt` leads out of the project's folder
@@ -427,10 +427,10 @@ fn a_poetry_lock_that_cannot_be_used_is_refused_by_entry() {
     --> poetry.lock:20:8
     hint: run `poetry lock --regenerate`
     ");
-    insta::assert_snapshot!(error(POETRY.replace("download.pytorch", "me:pw@download.pytorch")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("download.pytorch", "me:pw@download.pytorch")), @"
     the URL of `download.pytorch.org` contains credentials, which would end up in the image's plan
     --> poetry.lock:29:8
-    hint: remove them from the URL and use `pip_secret_mounts`
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
     ");
     insta::assert_snapshot!(error(POETRY.replace("[metadata]", "[metadata")), @r"
     not readable: unclosed table, expected `]`

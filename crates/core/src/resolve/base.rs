@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::error::{ResolveError, ResolveProblem};
 use crate::digest::Digest;
 use crate::place::Place;
+use crate::requirements::PathProblem;
 
 /// Debian releases and the Python that each ships: code name, version of two numbers, and of three.
 const SUITES: [(&str, &str, &str); 3] =
@@ -62,7 +63,7 @@ pub fn oci_layout(directory: &Path, path: &Path) -> Result<(Digest, PathBuf), Re
     let (folder, tag) = split_tag(directory, path);
     let name = folder.strip_prefix(directory).unwrap_or(&folder).display().to_string();
     let broken = |message| ResolveProblem::Layout { path: name.clone(), message };
-    let unreadable = |source| ResolveProblem::Unreadable { path: name.clone(), source };
+    let unreadable = |source| ResolveProblem::from(PathProblem::Unreadable { path: name.clone(), source });
     if !std::fs::metadata(&folder).map_err(unreadable)?.is_dir() {
         return Err(broken("it is not a folder"));
     }
@@ -91,7 +92,7 @@ pub fn oci_layout(directory: &Path, path: &Path) -> Result<(Digest, PathBuf), Re
 pub(super) fn docker_archive(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
     let written = || path.display().to_string();
     let file = directory.join(path);
-    let unreadable = |source| ResolveError::new(ResolveProblem::Unreadable { path: written(), source }, place);
+    let unreadable = |source| ResolveError::new(PathProblem::Unreadable { path: written(), source }.into(), place);
     if !std::fs::metadata(&file).map_err(unreadable)?.is_file() {
         return Err(ResolveError::new(ResolveProblem::NotAFile { path: written() }, place));
     }

@@ -1,6 +1,6 @@
 //! Why a spec cannot be resolved, where, and what to do.
 
-use std::{fmt, io};
+use std::fmt;
 
 use crate::files::FilesError;
 use crate::place::Place;
@@ -26,36 +26,9 @@ pub enum ResolveProblem {
     /// An index's URL.
     #[error("{0}")]
     Url(RequirementProblem),
-    /// A path from the root of this machine.
-    #[error("`{path}` is an absolute path")]
-    Absolute {
-        /// The path.
-        path: String,
-    },
-    /// A path that leaves the project.
-    #[error("`{path}` leads out of the project's folder")]
-    Outside {
-        /// The path.
-        path: String,
-    },
-    /// A link that leaves the project.
-    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
-    LinkOut {
-        /// The path.
-        path: String,
-        /// The link.
-        link: String,
-        /// What it points to.
-        target: String,
-    },
-    /// A base or spec that cannot be read.
-    #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The path.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// A path that leads to no file of the project.
+    #[error(transparent)]
+    Path(#[from] PathProblem),
     /// A spec that a base names.
     #[error("the base `{path}` is not a usable spec")]
     NestedSpec {
@@ -168,11 +141,7 @@ impl ResolveProblem {
             Self::Requirements(error) => return error.hint(),
             Self::Files(error) => return error.hint(),
             Self::Url(problem) => return Some(problem.hint()),
-            Self::Absolute { .. } => "paths are relative to the folder of the spec",
-            Self::Outside { .. } | Self::LinkOut { .. } => {
-                "put the file inside of the project, the folder with `imagespec.toml`"
-            }
-            Self::Unreadable { .. } => "paths are relative to the folder of the spec",
+            Self::Path(problem) => return problem.hint().map(str::to_owned),
             Self::Cycle { .. } => "let one of the specs stand on another base",
             Self::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
             Self::ManyImages { path, tags, .. } | Self::NoSuchImage { path, tags, .. } => {
@@ -222,16 +191,5 @@ impl From<FilesError> for ResolveError {
     fn from(error: FilesError) -> Self {
         let place = error.place().clone();
         Self { problem: Box::new(ResolveProblem::Files(error)), place }
-    }
-}
-
-impl From<PathProblem> for ResolveProblem {
-    fn from(problem: PathProblem) -> Self {
-        match problem {
-            PathProblem::Absolute(path) => Self::Absolute { path },
-            PathProblem::Outside(path) => Self::Outside { path },
-            PathProblem::LinkOut(path, link, target) => Self::LinkOut { path, link, target },
-            PathProblem::Unreadable(path, source) => Self::Unreadable { path, source },
-        }
     }
 }

@@ -85,7 +85,8 @@ fn paths_of_a_layer_are_relative_to_its_own_file() {
     assert_eq!(path(spec.source_root).as_deref(), Some("../.."));
     assert_eq!(path(spec.builder_config).as_deref(), Some("x.yaml"));
     assert_eq!(path(spec.registry_config).as_deref(), Some("/abs/config.json"));
-    assert_eq!(values(&spec.copy), ["data"]);
+    let copied: Vec<_> = spec.copy.iter().map(|copy| (&copy.value.folder, copy.value.path.as_str())).collect();
+    assert_eq!(copied, [(&PathBuf::from("../.."), "images/deep/data")]);
     assert_eq!(spec.base_image.map(|base| base.value), Some(BaseImage::SpecFile("../../base.yaml".into())));
 }
 

@@ -73,7 +73,7 @@ fn mistakes_in_a_project_file_are_shown_with_their_places() {
        |
      7 | packages = ['!']
        |             ^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
     insta::assert_snapshot!(project_errors("[project]\nbuilder = 'A B'\nregistry = 'https://a'\nmirror = 'x'\ndebian_mirror = 'x'\n"), @"
     error: `project.builder` cannot be `A B`: a builder has lower-case letters, digits, `_`, `.` and `-`
@@ -338,6 +338,6 @@ fn mistakes_in_a_setting_are_shown() {
        |
      1 | packages=a,!b
        |          ^^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
 }

@@ -85,7 +85,7 @@ fn every_error_of_a_file_is_found_at_once_and_in_order() {
        |
      2 | packages: [good, '!bad', 1 2]
        |                  ^^^^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `1 2`: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `2`
       --> train.yaml:2:26
        |
