@@ -74,9 +74,12 @@ pub(crate) fn from_docker_archive(
 
 fn take(cache: &Cache, source: &Source<'_>, platform: &Platform) -> Result<(BaseImage, Outcome), Failure> {
     let key = Key::new("docker-archive", [FORMAT_VERSION.as_bytes(), source.digest.as_bytes()]);
-    if let Some((config, layers)) = remembered(cache, key)? {
+    if let Some((config, taken)) = remembered(cache, key)? {
         let config = source.config(&config, platform)?;
-        return Ok((base_image(config, layers.into_iter().map(|layer| (layer, Outcome::Cached))), Outcome::Cached));
+        return Ok((
+            base_image(config, taken.layers.into_iter().map(|layer| (layer, Outcome::Cached))),
+            Outcome::Cached,
+        ));
     }
     let entries = Entries::open(source, &cache.temporary_folder())?;
     let saved = saved_image(source, &entries)?;
@@ -100,8 +103,8 @@ fn take(cache: &Cache, source: &Source<'_>, platform: &Platform) -> Result<(Base
     Ok((base_image(config, layers.into_iter()), Outcome::Done))
 }
 
-/// Config and layers of an archive that was read before, if they are all still here.
-fn remembered(cache: &Cache, key: Key) -> Result<Option<(Vec<u8>, Vec<Layer>)>, Failure> {
+/// The config of an archive that was read before, and what was taken from it, if that is all still here.
+fn remembered(cache: &Cache, key: Key) -> Result<Option<(Vec<u8>, Taken)>, Failure> {
     if !cache.finds_layers() {
         return Ok(None);
     }
@@ -109,7 +112,7 @@ fn remembered(cache: &Cache, key: Key) -> Result<Option<(Vec<u8>, Vec<Layer>)>, 
     if !taken.layers.iter().all(|layer| cache.has_blob(layer.digest)) {
         return Ok(None);
     }
-    Ok(cache.read_blob(taken.config)?.map(|config| (config, taken.layers)))
+    Ok(cache.read_blob(taken.config)?.map(|config| (config, taken)))
 }
 
 fn base_image(config: Map<String, Value>, layers: impl Iterator<Item = (Layer, Outcome)>) -> BaseImage {
