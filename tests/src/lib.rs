@@ -4,6 +4,6 @@ mod environment;
 mod lint;
 mod registry;
 
-pub use environment::{Finished, TestEnv};
+pub use environment::{Finished, TestEnv, outsider};
 pub use lint::lint;
 pub use registry::DockerRegistry;

@@ -4,9 +4,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use imagespec_tests::{DockerRegistry, TestEnv, lint};
+use imagespec_tests::{DockerRegistry, TestEnv, lint, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "\
@@ -27,12 +26,6 @@ fn project() -> TestEnv {
     env.write("data/deep/er/file.txt", "content\n");
     env.write("data/deep.txt", "sorts between a folder and what lies in it\n");
     env
-}
-
-fn outsider(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn digest(line: &str) -> &str {
