@@ -21,7 +21,7 @@ macro_rules! snapshot {
             (r"sha256:[0-9a-f]{64}", "sha256:…"),
             (r"\b[a-z2-7]{32}\b", "HASH"),
             (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
-            (r"\"size_bytes\": \d+", "\"size_bytes\": N"),
+            (r#""size_bytes": \d+"#, "\"size_bytes\": N"),
         ]}, {
             insta::assert_snapshot!($text, @$expected);
         });
