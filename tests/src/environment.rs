@@ -62,21 +62,28 @@ impl TestEnv {
 
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let output = Command::new(program())
-            .args(arguments)
-            .current_dir(self.path())
-            .env_clear()
-            .env("HOME", self.path().join("home"))
-            .env("IMAGESPEC_CACHE_DIR", self.path().join("cache"))
-            .envs(variables.iter().copied())
-            .output()
-            .expect("the program starts");
+        let output = self.command(arguments).envs(variables.iter().copied()).output().expect("the program starts");
         Finished {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
         }
     }
+
+    /// The program in the folder, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).current_dir(self.path()).env_clear();
+        command.env("HOME", self.path().join("home")).env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
+        command
+    }
+}
+
+/// What a program of somebody else prints on stdout; it must succeed.
+pub fn outsider(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("stdout is UTF-8")
 }
 
 /// The program, which `tests/run` builds before the tests.

@@ -100,6 +100,10 @@ fn an_archive_with_two_images_is_refused_by_their_names() {
     assert_eq!((built.code, built.stdout.as_str()), (1, ""));
     insta::assert_snapshot!(built.stderr.replace(&env.path().display().to_string(), "FOLDER"), @"
     error: base `docker-archive:FOLDER/base.tar` holds 2 images: app:1, app:2
+      --> top.yaml:1:13
+       |
+     1 | base_image: docker-archive:base.tar
+       |             ^^^^^^^^^^^^^^^^^^^^^^^
     hint: save one image alone: `docker save IMAGE`
     ");
 }

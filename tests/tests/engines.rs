@@ -197,7 +197,7 @@ fn an_engine_and_its_archives_take_one_platform() {
         let (code, stderr) = refusal(&platforms, "unix:///nonexistent/docker.sock");
         insta::allow_duplicates!(insta::assert_snapshot!(stderr, @"
     error: an archive for `docker load` holds one platform, and this image has 2
-    hint: name one with `--platform`, or use `--output type=oci,dest=DIR`
+    hint: choose one by `--platform`, or write all of them to `type=oci,dest=DIR`
     "));
         assert_eq!(code, 1);
     }

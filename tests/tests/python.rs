@@ -81,6 +81,7 @@ fn every_kind_of_lock_file_installs_what_it_locks_and_nothing_else() {
        |
      4 | requirements: pylock.toml
        |               ^^^^^^^^^^^
+    hint: lock again for that Python, or take a `python_version` or a `base_image` that fits
     ");
 }
 

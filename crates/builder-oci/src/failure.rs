@@ -151,6 +151,9 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Pylock(PylockError::NoWheel { .. }) => {
             Some("take a version of it, a `python_version` or a `platform` that it has a wheel for")
         }
+        PythonError::Pylock(PylockError::OtherPython { .. }) => {
+            Some("lock again for that Python, or take a `python_version` or a `base_image` that fits")
+        }
         PythonError::Pylock(_) => Some("make the lock file again with a current tool"),
         PythonError::Download(error) => of_download(error),
         PythonError::Wheel(_) => Some(OTHER_VERSION),

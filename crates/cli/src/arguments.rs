@@ -46,8 +46,11 @@ pub(crate) enum Command {
     /// It is looked for in the store on this machine, then in its registry. Of a spec, it is the image that was built.
     /// No layer is read.
     Inspect {
+        /// An image as `registry/name:tag`, a layout as `oci:DIR[:TAG]`, a spec file, or one of the project's images.
+        #[arg(value_name = "REF|oci:DIR|SPEC")]
+        subject: String,
         #[command(flatten)]
-        image: NamedArguments,
+        settings: Settings,
         /// For people, or for programs.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -63,34 +66,46 @@ pub(crate) enum Command {
     /// Print the hash that the image is tagged with.
     Hash(SpecArguments),
     /// Print the name of the image.
-    Name(NamedArguments),
+    Name {
+        /// The spec: a YAML, TOML or JSON file, or the name of one of the project's images.
+        spec: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Ask whether an image exists: exit code 0 yes, 1 no, 3 unknown.
     ///
     /// The image of a spec is asked for where it would be pushed, else in the store on this machine; any other image in
     /// the store, then in its registry.
-    Exists(NamedArguments),
+    Exists {
+        /// A spec file, one of the project's images, or an image as `registry/name:tag`.
+        #[arg(value_name = "SPEC|REF")]
+        subject: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// List the builders.
     Builders {
         /// For people, or for programs.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Print the JSON Schema of specs, by which editors complete and check fields.
+    /// Print the JSON Schema of specs, by which editors complete and check fields
     ///
     /// Save it beside the spec:
     ///
     ///     imagespec schema > imagespec.schema.json
     ///
-    /// and begin a YAML spec with the line that yaml-language-server reads (VS Code with the YAML extension, Neovim,
-    /// Helix, Emacs):
+    /// Begin a YAML spec with the line that yaml-language-server reads (in VS Code
+    /// with the YAML extension, Neovim, Helix, Emacs):
     ///
     ///     # yaml-language-server: $schema=imagespec.schema.json
     ///
-    /// or a TOML spec with the line that taplo reads (VS Code with Even Better TOML):
+    /// and a TOML spec with the line that taplo reads (Even Better TOML):
     ///
     ///     #:schema imagespec.schema.json
     ///
-    /// A JSON spec has no room for such a line; name the schema in the editor's settings.
+    /// A JSON spec has no room for such a line: name the schema in the editor's
+    /// settings.
     #[command(verbatim_doc_comment)]
     Schema,
     /// Look after the cache.
@@ -139,13 +154,9 @@ pub(crate) struct SpecArguments {
     pub(crate) overrides: Overrides,
 }
 
-/// A spec whose image has a name, or an image.
+/// What is laid over a spec whose image is looked for.
 #[derive(Debug, Args)]
-pub(crate) struct NamedArguments {
-    /// A spec file, one of the project's images, or (but for `name`) an image as `registry/name:tag`; `inspect` takes
-    /// `oci:DIR` too.
-    #[arg(value_name = "SPEC|REF")]
-    pub(crate) subject: String,
+pub(crate) struct Settings {
     /// Registry and path beneath which the spec's image is pushed.
     #[arg(long, value_name = "REGISTRY")]
     pub(crate) registry: Option<String>,
@@ -159,11 +170,8 @@ pub(crate) struct RunArguments {
     /// A spec file, one of the project's images, an image as `registry/name:tag`, or a layout as `oci:DIR[:TAG]`.
     #[arg(value_name = "SPEC|REF|oci:DIR")]
     pub(crate) subject: String,
-    /// Registry and path beneath which the spec's image was pushed.
-    #[arg(long, value_name = "REGISTRY")]
-    pub(crate) registry: Option<String>,
     #[command(flatten)]
-    pub(crate) overrides: Overrides,
+    pub(crate) settings: Settings,
     /// The program and its arguments; the image's own if left out.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
@@ -175,7 +183,7 @@ pub(crate) struct Overrides {
     /// Set a field of the spec, `env.DEBUG=1`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Platforms of the image, `linux/amd64,linux/arm64`.
+    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one for any image.
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
 }

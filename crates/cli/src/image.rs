@@ -1,5 +1,6 @@
 //! Where the image is that the user means: in the store on this machine, in a layout on disk, or in a registry.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use imagespec_builder_oci::cache::Cache;
@@ -10,9 +11,8 @@ use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{ResolveProblem, oci_layout};
 use imagespec_distribution::{Client, ClientOptions, CredentialStore};
-use std::collections::BTreeMap;
 
-use crate::arguments::Overrides;
+use crate::arguments::Settings;
 use crate::failure::{Failure, diagnostic_of};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::subject::{self, Subject};
@@ -34,40 +34,30 @@ enum Place {
     Registry { reference: Reference, registries: BTreeMap<String, RegistryAccess>, credential_files: Vec<PathBuf> },
 }
 
-/// What the words on the command line ask for.
-pub(crate) struct Asked<'a> {
-    /// A spec, an image of the project, a layout or a reference.
-    pub(crate) text: &'a str,
-    /// `--registry`
-    pub(crate) registry: Option<&'a str>,
-    /// `--set` and `--platform`
-    pub(crate) overrides: &'a Overrides,
-}
-
-/// Finds the image of a spec, or another one. The store is looked in before a registry is.
-pub(crate) fn find(surroundings: &Surroundings, asked: &Asked<'_>) -> Result<Found, Failure> {
+/// Finds the image that `text` means, of a spec or another one. The store is looked in before a registry is.
+pub(crate) fn find(surroundings: &Surroundings, text: &str, settings: &Settings) -> Result<Found, Failure> {
     let project = surroundings.project.as_ref();
-    match Subject::of(asked.text, project)? {
+    match Subject::of(text, project)? {
         Subject::File | Subject::Image => {
-            let prepared = surroundings.prepare(asked.text, asked.registry, asked.overrides)?;
-            of_spec(surroundings, &prepared, asked.text)
+            let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
+            of_spec(surroundings, &prepared, text)
         }
         Subject::Layout(path) => {
             let (digest, folder) = oci_layout(&std::env::current_dir()?, &path).map_err(|problem| layout(&problem))?;
-            Ok(Found { name: asked.text.to_owned(), place: Place::Layout { folder, digest }, hint: None })
+            Ok(Found { name: text.to_owned(), place: Place::Layout { folder, digest }, hint: None })
         }
         Subject::Reference(reference) => {
             let place = match in_store(&reference)? {
                 Some((cache, digest)) => Place::Store { cache, digest },
                 None => in_registry(surroundings, reference.clone(), None),
             };
-            Ok(Found { name: reference.familiar(), place, hint: subject::hint(asked.text, project) })
+            Ok(Found { name: reference.familiar(), place, hint: subject::hint(text, project) })
         }
     }
 }
 
 /// The image of a spec that was built already.
-pub(crate) fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Result<Found, Failure> {
+fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Result<Found, Failure> {
     let name = prepared.name.familiar();
     let hint = format!("`imagespec build {spec}` builds it");
     let place = match in_store(&prepared.name)? {
@@ -117,7 +107,7 @@ impl Found {
                 format!("`{}` is neither in the store of this machine nor in `{}`", self.name, reference.registry());
             failure.diagnostics = vec![Diagnostic::error(message)];
         }
-        failure.diagnostics[0].hints.extend(self.hint.clone());
+        failure.diagnostics[0].hints.splice(0..0, self.hint.clone());
         failure
     }
 }

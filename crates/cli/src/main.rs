@@ -46,12 +46,12 @@ fn run(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
-        Command::Inspect { image, format } => commands::inspect::inspect(image, *format)?,
+        Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
-        Command::Name(arguments) => commands::plan::name(arguments)?,
-        Command::Exists(arguments) => return commands::exists::exists(arguments),
+        Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
+        Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
         Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
         Command::Builders { format } => commands::builders::list(*format)?,
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
@@ -62,7 +62,9 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut script);
+            session::print_data(String::from_utf8_lossy(&script).trim_end())?;
         }
     }
     Ok(0)

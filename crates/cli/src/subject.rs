@@ -7,7 +7,7 @@ use imagespec_core::project::Project;
 use imagespec_core::reference::Reference;
 use imagespec_core::suggestion;
 
-use crate::arguments::Overrides;
+use crate::arguments::Settings;
 use crate::failure::Failure;
 
 /// What a word means.
@@ -87,7 +87,7 @@ pub(crate) fn hint(text: &str, project: Option<&Project>) -> Option<String> {
 }
 
 /// Refuses what changes a spec where there is none to change.
-pub(crate) fn refuse_overrides(text: &str, registry: Option<&str>, overrides: &Overrides) -> Result<(), Failure> {
+pub(crate) fn refuse_settings(text: &str, Settings { registry, overrides }: &Settings) -> Result<(), Failure> {
     let flag = match (registry, overrides.sets.is_empty(), overrides.platform.is_empty()) {
         (Some(_), ..) => "--registry",
         (None, false, _) => "--set",

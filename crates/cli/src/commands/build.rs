@@ -85,7 +85,8 @@ fn build_one(
     let is_asked = !arguments.force && !forced() && arguments.output.is_none();
     if is_asked && let Some(digest) = existing(arguments, surroundings, prepared)? {
         if arguments.progress != ProgressMode::Quiet {
-            print_line(&format!("{} exists, nothing to build", prepared.name.familiar()));
+            let how = if digest.is_some() { "exists" } else { "is taken for existing" };
+            print_line(&format!("{} {how}, nothing to build", prepared.name.familiar()));
         }
         let report = match (digest, &arguments.metadata_file) {
             (Some(digest), Some(_)) => {

@@ -40,7 +40,7 @@ pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure
     let mut total_bytes = 0;
     for (removed, what) in parts {
         total_bytes += removed.size_bytes;
-        print_data(&format!("{:>10}  {} {what}", megabytes(removed.size_bytes), removed.count))?;
+        print_data(&format!("{:>10}  {what} ({})", megabytes(removed.size_bytes), removed.count))?;
     }
     let done = match mode {
         PruneMode::Remove => "removed",

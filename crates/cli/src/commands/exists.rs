@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Client, Existence};
 
-use crate::arguments::NamedArguments;
+use crate::arguments::Settings;
 use crate::failure::{FAILED, Failure, UNKNOWN};
 use crate::image;
 use crate::prepare::{self, Prepared, Surroundings};
@@ -13,16 +13,15 @@ use crate::session::{print_data, print_line};
 use crate::subject::{self, Subject};
 
 /// Asks for the image of a spec, or for a reference.
-pub(crate) fn exists(arguments: &NamedArguments) -> Result<u8, Failure> {
-    let (text, registry) = (&arguments.subject, arguments.registry.as_deref());
+pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
     let surroundings = Surroundings::of(text)?;
     let (name, existence) = match Subject::of(text, surroundings.project.as_ref())? {
         Subject::File | Subject::Image => {
-            let prepared = surroundings.prepare(text, registry, &arguments.overrides)?;
+            let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
             (prepared.name.clone(), of_prepared(&surroundings, &prepared)?)
         }
         Subject::Reference(reference) => {
-            subject::refuse_overrides(text, registry, &arguments.overrides)?;
+            subject::refuse_settings(text, settings)?;
             let existence = match image::in_store(&reference)? {
                 Some((_, digest)) => Existence::Yes { digest },
                 None => in_registry(&surroundings, &reference, None),

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::document::Format;
 use imagespec_core::project::find_project;
-use imagespec_core::resolve::{ResolveContext, ResolvedSpec, resolve};
+use imagespec_core::resolve::{ResolveContext, resolve};
 use imagespec_core::spec::Spec;
-use pep440_rs::{Version, VersionSpecifiers};
 
 use crate::failure::Failure;
 use crate::prepare;
@@ -25,7 +24,8 @@ const REQUIREMENTS: [(&str, Option<&str>); 5] = [
     ("requirements.txt", None),
     ("pyproject.toml", None),
 ];
-/// Python versions that a spec starts with, the best first: those of Debian's releases, then the others.
+/// Python versions that a spec starts with, the best first: those of Debian's releases, then the others. The first that
+/// the project runs on is taken.
 const VERSIONS: [&str; 7] = ["3.11", "3.13", "3.9", "3.12", "3.14", "3.10", "3.8"];
 
 /// Writes the spec and says what to type next.
@@ -69,7 +69,7 @@ fn file(target: &Path) -> Result<PathBuf, Failure> {
         None if target.is_file() => Err(exists(target)),
         None => Ok(target.join(FILE)),
         Some(_) => {
-            let message = format!("`init` writes YAML, and `{}` is called otherwise", target.display());
+            let message = format!("`init` writes YAML, and `{}` does not end in `.yaml`", target.display());
             Err(Failure::usage(message, "name a file that ends in `.yaml`"))
         }
     }
@@ -98,39 +98,25 @@ fn text(folder: &Path) -> Result<(String, Option<&'static str>), Failure> {
         if !folder.join(file).is_file() || beside.is_some_and(|beside| !folder.join(beside).is_file()) {
             continue;
         }
-        let resolved = match try_out(&folder, &render(VERSIONS[0], Some(file))) {
-            Ok(resolved) => resolved,
-            Err(failure) => {
-                let cause = failure.diagnostics.first().map_or("", |diagnostic| diagnostic.message.as_str());
-                let warning = Diagnostic::warning(format!("{file} is not used: {cause}"));
-                print_line(warning.render().trim_end());
-                continue;
+        let mut failures = Vec::new();
+        for version in VERSIONS {
+            let text = render(version, Some(file));
+            match try_out(&folder, &text) {
+                Ok(()) => return Ok((text, Some(file))),
+                Err(failure) => failures.push(failure),
             }
-        };
-        return Ok((render(python(&resolved), Some(file)), Some(file)));
+        }
+        let cause = failures.first().and_then(|failure| failure.diagnostics.first());
+        let cause = cause.map_or("", |diagnostic| diagnostic.message.as_str());
+        print_line(Diagnostic::warning(format!("{file} is not used: {cause}")).render().trim_end());
     }
     let text = render(VERSIONS[0], None);
     try_out(&folder, &text)?;
     Ok((text, None))
 }
 
-/// The first of the versions that the project runs on.
-fn python(resolved: &ResolvedSpec) -> &'static str {
-    let requires = resolved.requirements.as_ref().and_then(|requirements| requirements.requires_python.as_ref());
-    let Some(requires) = requires.and_then(|requires| requires.value.parse::<VersionSpecifiers>().ok()) else {
-        return VERSIONS[0];
-    };
-    // A bound on patch versions is no reason to refuse a minor one.
-    let runs_on = |version: &&str| {
-        [*version, &format!("{version}.99")]
-            .iter()
-            .any(|version| version.parse::<Version>().is_ok_and(|version| requires.contains(&version)))
-    };
-    VERSIONS.into_iter().find(runs_on).unwrap_or(VERSIONS[0])
-}
-
 /// Resolves the spec as a build would, so that what is written is known to be one.
-fn try_out(folder: &Path, text: &str) -> Result<ResolvedSpec, Failure> {
+fn try_out(folder: &Path, text: &str) -> Result<(), Failure> {
     let spec = Spec::parse(FILE, text.as_bytes(), Format::Yaml)?;
     let project = find_project(folder);
     let root = project.as_deref().and_then(Path::parent).unwrap_or(folder);
@@ -142,7 +128,8 @@ fn try_out(folder: &Path, text: &str) -> Result<ResolvedSpec, Failure> {
         host_platform: &host_platform,
         load_spec: &|path| Err(format!("`{}` is not read", path.display()).into()),
     };
-    Ok(resolve(&spec, folder, &context)?)
+    resolve(&spec, folder, &context)?;
+    Ok(())
 }
 
 fn render(python: &str, requirements: Option<&str>) -> String {

@@ -3,9 +3,9 @@
 use imagespec_builder_oci::{Inspected, InspectedImage, InspectedLayer, inspect as read};
 use serde_json::json;
 
-use crate::arguments::{Format, NamedArguments};
+use crate::arguments::{Format, Settings};
 use crate::failure::Failure;
-use crate::image::{self, Asked};
+use crate::image;
 use crate::prepare::Surroundings;
 use crate::session::print_data;
 use crate::subject::{self, Subject};
@@ -15,7 +15,7 @@ use crate::text::{megabytes, printable, shortened};
 const OWN_LABELS: [(&str, &str); 5] = [
     ("imagespec.id", "id"),
     ("imagespec.spec-hash", "spec hash"),
-    ("imagespec.version", "made by"),
+    ("imagespec.version", "imagespec"),
     ("org.opencontainers.image.base.name", "base"),
     ("org.opencontainers.image.base.digest", "base digest"),
 ];
@@ -23,13 +23,12 @@ const OWN_LABELS: [(&str, &str); 5] = [
 const HISTORY_CHARACTERS_MAX: usize = 80;
 
 /// Prints what the image is.
-pub(crate) fn inspect(arguments: &NamedArguments, format: Format) -> Result<(), Failure> {
-    let (text, registry) = (&arguments.subject, arguments.registry.as_deref());
+pub(crate) fn inspect(text: &str, settings: &Settings, format: Format) -> Result<(), Failure> {
     let surroundings = Surroundings::of(text)?;
     if let Subject::Layout(_) | Subject::Reference(_) = Subject::of(text, surroundings.project.as_ref())? {
-        subject::refuse_overrides(text, registry, &arguments.overrides)?;
+        subject::refuse_settings(text, settings)?;
     }
-    let found = image::find(&surroundings, &Asked { text, registry, overrides: &arguments.overrides })?;
+    let found = image::find(&surroundings, text, settings)?;
     let inspected = found.read(&|| false, read)?;
     match format {
         Format::Json => {

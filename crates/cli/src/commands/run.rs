@@ -8,9 +8,9 @@ use imagespec_builder_oci::sandbox::Sandbox;
 use imagespec_builder_oci::{RunError, open};
 use imagespec_core::platform::Platform;
 
-use crate::arguments::{Overrides, ProgressMode, RunArguments};
+use crate::arguments::{Overrides, ProgressMode, RunArguments, Settings};
 use crate::failure::Failure;
-use crate::image::{self, Asked};
+use crate::image;
 use crate::prepare::{self, Surroundings};
 use crate::session::Terminal;
 use crate::subject::{self, Subject};
@@ -21,8 +21,7 @@ pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Resu
     let surroundings = Surroundings::of(text)?;
     let wanted = wanted(arguments, &surroundings)?;
     let machine = prepare::host_platform()?;
-    let asked = Asked { text, registry: arguments.registry.as_deref(), overrides: &arguments.overrides };
-    let found = image::find(&surroundings, &asked)?;
+    let found = image::find(&surroundings, text, &arguments.settings)?;
     let terminal = Terminal::new(ProgressMode::Auto, Arc::clone(cancelled));
     let is_cancelled = || cancelled.load(Ordering::Relaxed);
     let cache = prepare::cache()?;
@@ -39,9 +38,9 @@ fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<Optio
     if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
         return Ok(None);
     }
-    let Overrides { sets, platform } = &arguments.overrides;
+    let Settings { registry, overrides: Overrides { sets, platform } } = &arguments.settings;
     let others = Overrides { sets: sets.clone(), platform: Vec::new() };
-    subject::refuse_overrides(text, arguments.registry.as_deref(), &others)?;
+    subject::refuse_settings(text, &Settings { registry: registry.clone(), overrides: others })?;
     match platform.as_slice() {
         [] => Ok(None),
         [one] => one.parse().map(Some).map_err(|error| Failure::of(&error)),

@@ -241,7 +241,7 @@ fn a_file_that_is_no_wheel_is_the_fault_of_its_publisher() {
 fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
     insta::assert_snapshot!(told(PythonError::Absent), @"
     error: no Python was found in the base
-    hint: take `base_image: bootstrap:debian/bookworm`, or leave it out
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
     ");
     insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
     error: the base has Python 3.11.2, and `python_version` asks for 3.12
