@@ -3,7 +3,9 @@
 mod environment;
 mod lint;
 mod registry;
+mod server;
 
 pub use environment::{Finished, TestEnv};
 pub use lint::lint;
 pub use registry::DockerRegistry;
+pub use server::FixedServer;

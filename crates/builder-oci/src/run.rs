@@ -42,6 +42,17 @@ pub enum RunError {
     Sandbox(#[from] SandboxError),
 }
 
+impl RunError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Sandbox(error) => error.hint(),
+            Self::Absent { .. } => Some("build it again"),
+            _ => None,
+        }
+    }
+}
+
 /// Runs `command`, or what the image says if it is empty, in the image whose manifest is `digest`, and returns the
 /// program's exit code. What the program writes to the image is thrown away.
 ///

@@ -23,7 +23,11 @@ pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Resu
     };
     let sandbox = Sandbox::new(env::current_exe()?);
     let cancelled = || cancelled.load(Ordering::Relaxed);
-    let code = imagespec_builder_oci::run(&cache, &sandbox, digest, &arguments.command, &cancelled)
-        .map_err(|error| Failure::of(&error))?;
+    let code =
+        imagespec_builder_oci::run(&cache, &sandbox, digest, &arguments.command, &cancelled).map_err(|error| {
+            let mut failure = Failure::of(&error);
+            failure.diagnostics[0].hints.extend(error.hint().map(str::to_owned));
+            failure
+        })?;
     Ok(u8::try_from(code).unwrap_or(crate::failure::FAILED))
 }

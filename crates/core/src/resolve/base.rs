@@ -57,7 +57,11 @@ pub fn suite_python(suite: &str) -> Option<(&'static str, &'static str)> {
 /// The digest of the image in the layout `path`, which may end in `:TAG`, and the layout's absolute folder.
 pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
     let (folder, tag) = split_tag(directory, path);
-    let name = folder.strip_prefix(directory).unwrap_or(&folder).display().to_string();
+    let name = match folder.strip_prefix(directory) {
+        Ok(below) if below == Path::new("") || below == Path::new(".") => ".".to_owned(),
+        Ok(below) => below.display().to_string(),
+        Err(_) => folder.display().to_string(),
+    };
     let fail = |problem| ResolveError::new(problem, place);
     let broken = |message| fail(ResolveProblem::Layout { path: name.clone(), message });
     let unreadable = |source| fail(PathProblem::Unreadable { path: name.clone(), source }.into());

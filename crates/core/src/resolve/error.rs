@@ -149,10 +149,13 @@ impl ResolveError {
             ResolveProblem::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
             ResolveProblem::Without { hint, .. } => hint,
             ResolveProblem::ReservedVariable { .. } => "choose another name",
-            ResolveProblem::NestedSpec { .. }
-            | ResolveProblem::TooDeep { .. }
-            | ResolveProblem::Layout { .. }
-            | ResolveProblem::NotAFile { .. } => return None,
+            ResolveProblem::Layout { .. } => {
+                "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \
+                 --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them"
+            }
+            ResolveProblem::NestedSpec { .. } | ResolveProblem::TooDeep { .. } | ResolveProblem::NotAFile { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
