@@ -26,6 +26,9 @@ pub enum RunError {
         /// What is wrong.
         problem: String,
     },
+    /// Neither the image nor the user says what to run.
+    #[error("the image names no program to run")]
+    NoProgram,
     /// A folder cannot be made.
     #[error("cannot prepare `{path}`")]
     Folder {
@@ -47,6 +50,7 @@ impl RunError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Sandbox(error) => error.hint(),
+            Self::NoProgram => Some("name one after `--`: `imagespec run SPEC -- CMD…`"),
             Self::Absent { .. } => Some("build it again"),
             _ => None,
         }
@@ -109,7 +113,7 @@ fn argv(container: &Value, command: &[String]) -> Result<Vec<String>, RunError> 
     }
     let argv: Vec<_> = strings(&container["Entrypoint"]).into_iter().chain(strings(&container["Cmd"])).collect();
     if argv.is_empty() {
-        return Err(RunError::Malformed { problem: "it names no program, so name one after `--`".to_owned() });
+        return Err(RunError::NoProgram);
     }
     Ok(argv)
 }

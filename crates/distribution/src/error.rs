@@ -253,6 +253,12 @@ impl Error {
                 "the registry, or a proxy before it, sends other bytes than were pushed: push the image again"
                     .to_owned(),
             ),
+            Self::Authentication { .. }
+            | Self::Redirect { .. }
+            | Self::Protocol { .. }
+            | Self::InvalidManifest { .. } => {
+                Some("the registry, or a proxy before it, is at fault: tell whoever runs it".to_owned())
+            }
             Self::CaBundle { .. } => Some("write `ca_bundle` as the path of a PEM file".to_owned()),
             _ => None,
         }

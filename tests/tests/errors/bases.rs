@@ -3,6 +3,7 @@
 use std::fs;
 
 use imagespec_tests::{FixedServer, TestEnv};
+use sha2::{Digest, Sha256};
 
 use super::{failure, refused, shown, without_digests};
 
@@ -87,6 +88,47 @@ fn a_layout_must_have_the_platform_and_be_whole() {
     exit 1
     error: content of `FOLDER/layout/blobs/sha256/DIGEST` has digest sha256:DIGEST instead of sha256:DIGEST
     hint: these are other bytes than were promised: try again, and if that does not help, ask whoever serves them
+    ");
+}
+
+#[test]
+fn a_layout_that_contradicts_itself_is_refused() {
+    let env = TestEnv::new();
+    env.write("app.yaml", "base_image: oci:layout\nname: app\n");
+    env.write("layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+    let blob = |content: &str| {
+        let hex = hex::encode(Sha256::digest(content));
+        env.write(&format!("layout/blobs/sha256/{hex}"), content);
+        serde_json::json!({ "mediaType": "application/x", "digest": format!("sha256:{hex}"), "size": content.len() })
+    };
+    let refused = |config: &str, media_type: &str| {
+        let mut layer = blob("layer");
+        layer["mediaType"] = media_type.into();
+        let manifest = serde_json::json!({ "schemaVersion": 2, "config": blob(config), "layers": [layer] }).to_string();
+        env.write(
+            "layout/index.json",
+            &serde_json::json!({ "schemaVersion": 2, "manifests": [blob(&manifest)] }).to_string(),
+        );
+        failure(&env, &["build", "app.yaml", "--progress", "quiet", "--platform", "linux/amd64"])
+    };
+    let tar = "application/vnd.oci.image.layer.v1.tar";
+    insta::assert_snapshot!(refused("no JSON", tar), @"
+    exit 1
+    error: base `oci:FOLDER/layout` is not a proper image: its config: expected ident at line 1 column 2
+    hint: copy or push the image again with a current tool
+    ");
+    let config = "{\"os\":\"linux\",\"architecture\":\"amd64\"}";
+    insta::assert_snapshot!(refused(config, tar), @"
+    exit 1
+    error: base `oci:FOLDER/layout` is not a proper image: 1 layers and 0 diff_ids
+    hint: copy or push the image again with a current tool
+    ");
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let config = config.replace("}", &format!(",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{digest}\"]}}}}"));
+    insta::assert_snapshot!(refused(&config, "application/zip"), @"
+    exit 1
+    error: base `oci:FOLDER/layout` is not a proper image: a layer of type `application/zip`
+    hint: copy or push the image again with a current tool
     ");
 }
 

@@ -118,4 +118,15 @@ fn an_image_that_is_not_built_cannot_run() {
     error: `train:HASH` is not built on this machine
     hint: `imagespec build train.yaml` builds it
     ");
+    assert_eq!(env.run(&["build", "train.yaml"]).code, 0);
+    insta::assert_snapshot!(failure(&env, &["run", "train.yaml"]), @"
+    exit 1
+    error: the image names no program to run
+    hint: name one after `--`: `imagespec run SPEC -- CMD…`
+    ");
+    insta::assert_snapshot!(failure(&env, &["run", "train.yaml", "--", "/bin/train"]), @"
+    exit 1
+    error: cannot start `/bin/train`
+    note: No such file or directory (os error 2)
+    ");
 }

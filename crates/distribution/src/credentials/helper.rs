@@ -196,6 +196,8 @@ mod tests {
         let error = ask("echo 'no keychain' >&2; exit 3", SOON).expect_err("it fails").to_string();
         let program = error.split('`').nth(1).expect("a program").to_owned();
         insta::assert_snapshot!(error.replace(&program, "PROGRAM"), @"the credential helper `PROGRAM` failed: no keychain");
+        let error = ask("echo hunter2", SOON).expect_err("no JSON").to_string();
+        insta::assert_snapshot!(error.replace(error.split('`').nth(1).expect("a program"), "PROGRAM"), @"the answer of the credential helper `PROGRAM` cannot be read");
         let error = ask("echo 'got hunter2' >&2; echo '{\"Secret\":\"hunter2\"}'; exit 3", SOON).expect_err("it fails");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
