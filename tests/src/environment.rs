@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::quickstart::network_variables;
+use crate::registry::output;
 
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
@@ -81,9 +82,7 @@ impl TestEnv {
 
 /// What a program of somebody else prints on stdout; it must succeed.
 pub fn outsider(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("stdout is UTF-8")
+    String::from_utf8(output(Command::new(program).args(arguments))).expect("stdout is UTF-8")
 }
 
 /// The program, which `tests/run` builds before the tests.

@@ -5,15 +5,11 @@ mod environment;
 mod lint;
 mod quickstart;
 mod registry;
+mod server;
 
-<<<<<<< HEAD
 pub use engine::{DockerEngine, is_root, skip};
-pub use environment::{Finished, TestEnv};
+pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
-=======
-pub use environment::{Finished, TestEnv, outsider};
-pub use lint::lint;
-pub use registry::DockerRegistry;
->>>>>>> h-cli
+pub use server::FixedServer;

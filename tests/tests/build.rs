@@ -5,11 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-<<<<<<< HEAD
-use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, lint, output};
-=======
-use imagespec_tests::{DockerRegistry, TestEnv, lint, outsider};
->>>>>>> h-cli
+use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, lint, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "\
@@ -32,13 +28,6 @@ fn project() -> TestEnv {
     env
 }
 
-<<<<<<< HEAD
-fn outsider(program: &str, arguments: &[&str]) -> String {
-    String::from_utf8(output(Command::new(program).args(arguments))).unwrap()
-}
-
-=======
->>>>>>> h-cli
 fn digest(line: &str) -> &str {
     line.trim().split_once('@').unwrap().1
 }

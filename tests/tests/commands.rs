@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imagespec_tests::{DockerRegistry, TestEnv};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv};
 use serde_json::Value;
 
 const SPEC: &str = "base_image: scratch\nname: app\ncopy: [data.txt]\n";
@@ -275,7 +275,7 @@ fn report(env: &TestEnv, file: &str) -> Value {
 
 #[test]
 fn the_report_of_an_image_that_exists_is_that_of_its_build() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let target = format!("{}/team", registry.host());
     for registry in [&[][..], &["--registry", &target]] {
         let env = project();

@@ -10,14 +10,10 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use imagespec_tests::{DockerEngine, Finished, TestEnv, is_root, lint, network_variables, quickstart, skip};
+use imagespec_tests::{
+    DockerEngine, Finished, TestEnv, is_root, lint, network_variables, outsider, output, quickstart, skip,
+};
 use serde_json::Value;
-
-fn outsider(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn assert_is_report(stdout: &str) {
     let lines: Vec<_> = stdout.lines().collect();
@@ -80,13 +76,13 @@ fn a_layout_is_unpacked_by_umoci_and_its_program_runs(place: &Place) {
     let built = place.build("imagespec.yaml", "type=oci,dest=layout");
     let layout = place.path("layout");
     assert_eq!(lint(Path::new(&layout)), Vec::<String>::new());
-    let inspected = outsider(Command::new("skopeo").args(["inspect", &format!("oci:{layout}")]));
+    let inspected = outsider("skopeo", &["inspect", &format!("oci:{layout}")]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(built.stdout.trim().split_once('@').unwrap().1, inspected["Digest"]);
 
     let tag = built.stdout.split(['@', ':']).nth(1).unwrap();
     let bundle = place.path("bundle");
-    outsider(Command::new("umoci").args(["unpack", "--image", &format!("{layout}:{tag}"), &bundle]));
+    outsider("umoci", &["unpack", "--image", &format!("{layout}:{tag}"), &bundle]);
     let config = fs::read(Path::new(&bundle).join("config.json")).unwrap();
     let process = serde_json::from_slice::<Value>(&config).unwrap()["process"].clone();
     let words = |list: &Value| -> Vec<String> {
@@ -94,7 +90,7 @@ fn a_layout_is_unpacked_by_umoci_and_its_program_runs(place: &Place) {
     };
     let variables = words(&process["env"]);
     let variables = variables.iter().map(|variable| variable.split_once('=').unwrap());
-    let output = outsider(
+    let report = output(
         Command::new("unshare")
             .args(["--mount", "--pid", "--fork", &format!("--mount-proc={bundle}/rootfs/proc")])
             .args(["chroot", &format!("{bundle}/rootfs")])
@@ -102,7 +98,7 @@ fn a_layout_is_unpacked_by_umoci_and_its_program_runs(place: &Place) {
             .env_clear()
             .envs(variables),
     );
-    assert_is_report(&output);
+    assert_is_report(&String::from_utf8(report).unwrap());
     fs::remove_dir_all(bundle).unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! `imagespec inspect` and `exists`: images in the store, in a registry and in a layout, and how they are named.
 
-use imagespec_tests::{DockerRegistry, TestEnv, outsider};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "\
@@ -149,7 +149,7 @@ fn a_layout_with_two_platforms_shows_both() {
 
 #[test]
 fn an_image_of_a_registry_is_shown_without_its_layers_being_read() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let target = format!("{}/team", registry.host());
     let built = stdout(&project(), &["build", "app.yaml", "--registry", &target]);
     let (name, digest) = built.trim().split_once('@').expect("name and digest");
@@ -162,7 +162,7 @@ fn an_image_of_a_registry_is_shown_without_its_layers_being_read() {
 
 #[test]
 fn an_image_that_somebody_else_made_is_shown_too() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let env = project();
     stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=out"]);
     let layout = format!("oci:{}", env.path().join("out").display());
@@ -175,7 +175,7 @@ fn an_image_that_somebody_else_made_is_shown_too() {
 
 #[test]
 fn what_cannot_be_found_says_where_it_was_looked_for() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let env = project();
     snapshot!(refused(&env, &["inspect", &format!("{}/team/app:1", registry.host())]), @"
     exit code 1
@@ -190,6 +190,7 @@ fn what_cannot_be_found_says_where_it_was_looked_for() {
     exit code 1
     error: cannot read `missing.yaml`
     note: No such file or directory (os error 2)
+    hint: name a spec file by its path, or an image of `imagespec.toml` by its name
     ");
     snapshot!(refused(&env, &["inspect", "App"]), @"
     exit code 1

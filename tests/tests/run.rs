@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use imagespec_tests::{DockerRegistry, TestEnv, outsider};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider};
 
 /// An image whose one program is Debian's static busybox.
 fn project() -> TestEnv {
@@ -106,7 +106,6 @@ fn an_image_for_another_processor_is_refused_before_anything_runs() {
 
 #[test]
 fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
-    let registry = DockerRegistry::start(None);
     let env = project();
     stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=out"]);
     let layout = format!("oci:{}", env.path().join("out").display());
@@ -116,10 +115,11 @@ fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
     let forms: [(&str, &[&str], &str); 3] = [
         ("docker", &["--format", "v2s2", &layout], "docker.image.rootfs.diff.tar.gzip"),
         ("gzip", &[&layout], "oci.image.layer.v1.tar+gzip"),
-        // The last, for skopeo remembers what it pushed and would push it as the others too.
         ("zstd", &["--dest-compress-format", "zstd", &plain], "oci.image.layer.v1.tar+zstd"),
     ];
     for (tag, options, media_type) in forms {
+        // One for each form, for skopeo takes a layer that is there in another form already.
+        let registry = DockerRegistry::start(Setup::Open);
         let name = format!("{}/other:{tag}", registry.host());
         let target = format!("docker://{name}");
         outsider("skopeo", &[&["copy", "-q", "--dest-tls-verify=false"], options, &[&target]].concat());
@@ -138,7 +138,7 @@ fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
 
 #[test]
 fn the_image_of_a_spec_that_was_pushed_is_run_on_another_machine() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let target = format!("{}/team", registry.host());
     stdout(&project(), &["build", "app.yaml", "--registry", &target]);
     let other = project();
@@ -147,7 +147,7 @@ fn the_image_of_a_spec_that_was_pushed_is_run_on_another_machine() {
 
 #[test]
 fn what_cannot_be_run_says_why() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let env = project();
     stdout(&env, &["build", "app.yaml", "--set", "cmd="]);
     snapshot!(refused(&env, &["run", "app.yaml", "--set", "cmd="]), @"

@@ -171,6 +171,7 @@ fn of_resolve(error: &ResolveError) -> Option<&'static str> {
         ResolveError::Failed { source } if source.wants_wheels() => {
             Some("only wheels are installed: take a version of the package that has one for this Python and platform")
         }
+        ResolveError::Unsupported { .. } => Some("take another `platform`, or install from a pylock.toml"),
         ResolveError::Cache(error) => of_cache(error),
         _ => None,
     }

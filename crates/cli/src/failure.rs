@@ -5,8 +5,10 @@ use imagespec_builder_oci::cache::{CacheError, PruneError};
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::options::OptionError;
-use imagespec_core::resolve::ResolveError;
+use imagespec_core::resolve::{ResolveError, ResolveProblem};
 use imagespec_core::spec::SpecError;
+
+use crate::prepare::NestedErrors;
 
 /// Exit code of a command that failed.
 pub(crate) const FAILED: u8 = 1;
@@ -66,7 +68,15 @@ impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         let mut diagnostic = diagnostic_of(&error).at(error.place().clone());
         diagnostic.hints.extend(error.hint());
-        Self::new(diagnostic)
+        let nested = match error.problem() {
+            ResolveProblem::NestedSpec { source, .. } => source.downcast_ref::<NestedErrors>(),
+            _ => None,
+        };
+        let Some(NestedErrors(errors)) = nested else { return Self::new(diagnostic) };
+        // Each of them has a place of its own, so they are no causes in one line.
+        diagnostic.notes.clear();
+        let diagnostics = std::iter::once(diagnostic).chain(errors.iter().map(SpecError::diagnostic)).collect();
+        Self { diagnostics, code: FAILED }
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) fn write(
     let mut manifests = existing(folder)?;
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| OutputError::Io { path: blobs.clone(), source })?;
+    // First, so that a folder that a failed build leaves behind is known for a layout.
+    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
     for image in images {
         for layer in &image.layers {
             building.check_cancelled()?;
@@ -51,7 +53,6 @@ pub(super) fn write(
         "annotations": { "org.opencontainers.image.ref.name": tag },
     }));
     let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }).to_string();
-    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
     write_aside(&folder.join("index.json"), |file| file.write_all(top.as_bytes()))
 }
 
@@ -67,7 +68,7 @@ fn existing(folder: &Path) -> Result<Vec<Value>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Never scatter blobs over a folder that is something else.
             let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-            if is_empty || !folder.exists() {
+            if is_empty || !folder.exists() || folder.join("oci-layout").is_file() {
                 Ok(Vec::new())
             } else {
                 Err(OutputError::NotALayout { path: folder.to_owned() }.into())

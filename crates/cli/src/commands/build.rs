@@ -16,7 +16,7 @@ use imagespec_distribution::Existence;
 
 use super::{builders, exists, plan};
 use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_data, print_line};
 use crate::{image, options, secrets};
@@ -71,7 +71,7 @@ fn build_one(
     if let Err(unsupported) = description.check(&prepared.plan) {
         let mut diagnostic = Diagnostic::error(unsupported.to_string());
         diagnostic.place = prepared.resolved.place_of(unsupported.field).cloned();
-        return Err(Failure::new(diagnostic.hint("`imagespec builders` lists the others")));
+        return Err(Failure::new(diagnostic.hint(builders::able(&prepared.plan))));
     }
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
@@ -139,7 +139,8 @@ fn existing(
         (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
         (Existence::Unknown(_), IfUnknown::Assume) => Ok(Some(None)),
         (Existence::Unknown(error), IfUnknown::Fail) => {
-            let mut failure = exists::unknown(&prepared.name, &error).code(crate::failure::FAILED);
+            let code = if error.is_temporary() { TRY_AGAIN } else { FAILED };
+            let mut failure = exists::unknown(&prepared.name, &error).code(code);
             failure.diagnostics[0].hints.push("`--if-unknown build` builds it all the same".to_owned());
             Err(failure)
         }
@@ -187,11 +188,12 @@ fn outputs(arguments: &BuildArguments, prepared: &Prepared) -> Result<Vec<Output
     if let Some(text) = &arguments.output {
         outputs.push(output(text)?);
     }
-    if arguments.push && !prepared.has_registry {
+    let wants_registry = arguments.push || outputs.contains(&Output::Registry);
+    if wants_registry && !prepared.has_registry {
         return Err(Failure::usage("there is no registry to push to", "pass `--registry HOST/PATH`"));
     }
     let is_pushed = prepared.has_registry && !arguments.no_push && (outputs.is_empty() || arguments.push);
-    if is_pushed {
+    if is_pushed && !outputs.contains(&Output::Registry) {
         outputs.push(Output::Registry);
     }
     if outputs.is_empty() {

@@ -70,9 +70,9 @@ fn files_and_folders_keep_their_path() {
 #[test]
 fn paths_that_are_not_beneath_the_spec_are_refused() {
     let project = Project::new(&[("a/b", "")]);
-    insta::assert_snapshot!(refused(&project, &["/etc/passwd"]), @r"
+    insta::assert_snapshot!(refused(&project, &["/etc/passwd"]), @"
     `/etc/passwd` is an absolute path
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(refused(&project, &["../x"]), @r"
     `../x` leads out of the folder of the spec
@@ -82,9 +82,9 @@ fn paths_that_are_not_beneath_the_spec_are_refused() {
     `a/../a/b` leads out of the folder of the spec
     hint: move the files into that folder, or the spec further up
     ");
-    insta::assert_snapshot!(refused(&project, &["a/missing"]), @r"
+    insta::assert_snapshot!(refused(&project, &["a/missing"]), @"
     `a/missing` does not exist
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 
@@ -277,14 +277,17 @@ fn two_different_files_for_one_path_are_refused_and_equal_ones_are_not() {
 fn a_source_root_that_is_no_folder_or_outside_is_refused() {
     let project = Project::new(&[("x.py", "")]);
     let error = |folder| collected(&project, &[], Some((folder, SourceCopyMode::Auto))).unwrap_err();
-    insta::assert_snapshot!(error("x.py"), @"`x.py` is not a folder");
+    insta::assert_snapshot!(error("x.py"), @"
+    `x.py` is not a folder
+    hint: name the folder that the source files lie in
+    ");
     insta::assert_snapshot!(error(".."), @r"
     `..` leads out of the project's folder
     hint: move the files into that folder, or the spec further up
     ");
-    insta::assert_snapshot!(error("missing"), @r"
+    insta::assert_snapshot!(error("missing"), @"
     `missing` does not exist
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 

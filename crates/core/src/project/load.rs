@@ -6,7 +6,7 @@
 //! installed twice.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,6 +83,12 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     };
     let named_at = image.and_then(|(_, image)| image.spec.as_ref()).map(|spec| &spec.place);
     let file = file.map(|(path, name)| read_node(&path, &name)).transpose().map_err(|mut error| {
+        if matches!(&error.kind, SpecErrorKind::Read { source, .. } if source.kind() == ErrorKind::NotFound) {
+            error.hints.push(match named_at {
+                Some(_) => "paths are relative to the folder of the file that names them".to_owned(),
+                None => "name a spec file by its path, or an image of `imagespec.toml` by its name".to_owned(),
+            });
+        }
         error.place = error.place.or_else(|| named_at.cloned());
         vec![error]
     })?;

@@ -277,6 +277,9 @@ impl RequirementsProblem {
             Self::MissingHash { .. } => {
                 "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them"
             }
+            Self::UnknownOption { .. } => "options of the resolver that pip does not know go to `pip_extra_args`",
+            Self::Hash { .. } => "copy all of the digest, or make the file again with the tool that wrote it",
+            Self::Toml { .. } => "make the file again with the tool that wrote it",
             Self::NotPinned { .. } => "write `==` and the version that the digest belongs to",
             Self::TwoIndexes { .. } => "keep one of them; a further index goes to `pip_extra_index_url`",
             Self::NoPyproject { .. } => "keep the lock file beside the `pyproject.toml` that it was made from",

@@ -126,9 +126,10 @@ fn hashes_are_kept_and_one_hash_asks_for_all() {
     --> r.txt:1:1
     hint: write `==` and the version that the digest belongs to
     ");
-    insta::assert_snapshot!(project.requirements_error("r.txt", "six==1.0 --hash=md5:00"), @r"
+    insta::assert_snapshot!(project.requirements_error("r.txt", "six==1.0 --hash=md5:00"), @"
     `md5:00` is not a digest: expected `sha256:`, `sha384:` or `sha512:` and its hexadecimal digits
     --> r.txt:1:17
+    hint: copy all of the digest, or make the file again with the tool that wrote it
     ");
 }
 
@@ -176,9 +177,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     --> requirements.txt:1:1
     hint: use an index with a certificate that this machine trusts
     ");
-    insta::assert_snapshot!(error("--frobnicate"), @r"
+    insta::assert_snapshot!(error("--frobnicate"), @"
     unknown option `--frobnicate`
     --> requirements.txt:1:1
+    hint: options of the resolver that pip does not know go to `pip_extra_args`
     ");
     insta::assert_snapshot!(error("--pre=yes"), @r"
     `--pre` takes no value
@@ -432,13 +434,15 @@ fn a_poetry_lock_that_cannot_be_used_is_refused_by_entry() {
     --> poetry.lock:29:8
     hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
     ");
-    insta::assert_snapshot!(error(POETRY.replace("[metadata]", "[metadata")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("[metadata]", "[metadata")), @"
     not readable: unclosed table, expected `]`
     --> poetry.lock:58:10
+    hint: make the file again with the tool that wrote it
     ");
-    insta::assert_snapshot!(error(POETRY.replace("sha256:cccc", "sha256:cc")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("sha256:cccc", "sha256:cc")), @"
     `sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc` is not a digest: expected `sha256:`, `sha384:` or `sha512:` and its hexadecimal digits
     --> poetry.lock:29:8
+    hint: copy all of the digest, or make the file again with the tool that wrote it
     ");
 }
 

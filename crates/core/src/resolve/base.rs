@@ -61,7 +61,11 @@ pub fn suite_python(suite: &str) -> Option<(&'static str, &'static str)> {
 /// When `path` is no layout, or does not say which of its images is meant.
 pub fn oci_layout(directory: &Path, path: &Path) -> Result<(Digest, PathBuf), ResolveProblem> {
     let (folder, tag) = split_tag(directory, path);
-    let name = folder.strip_prefix(directory).unwrap_or(&folder).display().to_string();
+    let name = match folder.strip_prefix(directory) {
+        Ok(below) if below == Path::new("") || below == Path::new(".") => ".".to_owned(),
+        Ok(below) => below.display().to_string(),
+        Err(_) => folder.display().to_string(),
+    };
     let broken = |message| ResolveProblem::Layout { path: name.clone(), message };
     let unreadable = |source| ResolveProblem::from(PathProblem::Unreadable { path: name.clone(), source });
     if !std::fs::metadata(&folder).map_err(unreadable)?.is_dir() {

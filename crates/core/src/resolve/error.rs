@@ -156,7 +156,11 @@ impl ResolveProblem {
             Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
             Self::Without { hint, .. } => hint,
             Self::ReservedVariable { .. } => "choose another name",
-            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::Layout { .. } | Self::NotAFile { .. } => {
+            Self::Layout { .. } => {
+                "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \
+                 --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them"
+            }
+            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::NotAFile { .. } => {
                 return None;
             }
         };

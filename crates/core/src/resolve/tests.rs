@@ -70,25 +70,30 @@ fn a_layout_that_does_not_say_which_image_is_refused() {
     --> train.yaml:1:1
     hint: choose one of `oci:two:a`, `oci:two:b`
     ");
-    insta::assert_snapshot!(error("none"), @r"
+    insta::assert_snapshot!(error("none"), @"
     `none` is not an OCI image layout: its `index.json` names no image
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("lost"), @r"
+    insta::assert_snapshot!(error("lost"), @"
     `lost` is not an OCI image layout: the manifest that its `index.json` names is missing
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("file"), @r"
+    insta::assert_snapshot!(error("file"), @"
     `file` is not an OCI image layout: it is not a folder
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("empty"), @r"
+    insta::assert_snapshot!(error("empty"), @"
     `empty` is not an OCI image layout: it has no file `oci-layout`
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("broken"), @r"
+    insta::assert_snapshot!(error("broken"), @"
     `broken` is not an OCI image layout: its `index.json` is not an image index
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
     insta::assert_snapshot!(error("missing"), @r"
     cannot read `missing`

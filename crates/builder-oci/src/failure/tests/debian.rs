@@ -9,28 +9,37 @@ use crate::sandbox::Sandbox;
 
 /// The failure of making a base of `suite` from the mirror at `host`.
 fn failure(host: &str, suite: &str) -> String {
+    failure_for(host, suite, "amd64", &[])
+}
+
+fn failure_for(host: &str, suite: &str, architecture: &str, packages: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path()).unwrap();
-    let wanted = Bootstrap { suite: suite.to_owned(), packages: Vec::new() };
+    let wanted =
+        Bootstrap { suite: suite.to_owned(), packages: packages.iter().map(|package| (*package).to_owned()).collect() };
     let mirror = Mirror::of_project(&format!("http://{host}/debian"));
     let observer = Observer { progress: &|_: Progress| {}, cancelled: &|| false };
     // No test comes as far as to run something.
     let sandbox = Sandbox::new(PathBuf::from("/nonexistent"));
-    let error = bootstrap(&cache, &sandbox, &wanted, "amd64", &mirror, 0, observer).unwrap_err();
+    let error = bootstrap(&cache, &sandbox, &wanted, architecture, &mirror, 0, observer).unwrap_err();
     without_digests(&told(error).replace(host, "HOST"))
 }
 
-/// The failure of a mirror that has Debian's archive but for what `change` makes of it.
-fn failure_of(suite: &str, change: impl Fn(&str, Vec<u8>) -> Answer + Send + Sync + 'static) -> String {
-    let server = Server::start(move |path| {
+/// Debian's archive, but for what `change` makes of it.
+fn archive(change: impl Fn(&str, Vec<u8>) -> Answer + Send + Sync + 'static) -> Server {
+    Server::start(move |path| {
         let answer = reqwest::blocking::get(format!("http://deb.debian.org{path}")).unwrap();
         let status = answer.status().as_u16();
         match status {
             200 => change(path, answer.bytes().unwrap().to_vec()),
             _ => (status, Vec::new()),
         }
-    });
-    failure(&server.host(), suite)
+    })
+}
+
+/// The failure of a mirror that has Debian's archive but for what `change` makes of it.
+fn failure_of(suite: &str, change: impl Fn(&str, Vec<u8>) -> Answer + Send + Sync + 'static) -> String {
+    failure(&archive(change).host(), suite)
 }
 
 #[test]
@@ -49,6 +58,16 @@ fn a_mirror_that_is_not_reached_or_has_no_such_suite_is_named() {
     error: cannot fetch `http://HOST/debian/dists/bookworm/InRelease`: the server answered 503
     hint: check the network, or set `debian_mirror` under `[project]` of `imagespec.toml` to a mirror that is reached
     ");
+}
+
+#[test]
+fn what_debian_does_not_have_is_named() {
+    let archive = archive(|_, body| (200, body));
+    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "loong64", &[]), @"
+    error: Debian's `bookworm` has no packages for `loong64`
+    hint: set `platform` to `linux/amd64` or `linux/arm64`, or name a `base_image`
+    ");
+    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "amd64", &["python2"]), @"error: Debian's `bookworm` has no package `python2`");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use zip::write::SimpleFileOptions;
 use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
 use crate::python::PythonError;
-use crate::wheel::{Dependencies, Libc, Resolution, SelectedWheel, Target, Uv, Wheel, WheelName, download, select};
+use crate::wheel::{
+    Dependencies, Libc, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
+};
 
 fn target() -> Target {
     Target { python_minor: 11, python_patch: 2, machine: "x86_64".to_owned(), libc: Libc::Glibc { minor: 36 } }
@@ -234,6 +236,32 @@ fn a_file_that_is_no_wheel_is_the_fault_of_its_publisher() {
     error: wheel `a-1-py3-none-any.whl` is no readable archive
     note: invalid Zip archive: Unexpected end of zip::format::blocks::Zip32CDEBlock
     hint: the package is broken: take another version of it, and tell its publisher
+    ");
+}
+
+#[test]
+fn a_machine_or_target_that_uv_does_not_know_is_named() {
+    insta::assert_snapshot!(told(PythonError::from(ResolveError::NoUv { machine: "riscv64" })), @"
+    error: uv 0.7 or newer is not on PATH, and there is none to fetch for riscv64
+    hint: install uv 0.7 or newer and put it on PATH
+    ");
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let target = Target { machine: "s390x".to_owned(), ..target() };
+    let resolution = Resolution {
+        requirements: "six\n",
+        constraints: "",
+        target: &target,
+        index: None,
+        extra_indexes: &[],
+        find_links: &[],
+        extra_args: &[],
+        dependencies: Dependencies::Followed,
+    };
+    let error = Uv::fetched(&cache).unwrap().resolve(&cache, &resolution).unwrap_err();
+    insta::assert_snapshot!(told(PythonError::from(error)), @"
+    error: uv cannot resolve for Python 3.11 on s390x with glibc 2.36
+    hint: take another `platform`, or install from a pylock.toml
     ");
 }
 

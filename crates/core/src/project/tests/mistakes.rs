@@ -238,6 +238,7 @@ fn an_image_or_file_that_does_not_exist_is_an_error() {
      4 | spec = 'lost.yaml'
        |        ^^^^^^^^^^^
     note: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(folder.try_load("spec.txt", &[]).expect_err("an error"), @"
     error: cannot tell the format of `FOLDER/spec.txt`
@@ -246,6 +247,7 @@ fn an_image_or_file_that_does_not_exist_is_an_error() {
     insta::assert_snapshot!(folder.try_load("no/spec.yaml", &[]).expect_err("an error"), @"
     error: cannot read `FOLDER/no/spec.yaml`
     note: No such file or directory (os error 2)
+    hint: name a spec file by its path, or an image of `imagespec.toml` by its name
     ");
     insta::assert_snapshot!(Folder::new(&[("d.yaml/x", "")]).try_load("d.yaml", &[]).expect_err("an error"), @"
     error: `FOLDER/d.yaml` is no file
