@@ -6,6 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::quickstart::network_variables;
+
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
     folder: TempDir,
@@ -49,6 +51,13 @@ impl TestEnv {
     /// Runs the program in the folder.
     pub fn run(&self, arguments: &[&str]) -> Finished {
         self.run_with(arguments, &[])
+    }
+
+    /// Runs the program in the folder, with `variables` and those by which this machine reaches the network.
+    pub fn run_online(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        let machine = network_variables();
+        let machine = machine.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.run_with(arguments, &machine.chain(variables.iter().copied()).collect::<Vec<_>>())
     }
 
     /// Runs the program in the folder with further variables.

@@ -23,6 +23,7 @@ use crate::output::{self, OutputError};
 use crate::progress::Progress;
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
+use crate::survey::{self, SurveyError};
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -59,10 +60,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Python(#[from] PythonError),
     #[error(transparent)]
+    Survey(#[from] SurveyError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
-    #[error("the folder of base {digest} was not handed over")]
+    #[error("the path of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
 }
 
@@ -83,6 +86,7 @@ impl Builder for OciBuilder {
                 Feature::BaseScratch,
                 Feature::BaseRegistry,
                 Feature::BaseOciLayout,
+                Feature::BaseDockerArchive,
                 Feature::BaseBootstrap,
                 Feature::BaseNested,
                 Feature::Python,
@@ -123,6 +127,7 @@ impl Builder for OciBuilder {
 
 impl Building<'_> {
     fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
+        output::check(self)?;
         let plan = &self.request.plan;
         let mut images = Vec::with_capacity(plan.platforms.len());
         for platform in &plan.platforms {
@@ -138,7 +143,10 @@ impl Building<'_> {
     }
 
     fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
-        let base = self.base(&plan.base, platform)?;
+        let mut base = self.base(&plan.base, platform)?;
+        if let (Some(step), None) = (plan.python(), &base.python) {
+            base.python = Some(survey::python(self, &base, step.version.as_deref())?);
+        }
         let mut layers = Vec::new();
         for step in &plan.steps {
             self.check_cancelled()?;
@@ -178,7 +186,17 @@ impl Building<'_> {
                 })
             }
             Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
-            Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+            Base::DockerArchive { digest } => {
+                let file = self.request.base_paths.get(digest);
+                let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
+                self.progress
+                    .step(
+                        &format!("base docker-archive:{}", file.display()),
+                        || base::from_docker_archive(self, file, *digest, platform),
+                        |(base, outcome)| (*outcome, format!("{} layers", base.layers.len())),
+                    )
+                    .map(|(base, _)| base)
+            }
         }
     }
 
@@ -214,14 +232,14 @@ impl Building<'_> {
     }
 
     fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
-        let python = || base.python.as_ref().ok_or(PythonError::Absent);
+        let python = || base.python.as_ref().expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
-                let (layer, outcome) = python::environment(self, step, python()?)?;
+                let (layer, outcome) = python::environment(self, step, python())?;
                 Ok(vec![own_layer(layer, outcome, "python environment")])
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python()?, platform.machine())?;
+                let layers = python::packages(self, step, python(), platform.machine())?;
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {

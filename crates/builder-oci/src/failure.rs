@@ -20,10 +20,22 @@ const CACHE_FOLDER: &str = "set IMAGESPEC_CACHE_DIR to a folder with free space 
 impl Failure {
     /// The failure as the caller sees it.
     pub(crate) fn tell(&self) -> BuildError {
-        let error = BuildError::new(self.kind(), self);
-        match self.hint() {
-            Some(hint) => error.hint(hint),
-            None => error,
+        BuildError {
+            hints: self.hint().into_iter().collect(),
+            field: self.field().map(str::to_owned),
+            ..BuildError::new(self.kind(), self)
+        }
+    }
+
+    /// The field of the spec that asked for what failed.
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => Some("base_image"),
+            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => Some("base_image"),
+            Self::Python(PythonError::Version { .. }) => Some("python_version"),
+            Self::Python(_) => Some("packages"),
+            Self::Files(_) => Some("copy"),
+            _ => None,
         }
     }
 
@@ -41,7 +53,9 @@ impl Failure {
             Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) => FailureKind::Spec,
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => {
+                FailureKind::Spec
+            },
         }
     }
 
@@ -57,6 +71,7 @@ impl Failure {
             Self::Cancelled
             | Self::Layer(_)
             | Self::Files(_)
+            | Self::Survey(_)
             | Self::Unsupported { .. }
             | Self::BaseNotHandedOver { .. } => return None,
         };
@@ -78,6 +93,7 @@ fn of_cache(error: &CacheError) -> Option<&'static str> {
         CacheError::WrongDigest { .. } => Some(
             "these are other bytes than were promised: try again, and if that does not help, ask whoever serves them",
         ),
+        CacheError::InUse { .. } => Some("wait for the other process, or end it"),
         CacheError::Locked { .. } => {
             Some("wait for the other build, or end it; IMAGESPEC_CACHE_DIR gives a build a cache of its own")
         }
@@ -88,6 +104,7 @@ fn of_base(error: &BaseError) -> Option<&'static str> {
     match error {
         BaseError::Platform { .. } => Some("set `platform`, or take another `base_image`"),
         BaseError::Malformed { .. } => Some("copy or push the image again with a current tool"),
+        BaseError::ManyImages { .. } => Some("save one image alone: `docker save IMAGE`"),
         BaseError::Io { .. } => None,
     }
 }
@@ -126,7 +143,9 @@ fn of_bootstrap(error: &BootstrapError) -> Option<String> {
 
 fn of_python(error: &PythonError) -> Option<&'static str> {
     match error {
-        PythonError::Absent => Some("take `base_image: bootstrap:debian/bookworm`, or leave it out"),
+        PythonError::Absent | PythonError::NoLibc { .. } => {
+            Some("take a `base_image` that has Python, or leave it out to get a Debian with one")
+        }
         PythonError::Version { .. } => Some("leave `python_version` or `base_image` out"),
         PythonError::Resolve(error) => of_resolve(error),
         PythonError::Pylock(PylockError::NoWheel { .. }) => {
@@ -135,7 +154,8 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Pylock(_) => Some("make the lock file again with a current tool"),
         PythonError::Download(error) => of_download(error),
         PythonError::Wheel(_) => Some(OTHER_VERSION),
-        PythonError::Lock { .. } => None,
+        PythonError::Lock(FilesError::Changed { .. }) => Some("build again when nothing writes to it"),
+        PythonError::Lock(_) => None,
     }
 }
 
@@ -172,8 +192,14 @@ fn of_output(error: &OutputError) -> Option<String> {
         }
         OutputError::NotALayout { .. } => "name a new or empty folder, or one that an earlier build wrote",
         OutputError::ManyPlatforms { .. } => "choose one by `--platform`, or write all of them to `type=oci,dest=DIR`",
-        OutputError::Engine => "write `type=docker-archive,dest=FILE` and run `docker load --input FILE`",
-        OutputError::Io { .. } => return None,
+        OutputError::NoEngine { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            "join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`"
+        }
+        OutputError::NoEngine { .. } => {
+            "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output type=docker-archive,dest=FILE`, \
+             which needs no engine"
+        }
+        _ => return None,
     };
     Some(hint.to_owned())
 }

@@ -3,8 +3,13 @@
 mod arguments;
 mod commands;
 mod failure;
+mod image;
+mod options;
 mod prepare;
+mod secrets;
 mod session;
+mod subject;
+mod text;
 
 use std::env;
 use std::io;
@@ -15,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use arguments::{Arguments, CacheCommand, Command};
 use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
+use imagespec_builder_oci::cache::PruneMode;
 use imagespec_builder_oci::sandbox;
 
 fn main() -> ExitCode {
@@ -38,7 +44,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<u8, Failure> {
     match command {
+        Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
+        Command::Inspect { image, format } => commands::inspect::inspect(image, *format)?,
+        Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
         Command::Name(arguments) => commands::plan::name(arguments)?,
@@ -46,6 +55,10 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
         Command::Builders { format } => commands::builders::list(*format)?,
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
+        Command::Cache { command: CacheCommand::Prune { older_than, dry_run } } => {
+            let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };
+            commands::cache::prune(*older_than, mode)?;
+        }
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {

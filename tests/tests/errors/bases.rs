@@ -70,6 +70,10 @@ fn a_layout_must_have_the_platform_and_be_whole() {
     insta::assert_snapshot!(build("linux/arm64"), @"
     exit 1
     error: base `oci:FOLDER/layout` has no image for linux/arm64; it has linux/amd64
+      --> app.yaml:1:13
+       |
+     1 | base_image: oci:layout
+       |             ^^^^^^^^^^
     hint: set `platform`, or take another `base_image`
     ");
     for entry in fs::read_dir(env.path().join("layout/blobs/sha256")).unwrap() {
@@ -115,12 +119,20 @@ fn a_layout_that_contradicts_itself_is_refused() {
     insta::assert_snapshot!(refused("no JSON", tar), @"
     exit 1
     error: base `oci:FOLDER/layout` is not a proper image: its config: expected ident at line 1 column 2
+      --> app.yaml:1:13
+       |
+     1 | base_image: oci:layout
+       |             ^^^^^^^^^^
     hint: copy or push the image again with a current tool
     ");
     let config = "{\"os\":\"linux\",\"architecture\":\"amd64\"}";
     insta::assert_snapshot!(refused(config, tar), @"
     exit 1
     error: base `oci:FOLDER/layout` is not a proper image: 1 layers and 0 diff_ids
+      --> app.yaml:1:13
+       |
+     1 | base_image: oci:layout
+       |             ^^^^^^^^^^
     hint: copy or push the image again with a current tool
     ");
     let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -128,6 +140,10 @@ fn a_layout_that_contradicts_itself_is_refused() {
     insta::assert_snapshot!(refused(&config, "application/zip"), @"
     exit 1
     error: base `oci:FOLDER/layout` is not a proper image: a layer of type `application/zip`
+      --> app.yaml:1:13
+       |
+     1 | base_image: oci:layout
+       |             ^^^^^^^^^^
     hint: copy or push the image again with a current tool
     ");
 }

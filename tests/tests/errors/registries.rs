@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use imagespec_tests::{DockerRegistry, FixedServer, TestEnv};
+use imagespec_tests::{DockerRegistry, FixedServer, Setup, TestEnv};
 
 use super::shown;
 
@@ -82,7 +82,7 @@ fn a_registry_that_is_broken_or_gone_may_be_asked_again_later() {
 #[test]
 fn a_registry_without_tls_is_used_only_where_the_project_says_so() {
     // An address of this machine that is none of those for which plain HTTP is taken for granted.
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let host = registry.host().replace("127.0.0.1", "0.0.0.0");
     insta::assert_snapshot!(asked("exists", &host), @r#"
     exit 3

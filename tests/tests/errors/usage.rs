@@ -52,7 +52,7 @@ fn a_secret_has_an_id_and_a_place() {
     ");
     insta::assert_snapshot!(refused(&["--secret", "id=token,env=NO_SUCH_VARIABLE"]), @"
     exit 2
-    error: the variable `NO_SUCH_VARIABLE` of a secret is not set
+    error: the variable `NO_SUCH_VARIABLE` of secret `token` is not set
     hint: set it, or use `src=FILE`
     ");
 }
@@ -122,7 +122,7 @@ fn an_image_that_is_not_built_cannot_run() {
     insta::assert_snapshot!(failure(&env, &["run", "train.yaml"]), @"
     exit 1
     error: the image names no program to run
-    hint: name one after `--`: `imagespec run SPEC -- CMD…`
+    hint: name one: `imagespec run train.yaml -- CMD`
     ");
     insta::assert_snapshot!(failure(&env, &["run", "train.yaml", "--", "/bin/train"]), @"
     exit 1

@@ -9,7 +9,6 @@ use std::thread;
 use imagespec_core::digest::Digest;
 use rayon::prelude::*;
 
-use super::blocks::Blocks;
 use super::deb::{Deb, DebError};
 use super::mirror::{Fetcher, Mirror, MirrorError};
 use super::packages::{Archive, Index, Package, PackageTable, PackagesError};
@@ -215,10 +214,7 @@ pub fn bootstrap(
             (observer.progress)(Progress::Archiving);
             let options =
                 ArchiveOptions { form: Form::Tree, exclude: Vec::new(), newest_kept: timestamp, otherwise: timestamp };
-            let mut blocks = Blocks::new(compressor);
-            sandbox.archive(&root, &options, &mut blocks)?;
-            let failed = |source| LayerError::Io { path: "end".to_owned(), source };
-            Ok(blocks.finish().map_err(failed)?)
+            Ok(sandbox.archive(&root, &options, compressor)?)
         });
         // What is in it may belong to users that only the sandbox can act for.
         let removed = sandbox.remove(&root);

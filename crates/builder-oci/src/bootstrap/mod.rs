@@ -4,7 +4,6 @@
 //! Trust goes from the embedded archive keys to `InRelease`, from its list of digests to `Packages`, and from there to
 //! each package: nothing else that a mirror says is believed.
 
-mod blocks;
 mod build;
 mod database;
 mod deb;

@@ -1,9 +1,10 @@
 //! Layers: deterministic tar archives, compressed, stored by digest and remembered by key.
 //!
 //! Format: OCI image-spec, "Image Layer Filesystem Changeset". Entries are sorted by path, owned by root unless the
-//! caller says otherwise, and carry the caller's time; gzip is zlib-rs at a fixed level with an empty header. So
-//! the bytes are a function of what is written and of [`FORMAT_VERSION`].
+//! caller says otherwise, and carry the caller's time; gzip is zlib-rs at a fixed level, in blocks of a fixed length,
+//! with an empty header. So the bytes are a function of what is written and of [`FORMAT_VERSION`].
 
+mod compressor;
 mod path;
 mod writer;
 
@@ -13,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, CacheError, Key};
 
+pub use compressor::Compressor;
 pub use path::{InvalidLayerPath, LayerPath};
-pub use writer::{Attributes, Compressor, LayerError, LayerWriter};
+pub use writer::{Attributes, LayerError, LayerWriter};
 
 /// Raised whenever the same input would give other bytes; part of every layer's key.
-pub const FORMAT_VERSION: &str = "1";
+pub const FORMAT_VERSION: &str = "2";
 
 /// A layer whose blob is in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

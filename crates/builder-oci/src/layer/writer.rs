@@ -1,18 +1,12 @@
-//! Writes one layer: tar → digest → gzip → digest → blob.
+//! Writes one layer: entries → tar → compressor.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
-use imagespec_core::digest::Hasher;
 use tar::{EntryType, Header};
 
-use super::{Layer, LayerPath};
+use super::{Compressor, Layer, LayerPath};
 use crate::cache::{BlobWriter, CacheError};
-
-/// gzip's own default; the next level costs twice the time for one per cent.
-const GZIP_LEVEL: u32 = 6;
 
 /// Writes the entries of one layer, in ascending order of their paths.
 pub struct LayerWriter {
@@ -174,38 +168,6 @@ impl LayerWriter {
         header.set_gid(attributes.gid);
         header.set_mtime(self.timestamp);
         header
-    }
-}
-
-/// Compresses what is written to it, and takes the digests before and after.
-pub struct Compressor {
-    encoder: GzEncoder<BlobWriter>,
-    hasher: Hasher,
-}
-
-impl Compressor {
-    pub(super) fn new(blob: BlobWriter) -> Self {
-        let encoder = GzBuilder::new().write(blob, Compression::new(GZIP_LEVEL));
-        Self { encoder, hasher: Hasher::default() }
-    }
-
-    pub(super) fn finish(self) -> Result<Layer, LayerError> {
-        let io_error = |source| LayerError::Io { path: "end".to_owned(), source };
-        let (diff_id, _) = self.hasher.finish();
-        let blob = self.encoder.finish().map_err(io_error)?.commit()?;
-        Ok(Layer { digest: blob.digest, size_bytes: blob.size_bytes, diff_id })
-    }
-}
-
-impl Write for Compressor {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.encoder.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

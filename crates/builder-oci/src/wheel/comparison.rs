@@ -88,6 +88,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
         extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
+        dependencies: Dependencies::Followed,
     };
     let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target).unwrap();
     download(&cache, &wheels, &|_| {}).unwrap();

@@ -22,7 +22,7 @@ pub use install::{Installation, Scheme, layer, write};
 pub use message::UvMessage;
 pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
 pub use pylock::{PylockError, SelectedWheel, select};
-pub use resolve::{Resolution, ResolveError, Uv};
+pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
 pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
 #[cfg(test)]

@@ -92,6 +92,17 @@ pub struct Resolution<'a> {
     pub find_links: &'a [String],
     /// Further arguments.
     pub extra_args: &'a [String],
+    /// Whether what the requirements require is wanted too.
+    pub dependencies: Dependencies,
+}
+
+/// Whether what requirements require is resolved too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependencies {
+    /// It is.
+    Followed,
+    /// The list is complete as it stands: it came from a lock file.
+    Listed,
 }
 
 /// Why requirements could not be resolved.
@@ -228,10 +239,36 @@ impl Uv {
         for links in resolution.find_links {
             command.args(["--find-links", links]);
         }
+        if resolution.dependencies == Dependencies::Listed {
+            command.arg("--no-deps");
+        }
         command.args(resolution.extra_args);
+        self.lock_file(command, &resolution.secrets())
+    }
+
+    /// Writes a `uv.lock` as a `pylock.toml`, without the project itself and its development dependencies. Nothing is
+    /// resolved, and nothing but the two files is read.
+    ///
+    /// # Errors
+    /// When uv cannot be run, or cannot read the lock file.
+    pub fn export(&self, cache: &Cache, lock: &[u8], pyproject: &[u8]) -> Result<String, ResolveError> {
+        let write_error = |source| ResolveError::Write { source };
+        let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(write_error)?;
+        fs::write(folder.path().join("uv.lock"), lock).map_err(write_error)?;
+        fs::write(folder.path().join("pyproject.toml"), pyproject).map_err(write_error)?;
+        let mut command = self.command();
+        command.current_dir(folder.path());
+        command.args(["export", "--frozen", "--no-emit-project", "--no-dev", "--format", "pylock.toml"]);
+        command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
+        let secrets = secrets_in(&String::from_utf8_lossy(lock));
+        self.lock_file(command, &secrets)
+    }
+
+    /// Runs uv and returns the lock file that it prints. None of `secrets` stands in an error.
+    fn lock_file(&self, mut command: Command, secrets: &[String]) -> Result<String, ResolveError> {
         let output = command.output().map_err(|source| ResolveError::Run { program: self.program.clone(), source })?;
         if !output.status.success() {
-            let source = UvMessage::new(&output, &resolution.secrets());
+            let source = UvMessage::new(&output, secrets);
             return Err(ResolveError::Failed { source });
         }
         String::from_utf8(output.stdout).map_err(|_| ResolveError::NotText)

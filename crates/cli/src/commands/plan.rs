@@ -24,8 +24,8 @@ pub(crate) fn hash(arguments: &SpecArguments) -> Result<(), Failure> {
 
 /// Prints the name and tag of the image.
 pub(crate) fn name(arguments: &NamedArguments) -> Result<(), Failure> {
-    let surroundings = Surroundings::of(&arguments.spec)?;
-    let prepared = surroundings.prepare(&arguments.spec, arguments.registry.as_deref(), &arguments.overrides)?;
+    let (text, registry) = (&arguments.subject, arguments.registry.as_deref());
+    let prepared = Surroundings::of(text)?.prepare(text, registry, &arguments.overrides)?;
     Ok(print_data(&prepared.name.familiar())?)
 }
 

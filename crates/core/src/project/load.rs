@@ -45,6 +45,9 @@ pub struct Layers<'a> {
 pub struct Loaded {
     /// The spec. Its relative paths start from `directory`, whichever layer they came from.
     pub spec: Spec,
+    /// The spec as its author wrote it: the file and the inline fields of `[images.NAME]`, without defaults and
+    /// settings. The image's id is taken over it.
+    pub declaration: Spec,
     /// The spec's own file, absolute, if it has one.
     pub path: Option<PathBuf>,
     /// The folder of the spec's file, or else that of the project file, absolute.
@@ -94,13 +97,18 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     for project in [layers.user, layers.project].into_iter().flatten() {
         nodes.extend(project.defaults.as_ref().map(|defaults| (defaults, project.directory.as_path())));
     }
+    let defaults_count = nodes.len();
     nodes.extend(file.as_ref().map(|file| (&file.node, file.directory.as_path())));
     nodes.extend(image.map(|(project, image)| (&image.fields, project.directory.as_path())));
+    let written = defaults_count..nodes.len();
     nodes.extend(layers.settings.iter().map(|setting| (&setting.node, setting.directory.as_path())));
 
-    let merged = nodes.iter().map(|(node, _)| (*node).clone()).reduce(merge);
-    let merged = merged.expect("a target is a file or an image, and either is a layer");
-    let mut spec = Spec::from_node(&merged)?;
+    let merged = |layers: &[(&Node, &Path)]| {
+        let merged = layers.iter().map(|(node, _)| (*node).clone()).reduce(merge);
+        merged.expect("a target is a file or an image, and either is a layer")
+    };
+    let mut spec = Spec::from_node(&merged(&nodes))?;
+    let declaration = Spec::from_node(&merged(&nodes[written]))?;
     let directory = match (&file, image) {
         (Some(file), _) => file.directory.clone(),
         (None, Some((project, _))) => project.directory.clone(),
@@ -118,6 +126,7 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     }
     Ok(Loaded {
         spec,
+        declaration,
         path: file.map(|file| file.path),
         directory,
         image_name: image.map(|(_, image)| image.name.value.clone()),

@@ -58,7 +58,7 @@ pub enum ResolveProblem {
         message: &'static str,
     },
     /// A layout with several images.
-    #[error("`{path}` holds {count} images, and `base_image` does not say which")]
+    #[error("`{path}` holds {count} images, and no tag says which")]
     ManyImages {
         /// The folder.
         path: String,
@@ -130,30 +130,37 @@ impl ResolveError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self.problem.as_ref() {
-            ResolveProblem::Requirements(error) => return error.hint(),
-            ResolveProblem::Files(error) => return error.hint(),
-            ResolveProblem::Url(problem) => return Some(problem.hint()),
-            ResolveProblem::Path(problem) => return problem.hint().map(str::to_owned),
-            ResolveProblem::Cycle { .. } => "let one of the specs stand on another base",
-            ResolveProblem::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
-            ResolveProblem::ManyImages { path, tags, .. } | ResolveProblem::NoSuchImage { path, tags, .. } => {
+        self.problem.hint()
+    }
+}
+
+impl ResolveProblem {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Requirements(error) => return error.hint(),
+            Self::Files(error) => return error.hint(),
+            Self::Url(problem) => return Some(problem.hint()),
+            Self::Path(problem) => return problem.hint().map(str::to_owned),
+            Self::Cycle { .. } => "let one of the specs stand on another base",
+            Self::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
+            Self::ManyImages { path, tags, .. } | Self::NoSuchImage { path, tags, .. } => {
                 let choices: Vec<_> = tags.iter().map(|tag| format!("`oci:{path}:{tag}`")).collect();
                 return (!choices.is_empty()).then(|| format!("choose one of {}", choices.join(", ")));
             }
-            ResolveProblem::Cuda { .. } => {
+            Self::Cuda { .. } => {
                 "set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, \
                  or install CUDA's wheels, for example PyTorch's: \
                  `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
             }
-            ResolveProblem::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
-            ResolveProblem::Without { hint, .. } => hint,
-            ResolveProblem::ReservedVariable { .. } => "choose another name",
-            ResolveProblem::Layout { .. } => {
+            Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
+            Self::Without { hint, .. } => hint,
+            Self::ReservedVariable { .. } => "choose another name",
+            Self::Layout { .. } => {
                 "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \
                  --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them"
             }
-            ResolveProblem::NestedSpec { .. } | ResolveProblem::TooDeep { .. } | ResolveProblem::NotAFile { .. } => {
+            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::NotAFile { .. } => {
                 return None;
             }
         };

@@ -21,7 +21,7 @@ mod error;
 mod fields;
 mod name;
 
-pub use base::{default_suite, suite_python};
+pub use base::{default_suite, oci_layout, suite_python};
 pub use error::{ResolveError, ResolveProblem};
 pub use name::{NameError, image_name, tag};
 
@@ -123,7 +123,8 @@ fn resolve_nested(
             BaseImage::Registry(reference) => ResolvedBase::Registry(reference.clone()),
             BaseImage::Bootstrap { suite } => ResolvedBase::Bootstrap(suite.clone()),
             BaseImage::OciLayout(path) => {
-                let (digest, folder) = base::oci_layout(directory, path, &base.place)?;
+                let found = oci_layout(directory, path);
+                let (digest, folder) = found.map_err(|problem| ResolveError::new(problem, &base.place))?;
                 base_paths.insert(digest, folder);
                 ResolvedBase::OciLayout(digest)
             }

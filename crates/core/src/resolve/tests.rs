@@ -61,7 +61,7 @@ fn a_layout_that_does_not_say_which_image_is_refused() {
     std::fs::remove_dir_all(project.path("lost/blobs")).unwrap();
     let error = |path: &str| project.error(&on(BaseImage::OciLayout(path.into())));
     insta::assert_snapshot!(error("two"), @r"
-    `two` holds 2 images, and `base_image` does not say which
+    `two` holds 2 images, and no tag says which
     --> train.yaml:1:1
     hint: choose one of `oci:two:a`, `oci:two:b`
     ");

@@ -381,6 +381,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_describes_every_field() {
+        let reference = include_str!("../../../../docs/spec.md");
+        let rows: Vec<_> = reference.lines().filter(|line| line.starts_with("| `")).collect();
+        for field in &FIELDS {
+            let name = format!("`{}`", field.name);
+            assert!(rows.iter().any(|row| row.split('|').nth(1).is_some_and(|cell| cell.contains(&name))), "{name}");
+        }
+    }
+
+    #[test]
     fn no_two_fields_share_a_name_or_an_alias() {
         let mut words: Vec<_> = FIELDS.iter().flat_map(|field| field.aliases.iter().chain([&field.name])).collect();
         words.sort_unstable();

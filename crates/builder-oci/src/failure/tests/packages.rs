@@ -10,7 +10,9 @@ use zip::write::SimpleFileOptions;
 use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
 use crate::python::PythonError;
-use crate::wheel::{Libc, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select};
+use crate::wheel::{
+    Dependencies, Libc, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
+};
 
 fn target() -> Target {
     Target { python_minor: 11, python_patch: 2, machine: "x86_64".to_owned(), libc: Libc::Glibc { minor: 36 } }
@@ -45,6 +47,7 @@ fn unresolved(uv: &Uv, cache: &Cache, requirements: &str, folder: &Path, index: 
         extra_indexes: &[],
         find_links: std::slice::from_ref(&folder),
         extra_args: if index.is_none() { &offline } else { &[] },
+        dependencies: Dependencies::Followed,
     };
     let error = uv.resolve(cache, &resolution).unwrap_err();
     told(PythonError::from(error)).replace(&folder, "FOLDER")
@@ -249,6 +252,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
         requirements: "six\n",
         constraints: "",
         target: &target,
+        dependencies: Dependencies::Followed,
         index: None,
         extra_indexes: &[],
         find_links: &[],
@@ -257,7 +261,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
     let error = Uv::fetched(&cache).unwrap().resolve(&cache, &resolution).unwrap_err();
     insta::assert_snapshot!(told(PythonError::from(error)), @"
     error: uv cannot resolve for Python 3.11 on s390x with glibc 2.36
-    hint: take another `platform`, or install with a lock file
+    hint: take another `platform`
     ");
 }
 
@@ -265,7 +269,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
 fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
     insta::assert_snapshot!(told(PythonError::Absent), @"
     error: no Python was found in the base
-    hint: take `base_image: bootstrap:debian/bookworm`, or leave it out
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
     ");
     insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
     error: the base has Python 3.11.2, and `python_version` asks for 3.12
