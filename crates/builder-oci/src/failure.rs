@@ -53,9 +53,7 @@ impl Failure {
             Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => {
-                FailureKind::Spec
-            },
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
         }
     }
 
@@ -105,6 +103,9 @@ fn of_base(error: &BaseError) -> Option<&'static str> {
         BaseError::Platform { .. } => Some("set `platform`, or take another `base_image`"),
         BaseError::Malformed { .. } => Some("copy or push the image again with a current tool"),
         BaseError::ManyImages { .. } => Some("save one image alone: `docker save IMAGE`"),
+        BaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Some("a part of the base is missing: copy it again")
+        }
         BaseError::Io { .. } => None,
     }
 }

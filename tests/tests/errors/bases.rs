@@ -105,7 +105,7 @@ fn a_layout_that_contradicts_itself_is_refused() {
         env.write(&format!("layout/blobs/sha256/{hex}"), content);
         serde_json::json!({ "mediaType": "application/x", "digest": format!("sha256:{hex}"), "size": content.len() })
     };
-    let refused = |config: &str, media_type: &str| {
+    let write = |config: &str, media_type: &str| {
         let mut layer = blob("layer");
         layer["mediaType"] = media_type.into();
         let manifest = serde_json::json!({ "schemaVersion": 2, "config": blob(config), "layers": [layer] }).to_string();
@@ -113,7 +113,11 @@ fn a_layout_that_contradicts_itself_is_refused() {
             "layout/index.json",
             &serde_json::json!({ "schemaVersion": 2, "manifests": [blob(&manifest)] }).to_string(),
         );
-        failure(&env, &["build", "app.yaml", "--progress", "quiet", "--platform", "linux/amd64"])
+    };
+    let build = || failure(&env, &["build", "app.yaml", "--progress", "quiet", "--platform", "linux/amd64"]);
+    let refused = |config: &str, media_type: &str| {
+        write(config, media_type);
+        build()
     };
     let tar = "application/vnd.oci.image.layer.v1.tar";
     insta::assert_snapshot!(refused("no JSON", tar), @"
@@ -145,6 +149,20 @@ fn a_layout_that_contradicts_itself_is_refused() {
      1 | base_image: oci:layout
        |             ^^^^^^^^^^
     hint: copy or push the image again with a current tool
+    ");
+    let layer = hex::encode(Sha256::digest("layer"));
+    // Its diff_id is wrong, too, but nothing has to look at that.
+    write(&config, tar);
+    fs::remove_file(env.path().join("layout/blobs/sha256").join(&layer)).unwrap();
+    insta::assert_snapshot!(without_digests(&build()), @"
+    exit 1
+    error: cannot read `FOLDER/layout/blobs/sha256/DIGEST` of the base
+      --> app.yaml:1:13
+       |
+     1 | base_image: oci:layout
+       |             ^^^^^^^^^^
+    note: No such file or directory (os error 2)
+    hint: a part of the base is missing: copy it again
     ");
 }
 

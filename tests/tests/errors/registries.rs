@@ -99,6 +99,26 @@ fn a_registry_without_tls_is_used_only_where_the_project_says_so() {
 }
 
 #[test]
+fn a_registry_whose_authority_nobody_knows_is_not_trusted() {
+    let registry = DockerRegistry::start(Setup::Tls);
+    insta::assert_snapshot!(asked("exists", &registry.host()), @r#"
+    exit 3
+    error: cannot tell whether `127.0.0.1:PORT/team/app:HASH-x` exists
+    note: cannot talk to `https://127.0.0.1:PORT/v2/team/app/manifests/HASH-x`: TLS failed: invalid peer certificate: UnknownIssuer
+    hint: under `[registries."127.0.0.1:PORT"]` of `imagespec.toml`, name the authority that signed its certificate as `ca_bundle`, or set `insecure = true`
+    "#);
+    let env = env();
+    env.write("imagespec.toml", &format!("[registries.'{}']\nca_bundle = 'authority.pem'\n", registry.host()));
+    insta::assert_snapshot!(asked_in(&env, "exists", &registry.host(), &[]), @"
+    exit 3
+    error: cannot tell whether `127.0.0.1:PORT/team/app:HASH-x` exists
+    note: cannot use the certificate authorities in `FOLDER/authority.pem`
+    note: No such file or directory (os error 2)
+    hint: write `ca_bundle` as the path of a PEM file
+    ");
+}
+
+#[test]
 fn credentials_that_cannot_be_had_are_no_reason_to_go_without() {
     let server = FixedServer::start("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"", "");
     let env = env();

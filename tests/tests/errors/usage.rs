@@ -58,6 +58,41 @@ fn a_secret_has_an_id_and_a_place() {
 }
 
 #[test]
+fn the_value_of_a_secret_is_looked_for_before_any_work() {
+    let env = env();
+    env.write("token", "hunter2");
+    let secrets = |flags: &[&str]| {
+        let flags: Vec<_> = flags.iter().flat_map(|flag| ["--secret", flag]).collect();
+        failure(&env, &[&["build", "train.yaml"], flags.as_slice()].concat())
+    };
+    insta::assert_snapshot!(secrets(&["id=,src=token"]), @"
+    exit 2
+    error: each part of `--secret` has a value and stands once
+    hint: write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`
+    ");
+    insta::assert_snapshot!(secrets(&["id=a,src=token,env=HOME"]), @"
+    exit 2
+    error: secret `a` has both `src` and `env`
+    hint: write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`
+    ");
+    insta::assert_snapshot!(secrets(&["id=a,src=token", "id=a,src=token"]), @"
+    exit 2
+    error: secret `a` is given twice
+    hint: leave one of them out
+    ");
+    insta::assert_snapshot!(secrets(&["id=a,src=nowhere"]), @"
+    exit 2
+    error: cannot read `nowhere`, the file of secret `a`
+    note: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(secrets(&["id=a,src=."]), @"
+    exit 2
+    error: `.`, the file of secret `a`, is a folder
+    hint: name a file
+    ");
+}
+
+#[test]
 fn an_image_without_a_registry_is_not_pushed() {
     insta::assert_snapshot!(refused(&["--push"]), @"
     exit 2
@@ -128,5 +163,32 @@ fn an_image_that_is_not_built_cannot_run() {
     exit 1
     error: cannot start `/bin/train`
     note: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn what_is_no_spec_takes_no_flags_for_specs() {
+    let env = env();
+    insta::assert_snapshot!(failure(&env, &["exists", "ghcr.io/team/app:1", "--set", "user=app"]), @"
+    exit 2
+    error: `--set` changes a spec, and `ghcr.io/team/app:1` is none
+    hint: leave it out
+    ");
+    insta::assert_snapshot!(failure(&env, &["exists", "oci:out"]), @"
+    exit 2
+    error: `oci:out` is a layout, and `exists` asks stores and registries
+    hint: `imagespec inspect oci:out` says what is in it
+    ");
+    insta::assert_snapshot!(failure(&env, &["init", "train.yaml"]), @"
+    exit 1
+    error: `train.yaml` exists, and is not overwritten
+    hint: `imagespec build train.yaml` builds it
+    hint: `imagespec init OTHER.yaml` writes another one
+    ");
+    insta::assert_snapshot!(failure(&env, &["inspect", "oci:nowhere"]), @"
+    exit 1
+    error: cannot read `nowhere`
+    note: No such file or directory (os error 2)
+    hint: `imagespec build --output type=oci,dest=DIR` and `skopeo copy` make layouts
     ");
 }

@@ -252,6 +252,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
         requirements: "six\n",
         constraints: "",
         target: &target,
+        dependencies: Dependencies::Followed,
         index: None,
         extra_indexes: &[],
         find_links: &[],
