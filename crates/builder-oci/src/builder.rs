@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime};
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
-use imagespec_core::event::Outcome;
+use imagespec_core::event::{Outcome, Unit};
 use imagespec_core::plan::{Base, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
@@ -14,13 +15,13 @@ use imagespec_distribution::{Client, ClientOptions, CredentialStore};
 use serde_json::{Map, Value, json};
 
 use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
-use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer};
+use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer, ValidUntil};
 use crate::cache::{Cache, CacheError};
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
 use crate::layer::{LayerError, LayerPath};
 use crate::output::{self, OutputError};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
 use crate::survey::{self, SurveyError};
@@ -98,7 +99,7 @@ impl Builder for OciBuilder {
                 Feature::Cmd,
                 Feature::Labels,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" } }, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" } }, "additionalProperties": false }),
         }
     }
 
@@ -164,7 +165,7 @@ impl Building<'_> {
             Base::Registry(reference) => self.progress.step(
                 &format!("base {}", reference.familiar()),
                 || base::from_registry(self, reference, platform),
-                |base| (Outcome::Done, format!("{} layers", base.layers.len())),
+                |base| (Outcome::Done, progress::count(base.layers.len(), "layer")),
             ),
             Base::OciLayout { digest } => {
                 let folder = self.request.base_paths.get(digest);
@@ -172,7 +173,7 @@ impl Building<'_> {
                 self.progress.step(
                     &format!("base oci:{}", folder.display()),
                     || base::from_layout(self, folder, *digest, platform),
-                    |base| (Outcome::Done, format!("{} layers", base.layers.len())),
+                    |base| (Outcome::Done, progress::count(base.layers.len(), "layer")),
                 )
             }
             Base::Plan(plan) => {
@@ -205,30 +206,62 @@ impl Building<'_> {
             Some(url) => Mirror::of_project(url),
             None => Mirror::of_machine(),
         };
-        let asked = Bootstrap { suite: wanted.suite.clone(), packages: wanted.packages.iter().cloned().collect() };
-        let architecture = platform.debian_architecture();
+        let mirror = match self.request.options.get("debian_check_valid_until").and_then(Value::as_bool) {
+            Some(false) => Mirror { valid_until: ValidUntil::Ignored, ..mirror },
+            Some(true) | None => mirror,
+        };
+        let asked = Bootstrap {
+            suite: wanted.suite.clone(),
+            platform: platform.clone(),
+            packages: wanted.packages.iter().cloned().collect(),
+        };
         let made = self.progress.step(
-            &format!("bootstrap debian/{} {architecture}", wanted.suite),
+            &format!("bootstrap debian/{} {}", wanted.suite, platform.debian_architecture()),
             || {
+                let fetching = Mutex::new(None);
+                let tell = |progress| self.tell_bootstrap(&fetching, progress);
                 let cancelled = || self.progress.is_cancelled();
-                let tell = |progress: bootstrap::Progress| {
-                    if let bootstrap::Progress::Warning(message) = progress {
-                        self.progress.warn(message);
-                    }
-                };
-                let observer = Observer { progress: &tell, cancelled: &cancelled };
-                let timestamp = self.request.timestamp;
-                bootstrap::bootstrap(&self.cache, &self.sandbox, &asked, architecture, &mirror, timestamp, observer)
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                let observer = Observer { now, progress: &tell, cancelled: &cancelled };
+                bootstrap::bootstrap(&self.cache, &self.sandbox, &asked, &mirror, self.request.timestamp, observer)
             },
-            |made| (Outcome::Done, format!("{} packages", made.packages.len())),
+            |made| (made.outcome, progress::count(made.packages.len(), "package")),
         )?;
         let libc6 = made.packages.iter().find(|(name, _)| name == "libc6").map(|(_, version)| version.as_str());
         let python = made.python.as_deref().zip(libc6);
         Ok(BaseImage {
-            layers: vec![own_layer(made.layer, Outcome::Cached, &format!("debian {}", wanted.suite))],
+            layers: vec![own_layer(made.layer, made.outcome, &format!("debian {}", wanted.suite))],
             python: python.and_then(|(python3, libc6)| BasePython::of_debian(python3, libc6)),
             ..BaseImage::default()
         })
+    }
+
+    /// Fetching packages is a step inside the bootstrap.
+    fn tell_bootstrap<'s>(&'s self, fetching: &Mutex<Option<progress::Step<'s>>>, progress: bootstrap::Progress) {
+        tracing::debug!(?progress, "bootstrap");
+        let mut fetching = fetching.lock().expect("no thread panics while it tells");
+        match progress {
+            bootstrap::Progress::Fetching { packages, size_bytes } => {
+                let title = format!("fetch {}", progress::count(packages, "package"));
+                *fetching = Some(self.progress.begin(&title, Unit::Bytes, Some(size_bytes)));
+            }
+            bootstrap::Progress::Received(count) => {
+                if let Some(step) = &*fetching {
+                    step.add(count);
+                }
+            }
+            bootstrap::Progress::Fetched => {
+                if let Some(step) = fetching.take() {
+                    let size_bytes = step.total().unwrap_or_default();
+                    step.finish(Outcome::Done, progress::size(size_bytes));
+                }
+            }
+            bootstrap::Progress::Warning(message) => self.progress.warn(message),
+            bootstrap::Progress::Indexes
+            | bootstrap::Progress::Unpacking
+            | bootstrap::Progress::Output(_)
+            | bootstrap::Progress::Archiving => {}
+        }
     }
 
     fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
@@ -244,9 +277,9 @@ impl Building<'_> {
             }
             Step::Copy(copy) => {
                 let (layer, outcome) = self.progress.step(
-                    &format!("copy {} files", copy.files.len()),
+                    &format!("copy {}", progress::count(copy.files.len(), "file")),
                     || files::layer(&self.cache, copy, &self.request.files, self.request.timestamp),
-                    |(layer, outcome)| (*outcome, format!("{} bytes", layer.size_bytes)),
+                    |(layer, outcome)| (*outcome, progress::size(layer.size_bytes)),
                 )?;
                 Ok(vec![own_layer(layer, outcome, "files")])
             }

@@ -118,6 +118,18 @@ fn of_bootstrap(error: &BootstrapError) -> Option<String> {
         BootstrapError::Architecture { .. } => {
             "set `platform` to `linux/amd64` or `linux/arm64`, or name a `base_image`"
         }
+        BootstrapError::CannotExecute { .. } => {
+            "install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a \
+             registry or `oci:DIR`, for which nothing needs to run"
+        }
+        BootstrapError::Release(ReleaseError::Expired { .. }) => {
+            "the mirror may be out of date, so name another one; one that keeps old releases on purpose needs \
+             `debian_check_valid_until = false` under `[builders.oci]` in `imagespec.toml`"
+        }
+        BootstrapError::Release(ReleaseError::NotYetMade { .. }) => "set the clock of this machine",
+        BootstrapError::Release(ReleaseError::ExpiredKey { .. }) => {
+            "a newer imagespec may know a newer key; if the time is wrong, set the clock of this machine"
+        }
         BootstrapError::Gone { .. } => "build again: it is fetched anew",
         BootstrapError::Release(ReleaseError::WrongSuite { .. }) => {
             "name the release by its code name, such as `bookworm`, or set another `debian_mirror` in `imagespec.toml`"

@@ -5,9 +5,10 @@ use imagespec_core::event::Outcome;
 use imagespec_core::plan::{PipInput, PipStep, PythonStep, Requirement, VENV};
 
 use crate::builder::{Building, Failure};
-use crate::cache::Key;
+use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::progress;
 use crate::wheel::{
     Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel,
     Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
@@ -113,19 +114,21 @@ pub(crate) fn packages(
     };
     let lock = lock(building, step, &target)?;
     let wheels = select(&lock, &target).map_err(PythonError::from)?;
-    building.progress.step(
-        &format!("fetch {} wheels", wheels.len()),
-        || download(&building.cache, &wheels, &|_| {}).map_err(PythonError::from),
-        |()| (Outcome::Done, String::new()),
+    let missing = missing(&building.cache, &wheels);
+    building.progress.counted(
+        &format!("fetch {}", progress::count(wheels.len(), "wheel")),
+        missing.size_bytes,
+        |step| download(&building.cache, &wheels, &|count| step.add(count)).map_err(PythonError::from),
+        |()| missing.summary(),
     )?;
     building.check_cancelled()?;
     building.progress.step(
-        &format!("install {} packages", wheels.len()),
+        &format!("install {}", progress::count(wheels.len(), "package")),
         || install(building, &wheels, python.interpreter.minor),
         |layers| {
             let is_cached = layers.iter().all(|(_, outcome, _)| *outcome == Outcome::Cached);
             let outcome = if is_cached { Outcome::Cached } else { Outcome::Done };
-            (outcome, format!("{} layers", layers.len()))
+            (outcome, progress::count(layers.len(), "layer"))
         },
     )
 }
@@ -143,8 +146,15 @@ fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<Stri
         }
         PipInput::UvLock { lock, pyproject } => {
             let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
-            let uv = Uv::find(cache).map_err(PythonError::from)?;
-            Ok(uv.export(cache, &lock, &pyproject).map_err(PythonError::from)?)
+            building.progress.counted(
+                "read uv.lock",
+                None,
+                |progress| {
+                    let uv = Uv::find(cache, &|count| progress.add(count)).map_err(PythonError::from)?;
+                    Ok(uv.export(cache, &lock, &pyproject).map_err(PythonError::from)?)
+                },
+                |_| (Outcome::Done, String::new()),
+            )
         }
         PipInput::Pylock { lock } => String::from_utf8(handed_over(building, *lock)?)
             .map_err(|_| PythonError::from(ResolveError::NotText).into()),
@@ -164,9 +174,10 @@ fn resolve(
     dependencies: Dependencies,
 ) -> Result<String, Failure> {
     let count = requirements.lines().count();
-    building.progress.step(
-        &format!("resolve {count} requirements"),
-        || {
+    building.progress.counted(
+        &format!("resolve {}", progress::count(count, "requirement")),
+        None,
+        |progress| {
             let resolution = Resolution {
                 requirements,
                 constraints,
@@ -177,11 +188,34 @@ fn resolve(
                 extra_args: &step.extra_args,
                 dependencies,
             };
-            let uv = Uv::find(&building.cache).map_err(PythonError::from)?;
+            let uv = Uv::find(&building.cache, &|count| progress.add(count)).map_err(PythonError::from)?;
             Ok(uv.resolve(&building.cache, &resolution).map_err(PythonError::from)?)
         },
         |_| (Outcome::Done, String::new()),
     )
+}
+
+/// What of the wheels is to be fetched.
+struct Missing {
+    count: usize,
+    /// Length in bytes, if the index says all of them.
+    size_bytes: Option<u64>,
+}
+
+impl Missing {
+    fn summary(&self) -> (Outcome, String) {
+        match (self.count, self.size_bytes) {
+            (0, _) => (Outcome::Cached, String::new()),
+            (_, Some(size_bytes)) => (Outcome::Done, progress::size(size_bytes)),
+            (_, None) => (Outcome::Done, String::new()),
+        }
+    }
+}
+
+fn missing(cache: &Cache, wheels: &[SelectedWheel]) -> Missing {
+    let sizes: Vec<_> =
+        wheels.iter().filter(|wheel| !cache.has_blob(wheel.sha256)).map(|wheel| wheel.size_bytes).collect();
+    Missing { count: sizes.len(), size_bytes: sizes.into_iter().sum() }
 }
 
 fn lines<'a>(requirements: impl IntoIterator<Item = &'a Requirement>) -> String {

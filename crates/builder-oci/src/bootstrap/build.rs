@@ -1,21 +1,25 @@
 //! From a suite to a layer: fetches, unpacks, lets the packages configure themselves, and takes away what is not the
 //! same each time.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use imagespec_core::digest::Digest;
-use rayon::prelude::*;
+use imagespec_core::event::Outcome;
+use imagespec_core::platform::Platform;
 
 use super::deb::{Deb, DebError};
+use super::fetch::{choose, fetch, indexes, sources};
 use super::mirror::{Fetcher, Mirror, MirrorError};
-use super::packages::{Archive, Index, Package, PackageTable, PackagesError};
-use super::release::{ByHash, Release, ReleaseError};
-use super::solve::{SolveError, solve};
+use super::packages::{Package, PackagesError};
+use super::release::ReleaseError;
+use super::solve::SolveError;
 use super::tree::Tree;
 use crate::cache::{Cache, CacheError, Key};
+use crate::emulation::{self, CannotExecute};
 use crate::layer::{FORMAT_VERSION, Layer, LayerError};
 use crate::sandbox::{
     ArchiveOptions, Devices, Form, Line, Network, Output, Root, Run, Sandbox, SandboxError, UnpackOptions, User,
@@ -25,20 +29,19 @@ use crate::sandbox::{
 /// Raised whenever the same packages would give another tree.
 const BOOTSTRAP_VERSION: &str = "1";
 
-/// How many packages are decompressed at once, which bounds the memory that they take.
-const BATCH_LENGTH: usize = 8;
+/// How many packages are decompressed ahead of the one that is unpacked, which bounds the memory that they take.
+const AHEAD_MAX: usize = 8;
 
 /// Lets the packages' scripts run in the order that dpkg has, and removes what differs from run to run.
 const CONFIGURE: &str = include_str!("configure.sh");
-
-/// The suites that were found, each with the archive that has it.
-type Suites = Vec<(Archive, String)>;
 
 /// What is to be bootstrapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootstrap {
     /// The suite's code name: `bookworm`.
     pub suite: String,
+    /// What the base is for.
+    pub platform: Platform,
     /// Packages besides the required ones and apt: `ca-certificates`, `python3`.
     pub packages: Vec<String>,
 }
@@ -48,6 +51,8 @@ pub struct Bootstrap {
 pub struct BootstrappedBase {
     /// Its only layer.
     pub layer: Layer,
+    /// Whether the layer was made earlier.
+    pub outcome: Outcome,
     /// Name and version of each package, sorted by name.
     pub packages: Vec<(String, String)>,
     /// The version of the package python3, if it is among them: `3.11.2-1+b1`.
@@ -59,13 +64,17 @@ pub struct BootstrappedBase {
 pub enum Progress {
     /// The lists of packages are fetched and verified.
     Indexes,
-    /// So many packages are here, of so many.
-    Fetched {
-        /// How many are here.
-        done: usize,
-        /// How many there are.
-        total: usize,
+    /// Packages are fetched that are not in the cache.
+    Fetching {
+        /// How many.
+        packages: usize,
+        /// Their length in bytes.
+        size_bytes: u64,
     },
+    /// So many more bytes of packages are here.
+    Received(u64),
+    /// All packages are here.
+    Fetched,
     /// The packages are unpacked.
     Unpacking,
     /// A line that the packages' scripts wrote.
@@ -76,9 +85,11 @@ pub enum Progress {
     Warning(String),
 }
 
-/// The caller's side: hears how far it is, and says whether to stop.
+/// The caller's side: says what time it is and whether to stop, and hears how far it is.
 #[derive(Clone, Copy)]
 pub struct Observer<'a> {
+    /// The time now, in seconds since 1970, by which releases and keys expire.
+    pub now: u64,
     /// Called from any thread.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Whether to stop.
@@ -109,6 +120,16 @@ pub enum BootstrapError {
         suite: String,
         /// The architecture, in Debian's name.
         architecture: String,
+    },
+    /// The scripts are programs of another processor.
+    #[error("`bootstrap:debian/{suite}` for {platform} runs the packages' own scripts, which this machine cannot")]
+    CannotExecute {
+        /// The suite.
+        suite: String,
+        /// What the base is for.
+        platform: Platform,
+        /// What is missing.
+        source: CannotExecute,
     },
     /// A package that was fetched is gone from the cache, or was corrupt.
     #[error("package `{package}` is no longer in the cache")]
@@ -169,17 +190,15 @@ impl BootstrapError {
     }
 }
 
-/// Makes the base of a suite for an `architecture` in Debian's name. Files that are newer than `timestamp`, in seconds
-/// since 1970, get that time. The machine must be able to run the architecture's programs.
+/// Makes the base of a suite. Files that are newer than `timestamp`, in seconds since 1970, get that time.
 ///
 /// # Errors
-/// When something cannot be fetched or is not believed, when the packages do not fit together, or when their scripts
-/// fail.
+/// When something cannot be fetched or is not believed, when the packages do not fit together, when their scripts fail,
+/// or when this machine cannot run the platform's programs.
 pub fn bootstrap(
     cache: &Cache,
     sandbox: &Sandbox,
     wanted: &Bootstrap,
-    architecture: &str,
     mirror: &Mirror,
     timestamp: u64,
     observer: Observer<'_>,
@@ -190,22 +209,21 @@ pub fn bootstrap(
     if !is_name(&wanted.suite) {
         return Err(BootstrapError::Suite { suite: wanted.suite.clone() });
     }
-    if !is_name(architecture) {
-        let (suite, architecture) = (wanted.suite.clone(), architecture.to_owned());
-        return Err(BootstrapError::Architecture { suite, architecture });
-    }
     let fetcher = Fetcher::new(cache, observer.cancelled)?;
     (observer.progress)(Progress::Indexes);
-    let (indexes, suites) = indexes(&fetcher, mirror, &wanted.suite, architecture, observer)?;
+    let (indexes, suites) = indexes(&fetcher, mirror, wanted, observer)?;
     let packages = choose(&indexes, wanted)?;
-    fetch(&fetcher, mirror, &packages, observer)?;
-
     let sources = sources(mirror, &suites);
     let digests: Vec<Digest> = packages.iter().map(|package| package.digest).collect();
     let time = timestamp.to_string();
     let settings = [BOOTSTRAP_VERSION, FORMAT_VERSION, CONFIGURE, &sources, &time].map(str::as_bytes);
     let parts = settings.into_iter().chain(digests.iter().map(|digest| digest.as_bytes().as_slice()));
-    let (layer, _) = cache.layer_of_archive(Key::new("bootstrap", parts), |compressor| {
+    let key = Key::new("bootstrap", parts);
+    if cache.remembered_layer(key)?.is_none() {
+        check_execution(wanted)?;
+        fetch(&fetcher, mirror, &packages, observer)?;
+    }
+    let (layer, outcome) = cache.layer_of_archive(key, |compressor| {
         let folder = tempfile::Builder::new().prefix("bootstrap-").tempdir_in(cache.temporary_folder());
         let folder = folder.map_err(|source| BootstrapError::Folder { path: cache.temporary_folder(), source })?;
         let root = folder.path().join("root");
@@ -223,99 +241,24 @@ pub fn bootstrap(
     })?;
     let python = packages.iter().find(|package| package.name == "python3").map(|package| package.version.clone());
     let packages = packages.into_iter().map(|package| (package.name, package.version)).collect();
-    Ok(BootstrappedBase { layer, packages, python })
+    Ok(BootstrappedBase { layer, outcome, packages, python })
 }
 
-/// The indexes of a suite, its updates and its security updates; and the suites that exist, with their archive.
-fn indexes(
-    fetcher: &Fetcher<'_>,
-    mirror: &Mirror,
-    suite: &str,
-    architecture: &str,
-    observer: Observer<'_>,
-) -> Result<(Vec<Index>, Suites), BootstrapError> {
-    let wanted = [
-        (Archive::Main, suite.to_owned()),
-        (Archive::Main, format!("{suite}-updates")),
-        (Archive::Security, format!("{suite}-security")),
-    ];
-    let (mut indexes, mut suites) = (Vec::new(), Vec::new());
-    for (archive, name) in wanted {
-        let folder = format!("{}/dists/{name}", mirror.url(archive));
-        let in_release = match fetcher.release(&format!("{folder}/InRelease")) {
-            Err(error) if error.is_absent() && name != suite => {
-                (observer.progress)(Progress::Warning(format!("the mirror has no suite `{name}`")));
-                continue;
-            }
-            Err(error) if error.is_absent() => {
-                return Err(BootstrapError::NoSuite { suite: name, mirror: mirror.url(archive).to_owned() });
-            }
-            result => result?,
-        };
-        let release = Release::verify(&in_release, &name)?;
-        let component = format!("main/binary-{architecture}");
-        let Some(file) = release.file(&format!("{component}/Packages.xz")) else {
-            return Err(BootstrapError::Architecture { suite: name, architecture: architecture.to_owned() });
-        };
-        let plain = format!("{folder}/{component}/Packages.xz");
-        let by_hash = format!("{folder}/{component}/by-hash/SHA256/{}", file.digest.to_hex());
-        match release.by_hash {
-            ByHash::Offered => match fetcher.blob(&by_hash, file.digest, file.size_bytes) {
-                Err(error) if error.is_absent() => fetcher.blob(&plain, file.digest, file.size_bytes)?,
-                result => result?,
-            },
-            ByHash::Absent => fetcher.blob(&plain, file.digest, file.size_bytes)?,
-        }
-        let bytes = fetcher.cache.read_blob(file.digest)?.ok_or(BootstrapError::Gone { package: plain })?;
-        indexes.push(Index::read(&bytes, archive, &name)?);
-        suites.push((archive, name));
-    }
-    Ok((indexes, suites))
-}
-
-fn choose(indexes: &[Index], wanted: &Bootstrap) -> Result<Vec<Package>, BootstrapError> {
-    let table = PackageTable::new(indexes);
-    let mut asked = vec!["apt".to_owned()];
-    // The tree is merged from the start, so the package that merges old ones is not needed.
-    asked.extend(table.get("usr-is-merged").map(|_| "usr-is-merged".to_owned()));
-    asked.extend(wanted.packages.iter().cloned());
-    Ok(solve(&table, &asked, &wanted.suite)?)
-}
-
-fn fetch(
-    fetcher: &Fetcher<'_>,
-    mirror: &Mirror,
-    packages: &[Package],
-    observer: Observer<'_>,
-) -> Result<(), BootstrapError> {
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    packages.par_iter().try_for_each(|package| {
-        if (observer.cancelled)() {
-            return Err(BootstrapError::Sandbox(SandboxError::Cancelled));
-        }
-        let url = format!("{}/{}", mirror.url(package.archive), package.path);
-        fetcher.blob(&url, package.digest, package.size_bytes)?;
-        let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        (observer.progress)(Progress::Fetched { done, total: packages.len() });
-        Ok(())
-    })
-}
-
-/// apt's sources in the image (sources.list(5), "deb822-style format").
-fn sources(mirror: &Mirror, suites: &[(Archive, String)]) -> String {
-    let (main, security) = mirror.published();
-    let stanza = |url: &str, archive: Archive| {
-        let names: Vec<&str> = suites.iter().filter(|(of, _)| *of == archive).map(|(_, name)| name.as_str()).collect();
-        let signed_by = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        match names.as_slice() {
-            [] => String::new(),
-            names => format!(
-                "Types: deb\nURIs: {url}\nSuites: {}\nComponents: main\nSigned-By: {signed_by}\n\n",
-                names.join(" ")
-            ),
-        }
+/// Fails where the programs of the packages cannot run, before anything is fetched for nothing.
+fn check_execution(wanted: &Bootstrap) -> Result<(), BootstrapError> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
     };
-    stanza(main, Archive::Main) + &stanza(security, Archive::Security)
+    // Nothing is known of a machine that has no name as a platform.
+    let Ok(machine) = Platform::new("linux", architecture, None) else { return Ok(()) };
+    emulation::check(&wanted.platform, &machine).map_err(|source| BootstrapError::CannotExecute {
+        suite: wanted.suite.clone(),
+        platform: wanted.platform.clone(),
+        source,
+    })
 }
 
 fn make(
@@ -328,7 +271,7 @@ fn make(
     observer: Observer<'_>,
 ) -> Result<(), BootstrapError> {
     (observer.progress)(Progress::Unpacking);
-    let (sender, receiver) = sync_channel(2 * BATCH_LENGTH);
+    let (sender, receiver) = sync_channel(AHEAD_MAX);
     let scripts = thread::scope(|scope| {
         let merging = scope.spawn(move || merge(cache, packages, sources, timestamp, observer, &sender));
         let mut stream = Parts { receiver, current: io::Cursor::new(Vec::new()) };
@@ -364,24 +307,39 @@ fn merge(
     // The modes of folders that many packages have are those of base-files.
     let (mut ordered, others): (Vec<_>, Vec<_>) = packages.iter().partition(|package| package.name == "base-files");
     ordered.extend(others);
-    for batch in ordered.chunks(BATCH_LENGTH) {
+    let mut waiting = ordered.iter();
+    let mut ahead = VecDeque::new();
+    loop {
+        ahead.extend(
+            waiting.by_ref().take(AHEAD_MAX - ahead.len()).map(|package| (package, decompress(cache, package))),
+        );
+        let Some((package, deb)) = ahead.pop_front() else { break };
         if (observer.cancelled)() {
             return Err(SandboxError::Cancelled.into());
         }
-        let read = |package: &&Package| {
-            let gone = || BootstrapError::Gone { package: package.name.clone() };
-            let bytes = cache.read_blob(package.digest)?.ok_or_else(gone)?;
-            Ok::<_, BootstrapError>(Deb::read(&bytes, &package.name)?)
-        };
-        let debs: Vec<Deb> = batch.par_iter().map(read).collect::<Result<_, _>>()?;
-        for (package, deb) in batch.iter().zip(&debs) {
-            if sender.send(tree.add(&package.name, deb)?).is_err() {
-                return Ok(None);
-            }
+        let deb = deb.recv().expect("a thread that decompresses always answers")?;
+        if sender.send(tree.add(&package.name, &deb)?).is_err() {
+            return Ok(None);
         }
     }
     let (last, scripts) = tree.last(sources, timestamp).map_err(failed)?;
     Ok(sender.send(last).is_ok().then_some(scripts))
+}
+
+/// Has a package read and decompressed by another thread.
+fn decompress(cache: &Cache, package: &Package) -> Receiver<Result<Deb, BootstrapError>> {
+    let (sender, receiver) = sync_channel(1);
+    let (cache, name, digest) = (cache.clone(), package.name.clone(), package.digest);
+    rayon::spawn(move || {
+        let read = || {
+            let gone = || BootstrapError::Gone { package: name.clone() };
+            let bytes = cache.read_blob(digest)?.ok_or_else(gone)?;
+            Ok(Deb::read(&bytes, &name)?)
+        };
+        // Nobody receives when the base was given up.
+        drop(sender.send(read()));
+    });
+    receiver
 }
 
 /// Reads what another thread sends.

@@ -34,6 +34,17 @@ pub struct Mirror {
     pub security: String,
     /// Who chose it.
     pub origin: MirrorOrigin,
+    /// Whether its releases may be out of date.
+    pub valid_until: ValidUntil,
+}
+
+/// What to make of the date until which a release is valid (apt.conf(5), "Acquire::Check-Valid-Until").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValidUntil {
+    /// A release is refused after it.
+    Checked,
+    /// It is of no concern: the mirror keeps old releases on purpose.
+    Ignored,
 }
 
 /// Who chose a mirror.
@@ -121,7 +132,7 @@ impl Mirror {
             Some(server) => format!("{server}/debian-security"),
             None => DEFAULT_SECURITY.to_owned(),
         };
-        Self { main, security, origin: MirrorOrigin::Machine }
+        Self { main, security, origin: MirrorOrigin::Machine, valid_until: ValidUntil::Checked }
     }
 
     fn of_sources(texts: &[String]) -> Self {
@@ -198,19 +209,26 @@ impl<'a> Fetcher<'a> {
     pub(super) fn release(&self, url: &str) -> Result<Vec<u8>, MirrorError> {
         self.attempt(|| {
             let mut bytes = Vec::new();
-            self.copy(url, RELEASE_SIZE_BYTES_MAX, &mut bytes)?;
+            self.copy(url, RELEASE_SIZE_BYTES_MAX, &mut bytes, &|_| {})?;
             Ok(bytes)
         })
     }
 
-    /// Fetches a file of known digest and length into the cache, if it is not there.
-    pub(super) fn blob(&self, url: &str, digest: Digest, size_bytes: u64) -> Result<(), MirrorError> {
+    /// Fetches a file of known digest and length into the cache, if it is not there. `received` is told the length of
+    /// every piece that comes.
+    pub(super) fn blob(
+        &self,
+        url: &str,
+        digest: Digest,
+        size_bytes: u64,
+        received: &dyn Fn(u64),
+    ) -> Result<(), MirrorError> {
         if self.cache.has_blob(digest) {
             return Ok(());
         }
         self.attempt(|| {
             let mut blob = self.cache.blob_writer()?;
-            self.copy(url, size_bytes, &mut blob)?;
+            self.copy(url, size_bytes, &mut blob, received)?;
             blob.commit_as(digest, url)?;
             Ok(())
         })
@@ -230,7 +248,13 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    fn copy(&self, url: &str, size_bytes_max: u64, target: &mut dyn Write) -> Result<(), MirrorError> {
+    fn copy(
+        &self,
+        url: &str,
+        size_bytes_max: u64,
+        target: &mut dyn Write,
+        received: &dyn Fn(u64),
+    ) -> Result<(), MirrorError> {
         let failed = |source| MirrorError::Transfer { url: url.to_owned(), source };
         let mut response = self.get(url)?;
         let mut buffer = vec![0; 128 << 10];
@@ -248,6 +272,7 @@ impl<'a> Fetcher<'a> {
                 return Err(MirrorError::TooLarge { url: url.to_owned(), size_bytes_max });
             }
             target.write_all(&buffer[..count]).map_err(failed)?;
+            received(count as u64);
         }
     }
 

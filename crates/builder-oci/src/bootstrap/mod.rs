@@ -6,16 +6,19 @@
 
 mod build;
 mod database;
+mod date;
 mod deb;
+mod fetch;
 mod mirror;
 mod packages;
 mod release;
+mod signature;
 mod solve;
 mod tree;
 
 pub use build::{Bootstrap, BootstrapError, BootstrappedBase, Observer, Progress, bootstrap};
 pub use deb::DebError;
-pub use mirror::{Mirror, MirrorError, MirrorOrigin};
+pub use mirror::{Mirror, MirrorError, MirrorOrigin, ValidUntil};
 pub use packages::PackagesError;
 pub use release::ReleaseError;
 pub use solve::SolveError;

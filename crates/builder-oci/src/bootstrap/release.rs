@@ -1,48 +1,24 @@
-//! `InRelease`: the signed list of what a suite holds (Debian repository format, "Release files"). Verified against
-//! the archive keys of the package debian-archive-keyring. Pure: the caller fetches the text.
+//! `InRelease`: the signed list of what a suite holds (Debian repository format, "Release files"). Pure: the caller
+//! fetches the text and knows the time.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use imagespec_core::digest::Digest;
-use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Signature, SignatureType};
-use pgp::types::KeyDetails;
+use pgp::composed::CleartextSignedMessage;
 
-/// The archive keys of Debian 11, 12 and 13: the archive's own, the security archive's, and the release managers'.
-const KEYS: [&[u8]; 9] = [
-    include_bytes!("keys/debian-archive-bullseye-automatic.gpg"),
-    include_bytes!("keys/debian-archive-bullseye-security-automatic.gpg"),
-    include_bytes!("keys/debian-archive-bullseye-stable.gpg"),
-    include_bytes!("keys/debian-archive-bookworm-automatic.gpg"),
-    include_bytes!("keys/debian-archive-bookworm-security-automatic.gpg"),
-    include_bytes!("keys/debian-archive-bookworm-stable.gpg"),
-    include_bytes!("keys/debian-archive-trixie-automatic.gpg"),
-    include_bytes!("keys/debian-archive-trixie-security-automatic.gpg"),
-    include_bytes!("keys/debian-archive-trixie-stable.gpg"),
-];
+use super::date::Date;
+use super::signature::verify_signatures;
 
-static ARCHIVE_KEYS: LazyLock<Vec<SignedPublicKey>> = LazyLock::new(|| {
-    let keys: Vec<_> = KEYS.iter().map(|bytes| SignedPublicKey::from_bytes(*bytes)).collect();
-    keys.into_iter()
-        .map(|key| key.expect("the embedded keys are keys"))
-        .inspect(|key| {
-            // Not those of the user ids: other keys have signed them, and nobody looks at them here.
-            for subkey in &key.public_subkeys {
-                subkey.verify_bindings(&key.primary_key).expect("the embedded keys vouch for their subkeys");
-            }
-        })
-        .collect()
-});
+/// How far a clock may be behind the archive's; apt's own bound.
+const CLOCK_SKEW_SECONDS_MAX: u64 = 10;
 
 /// A verified release of a suite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Release {
-    /// When it was made, as it says: `Sat, 11 Jul 2026 10:16:37 UTC`.
-    pub(super) date: String,
-    /// Until when it may be used, in the same form; main archives of stable suites do not say.
-    pub(super) valid_until: Option<String>,
+    /// When it was made.
+    date: Date,
+    /// Until when it may be used; main archives of stable suites do not say.
+    valid_until: Option<Date>,
     /// Whether files can be fetched by their digest, which no update of the mirror disturbs.
     pub(super) by_hash: ByHash,
     files: BTreeMap<String, ReleaseFile>,
@@ -91,6 +67,38 @@ pub enum ReleaseError {
         /// The key that the signature names.
         key: String,
     },
+    /// Its only good signatures are by keys that may no longer sign.
+    #[error("the release of `{suite}` is signed by {key}, which expired on {expired}, and now it is {now}")]
+    ExpiredKey {
+        /// The suite that was asked for.
+        suite: String,
+        /// The key that the signature names.
+        key: String,
+        /// When the key or its signature expired.
+        expired: String,
+        /// The time now.
+        now: String,
+    },
+    /// It is too old: whoever sends it may hide newer packages.
+    #[error("the release of `{suite}` was valid until {valid_until}, and now it is {now}")]
+    Expired {
+        /// The suite that was asked for.
+        suite: String,
+        /// Until when it was valid.
+        valid_until: String,
+        /// The time now.
+        now: String,
+    },
+    /// It is of a time to come.
+    #[error("the release of `{suite}` was made on {date}, and now it is {now}")]
+    NotYetMade {
+        /// The suite that was asked for.
+        suite: String,
+        /// When it was made, as it says.
+        date: String,
+        /// The time now.
+        now: String,
+    },
     /// It is the release of something else.
     #[error("the release of `{suite}` says that it is of `{found}`")]
     WrongSuite {
@@ -113,15 +121,30 @@ impl Release {
     /// Verifies and reads the `InRelease` of `suite`, which may be its name or its code name.
     ///
     /// # Errors
-    /// When it is not signed by one of Debian's keys, is of another suite, or lacks a field.
-    pub(super) fn verify(in_release: &[u8], suite: &str) -> Result<Self, ReleaseError> {
+    /// When it is not signed by one of Debian's keys that is valid `now`, is of another suite, or lacks a field.
+    pub(super) fn verify(in_release: &[u8], suite: &str, now: Date) -> Result<Self, ReleaseError> {
         let unsigned = || ReleaseError::Unsigned { suite: suite.to_owned() };
         let text = std::str::from_utf8(in_release).map_err(|_| unsigned())?;
         let (message, _) = CleartextSignedMessage::from_string(text).map_err(|_| unsigned())?;
         // What is read is what was signed, and not what stands around it.
         let signed = message.signed_text();
-        verify_signatures(&message, signed.as_bytes(), suite)?;
+        verify_signatures(&message, signed.as_bytes(), suite, now)?;
         Self::parse(&signed, suite)
+    }
+
+    /// Checks that it is in force, as apt does.
+    ///
+    /// # Errors
+    /// When it is no longer valid, or not made yet.
+    pub(super) fn check_dates(&self, suite: &str, now: Date) -> Result<(), ReleaseError> {
+        let (suite, shown) = (suite.to_owned(), now.to_string());
+        if self.date > Date(now.0 + CLOCK_SKEW_SECONDS_MAX) {
+            return Err(ReleaseError::NotYetMade { suite, date: self.date.to_string(), now: shown });
+        }
+        match self.valid_until.filter(|valid_until| *valid_until < now) {
+            Some(valid_until) => Err(ReleaseError::Expired { suite, valid_until: valid_until.to_string(), now: shown }),
+            None => Ok(()),
+        }
     }
 
     /// What the release says of the file `path`, such as `main/binary-amd64/Packages.xz`.
@@ -152,9 +175,13 @@ impl Release {
         if files.is_empty() {
             return Err(malformed("SHA256"));
         }
+        let date = |name| {
+            let text = fields.get(name).copied();
+            text.map(|text| text.parse::<Date>().map_err(|_| malformed(name))).transpose()
+        };
         Ok(Self {
-            date: fields.get("Date").map(|date| (*date).to_owned()).ok_or_else(|| malformed("Date"))?,
-            valid_until: fields.get("Valid-Until").map(|date| (*date).to_owned()),
+            date: date("Date")?.ok_or_else(|| malformed("Date"))?,
+            valid_until: date("Valid-Until")?,
             by_hash: match fields.get("Acquire-By-Hash") {
                 Some(&"yes") => ByHash::Offered,
                 _ => ByHash::Absent,
@@ -162,61 +189,6 @@ impl Release {
             files,
         })
     }
-}
-
-/// One good signature is enough: a release carries one of each generation of keys.
-fn verify_signatures(message: &CleartextSignedMessage, signed: &[u8], suite: &str) -> Result<(), ReleaseError> {
-    let mut bad = None;
-    for signature in message.signatures() {
-        match verify_signature(signature, signed) {
-            Verdict::Good => return Ok(()),
-            Verdict::Bad => bad = bad.or_else(|| Some(issuer(signature))),
-            Verdict::UnknownKey => {}
-        }
-    }
-    match bad {
-        Some(key) => Err(ReleaseError::BadSignature { suite: suite.to_owned(), key }),
-        None if message.signatures().is_empty() => Err(ReleaseError::Unsigned { suite: suite.to_owned() }),
-        None => Err(ReleaseError::UnknownKey {
-            suite: suite.to_owned(),
-            keys: message.signatures().iter().map(issuer).collect(),
-        }),
-    }
-}
-
-enum Verdict {
-    Good,
-    Bad,
-    UnknownKey,
-}
-
-fn verify_signature(signature: &Signature, signed: &[u8]) -> Verdict {
-    let issuers = signature.issuer_key_id();
-    let is_strong = matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary))
-        && matches!(signature.hash_alg(), Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512));
-    let mut verdict = Verdict::UnknownKey;
-    for key in ARCHIVE_KEYS.iter() {
-        let by_primary = issuers.iter().any(|issuer| **issuer == key.legacy_key_id());
-        if by_primary && is_strong && signature.verify(key, signed).is_ok() {
-            return Verdict::Good;
-        }
-        let subkeys =
-            key.public_subkeys.iter().filter(|subkey| issuers.iter().any(|id| **id == subkey.legacy_key_id()));
-        for subkey in subkeys {
-            if is_strong && signature.verify(subkey, signed).is_ok() {
-                return Verdict::Good;
-            }
-            verdict = Verdict::Bad;
-        }
-        if by_primary {
-            verdict = Verdict::Bad;
-        }
-    }
-    verdict
-}
-
-fn issuer(signature: &Signature) -> String {
-    signature.issuer_key_id().first().map_or_else(|| "a key without a name".to_owned(), |id| id.to_string())
 }
 
 /// A line of the list: digest, length and path.
@@ -231,6 +203,9 @@ fn listed_file(line: &str) -> Option<(&str, ReleaseFile)> {
 mod tests {
     use super::*;
 
+    /// 2026-07-12
+    const NOW: Date = Date(1_783_814_400);
+
     fn in_release(path: &str) -> Vec<u8> {
         let url = format!("http://deb.debian.org/{path}/InRelease");
         reqwest::blocking::get(url).unwrap().error_for_status().unwrap().bytes().unwrap().to_vec()
@@ -244,7 +219,7 @@ mod tests {
             ("debian-security/dists/bookworm-security", "bookworm-security"),
             ("debian/dists/trixie", "trixie"),
         ] {
-            let release = Release::verify(&in_release(path), suite).unwrap();
+            let release = Release::verify(&in_release(path), suite, NOW).unwrap();
             assert!(release.file("main/binary-amd64/Packages.xz").is_some(), "{suite}");
         }
     }
@@ -255,15 +230,15 @@ mod tests {
         let text = String::from_utf8(genuine.clone()).unwrap();
 
         let changed = text.replacen("Origin: Debian", "Origin: Debiam", 1);
-        let error = Release::verify(changed.as_bytes(), "bookworm").unwrap_err();
+        let error = Release::verify(changed.as_bytes(), "bookworm", NOW).unwrap_err();
         assert!(matches!(error, ReleaseError::BadSignature { .. }), "{error}");
 
-        let error = Release::verify(&genuine, "trixie").unwrap_err();
+        let error = Release::verify(&genuine, "trixie", NOW).unwrap_err();
         assert!(matches!(error, ReleaseError::WrongSuite { .. }), "{error}");
 
         let (_, unsigned) = text.split_once("\n\n").unwrap();
         let unsigned = unsigned.split("-----BEGIN PGP SIGNATURE").next().unwrap();
-        let error = Release::verify(unsigned.as_bytes(), "bookworm").unwrap_err();
+        let error = Release::verify(unsigned.as_bytes(), "bookworm", NOW).unwrap_err();
         insta::assert_snapshot!(error, @"the release of `bookworm` is not signed");
     }
 
@@ -271,7 +246,40 @@ mod tests {
     fn a_release_with_anything_around_the_signed_text_is_refused() {
         let genuine = String::from_utf8(in_release("debian/dists/bookworm")).unwrap();
         for text in [format!("{genuine}\nDate: never\n"), format!("Date: never\n{genuine}")] {
-            assert!(matches!(Release::verify(text.as_bytes(), "bookworm"), Err(ReleaseError::Unsigned { .. })));
+            assert!(matches!(Release::verify(text.as_bytes(), "bookworm", NOW), Err(ReleaseError::Unsigned { .. })));
         }
+    }
+
+    #[test]
+    fn a_release_is_believed_only_from_its_date_to_the_end_of_its_validity() {
+        let digest = Digest::of(b"");
+        let text = format!(
+            "Suite: stable-security\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n\
+             Valid-Until: Sat, 18 Jul 2026 10:16:37 UTC\nSHA256:\n {} 0 main/a\n",
+            digest.to_hex()
+        );
+        let check = |text: &str, now: &str| {
+            let release = Release::parse(text, "stable-security").unwrap();
+            release.check_dates("stable-security", now.parse().unwrap())
+        };
+        assert!(check(&text, "Sat, 11 Jul 2026 10:16:27 UTC").is_ok());
+        assert!(check(&text, "Sat, 18 Jul 2026 10:16:37 UTC").is_ok());
+        let error = check(&text, "Sat, 18 Jul 2026 10:16:38 UTC").unwrap_err();
+        insta::assert_snapshot!(error, @"the release of `stable-security` was valid until Sat, 18 Jul 2026 10:16:37 UTC, and now it is Sat, 18 Jul 2026 10:16:38 UTC");
+        let error = check(&text, "Sat, 11 Jul 2026 10:16:26 UTC").unwrap_err();
+        insta::assert_snapshot!(error, @"the release of `stable-security` was made on Sat, 11 Jul 2026 10:16:37 UTC, and now it is Sat, 11 Jul 2026 10:16:26 UTC");
+        let endless = text.replace("Valid-Until: Sat, 18 Jul 2026 10:16:37 UTC\n", "");
+        assert!(check(&endless, "Sat, 11 Jul 2099 10:16:37 UTC").is_ok());
+        let error = Release::parse(&text.replace("18 Jul 2026", "soon"), "stable-security").unwrap_err();
+        insta::assert_snapshot!(error, @"field `Valid-Until` of the release of `stable-security` is missing or malformed");
+    }
+
+    #[test]
+    fn a_key_that_expired_does_not_vouch() {
+        let genuine = in_release("debian/dists/bookworm");
+        let later = "Sat, 01 Jan 2050 00:00:00 UTC".parse().unwrap();
+        let error = Release::verify(&genuine, "bookworm", later).unwrap_err();
+        assert!(matches!(&error, ReleaseError::ExpiredKey { .. }), "{error}");
+        assert!(error.to_string().ends_with("and now it is Sat, 01 Jan 2050 00:00:00 UTC"), "{error}");
     }
 }

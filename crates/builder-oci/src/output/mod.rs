@@ -17,6 +17,7 @@ use imagespec_distribution::Blob;
 use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
+use crate::progress;
 
 use self::engine::Engine;
 
@@ -120,8 +121,11 @@ pub(crate) fn write(
         }
         Output::Registry => {
             let title = format!("push {}", building.request.name.familiar());
-            let push = || registry::push(building, images, index);
-            building.progress.step(&title, push, |sent| (Outcome::Done, sent.clone()))?;
+            let layers = images.iter().flat_map(|image| &image.layers);
+            let total_bytes = layers.map(|layer| layer.layer.size_bytes).sum();
+            let push = |step: &progress::Step<'_>| registry::push(building, images, index, step);
+            let summary = |sent_bytes: &u64| (Outcome::Done, format!("{} sent", progress::size(*sent_bytes)));
+            building.progress.counted(&title, Some(total_bytes), push, summary)?;
             Ok(())
         }
         Output::Docker { socket } => {
@@ -152,14 +156,15 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
         return Ok(());
     }
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
-    building.progress.step(
+    building.progress.counted(
         &format!("pull {}", blob.digest),
-        || {
+        Some(blob.size_bytes),
+        |step| {
             let mut writer = building.cache.blob_writer()?;
-            building.client.pull_blob(reference, blob, &mut writer, &mut |_| {})?;
+            building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done))?;
             writer.commit_as(blob.digest, &reference.familiar())?;
             Ok(())
         },
-        |()| (Outcome::Done, format!("{} bytes", blob.size_bytes)),
+        |()| (Outcome::Done, progress::size(blob.size_bytes)),
     )
 }

@@ -10,15 +10,23 @@ use imagespec_distribution::{Blob, BlobSource, Pushed};
 use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::{INDEX, Image, MANIFEST};
+use crate::progress::Step;
 
-/// Pushes and says in a few words what was sent.
-pub(super) fn push(building: &Building<'_>, images: &[Image], index: Option<&[u8]>) -> Result<String, Failure> {
+/// Pushes and returns how many bytes of layers were sent.
+pub(super) fn push(
+    building: &Building<'_>,
+    images: &[Image],
+    index: Option<&[u8]>,
+    step: &Step<'_>,
+) -> Result<u64, Failure> {
     let target = &building.request.name;
-    let mut sent_bytes = 0;
+    let (mut sent_bytes, mut done_bytes) = (0, 0);
     for image in images {
         for layer in &image.layers {
             building.check_cancelled()?;
-            sent_bytes += push_layer(building, target, layer)?;
+            sent_bytes += push_layer(building, target, layer, &mut |sent| step.reach(done_bytes + sent))?;
+            done_bytes += layer.layer.size_bytes;
+            step.reach(done_bytes);
         }
         let config = image.config.clone();
         building.client.push_blob(target, Blob::of(&image.config), None, &config, &mut |_| {})?;
@@ -34,11 +42,16 @@ pub(super) fn push(building: &Building<'_>, images: &[Image], index: Option<&[u8
             building.client.push_manifest(target, INDEX, index)?;
         }
     }
-    Ok(format!("{sent_bytes} bytes sent"))
+    Ok(sent_bytes)
 }
 
 /// Pushes one layer, or mounts it from the base's repository, and returns how many bytes were sent.
-fn push_layer(building: &Building<'_>, target: &Reference, layer: &ImageLayer) -> Result<u64, Failure> {
+fn push_layer(
+    building: &Building<'_>,
+    target: &Reference,
+    layer: &ImageLayer,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, Failure> {
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
     let base = match &layer.origin {
         Origin::Registry(base) => Some(base),
@@ -46,7 +59,7 @@ fn push_layer(building: &Building<'_>, target: &Reference, layer: &ImageLayer) -
     };
     let mount_from = base.filter(|base| base.registry() == target.registry());
     let source = CachedBlob { building, layer, digest: blob.digest };
-    match building.client.push_blob(target, blob, mount_from, &source, &mut |_| {})? {
+    match building.client.push_blob(target, blob, mount_from, &source, progress)? {
         Pushed::Uploaded => Ok(blob.size_bytes),
         Pushed::Existed | Pushed::Mounted => Ok(0),
     }

@@ -95,6 +95,11 @@ const OWNERS_HERE: &[i64] = &[libc::SYS_chown, libc::SYS_lchown];
 #[cfg(not(target_arch = "x86_64"))]
 const OWNERS_HERE: &[i64] = &[];
 
+/// Calls that wait for the disk. What a program writes here is read by us, and thrown away if the machine fails; package
+/// managers sync all the time.
+const SYNCS: &[i64] =
+    &[libc::SYS_fdatasync, libc::SYS_fsync, libc::SYS_sync, libc::SYS_sync_file_range, libc::SYS_syncfs];
+
 /// The namespaces that clone(2) can make.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWCGROUP,
@@ -132,6 +137,7 @@ pub(super) fn apply(mode: Mode) -> Result<(), Failure> {
         conditional(&mut rules, libc::SYS_socket, vec![argument(0, SeccompCmpOp::Eq, ADDRESS_FAMILY_VSOCK)?]);
         install(rules, libc::EPERM)?;
         install(whole(ABSENT), libc::ENOSYS)?;
+        install(whole(SYNCS), 0)?;
         if mode == Mode::UserNamespaceSingle {
             install(whole(OWNERS.iter().chain(OWNERS_HERE)), 0)?;
         }

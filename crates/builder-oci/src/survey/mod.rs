@@ -18,6 +18,7 @@ use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
 use crate::image::PATH_DEFAULT;
 use crate::output::fetch_layer;
+use crate::progress;
 use crate::python::{BasePython, PythonError};
 use crate::sandbox;
 use crate::wheel::{Interpreter, Libc};
@@ -70,7 +71,7 @@ fn layers(building: &Building<'_>, layers: &[ImageLayer]) -> Result<Vec<LayerSur
         return Ok(known.into_iter().flatten().collect());
     }
     building.progress.step(
-        &format!("look for Python in {} layers of the base", layers.len()),
+        &format!("look for Python in {} of the base", progress::count(layers.len(), "layer")),
         || {
             for (layer, _) in layers.iter().zip(&known).filter(|(_, survey)| survey.is_none()) {
                 building.check_cancelled()?;

@@ -77,7 +77,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("cache")).unwrap();
     let venv = folder.path().join("venv");
-    let uv = Uv::fetched(&cache).unwrap();
+    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
     let target =
         Target { python_minor: 11, python_patch: 2, machine: "x86_64".to_owned(), libc: Libc::Glibc { minor: 36 } };
     let resolution = Resolution {

@@ -168,26 +168,23 @@ impl Resolution<'_> {
 }
 
 impl Uv {
-    /// The uv on PATH, if it is new enough; else one in the cache, fetched if it is not there yet.
+    /// The uv on PATH, if it is new enough; else one in the cache, fetched if it is not there yet. `received` is told
+    /// the length in bytes of every piece that comes.
     ///
     /// # Errors
     /// When it must be fetched and cannot.
-    pub fn find(cache: &Cache) -> Result<Self, ResolveError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute()) {
-            let program = folder.join("uv");
-            if program.is_file() && is_new_enough(&program) {
-                return Ok(Self { program });
-            }
+    pub fn find(cache: &Cache, received: &(dyn Fn(u64) + Sync)) -> Result<Self, ResolveError> {
+        match on_path("uv").find(|program| is_new_enough(program)) {
+            Some(program) => Ok(Self { program }),
+            None => Self::fetched(cache, received),
         }
-        Self::fetched(cache)
     }
 
     /// The pinned uv of the cache, fetched if it is not there yet.
     ///
     /// # Errors
     /// When it cannot be fetched or unpacked.
-    pub fn fetched(cache: &Cache) -> Result<Self, ResolveError> {
+    pub fn fetched(cache: &Cache, received: &(dyn Fn(u64) + Sync)) -> Result<Self, ResolveError> {
         let machine = std::env::consts::ARCH;
         let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or(ResolveError::NoUv { machine })?;
         let key = Key::new("uv", [pinned.sha256.as_bytes()]);
@@ -202,7 +199,7 @@ impl Uv {
         let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
         let url = Url::parse(&url).expect("the pinned address is one");
         let client = download::client()?;
-        download::fetch(cache, &client, &url, pinned.file_name, sha256, Some(pinned.size_bytes), &|_| {})?;
+        download::fetch(cache, &client, &url, pinned.file_name, sha256, Some(pinned.size_bytes), received)?;
         Ok(Self { program: unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)? })
     }
 
@@ -229,6 +226,10 @@ impl Uv {
         command.args(["--format", "pylock.toml", "--only-binary", ":all:", "--python-platform", &platform]);
         command.args(["--python-version", &format!("3.{}.{}", target.python_minor, target.python_patch)]);
         command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
+        // Nothing is built, and still uv would fetch an interpreter of that version if this machine's is another one.
+        if on_path("python3").next().is_some() {
+            command.arg("--no-python-downloads");
+        }
         // By variable and not by argument, since an address may hold a password and arguments are for all to see.
         if let Some(index) = resolution.index {
             command.env("UV_DEFAULT_INDEX", index);
@@ -285,6 +286,13 @@ impl Uv {
 fn variables() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
         .filter(|(name, _)| name.to_str().is_some_and(|name| VARIABLES.contains(&name) || name.starts_with("UV_")))
+}
+
+/// The programs of a name in the folders of PATH.
+fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+    folders.into_iter().map(move |folder| folder.join(name)).filter(|program| program.is_file())
 }
 
 fn is_new_enough(program: &std::path::Path) -> bool {

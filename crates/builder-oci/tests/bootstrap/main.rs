@@ -1,20 +1,26 @@
 //! A base of Debian's own packages: made twice, and run.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use imagespec_builder_oci::bootstrap::{Bootstrap, BootstrappedBase, Mirror, Observer, Progress, bootstrap};
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{Devices, Network, Output, Root, Run, Sandbox, UnpackOptions, User, Whiteouts};
+use imagespec_core::platform::Platform;
 
 fn sandbox() -> Sandbox {
     Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher")))
 }
 
 fn bookworm(cache: &Cache) -> BootstrappedBase {
-    let wanted =
-        Bootstrap { suite: "bookworm".to_owned(), packages: ["ca-certificates", "python3"].map(str::to_owned).into() };
-    let observer = Observer { progress: &|_: Progress| {}, cancelled: &|| false };
-    bootstrap(cache, &sandbox(), &wanted, "amd64", &Mirror::of_machine(), 1_700_000_000, observer)
+    let wanted = Bootstrap {
+        suite: "bookworm".to_owned(),
+        platform: Platform::linux_amd64(),
+        packages: ["ca-certificates", "python3"].map(str::to_owned).into(),
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let observer = Observer { now, progress: &|_: Progress| {}, cancelled: &|| false };
+    bootstrap(cache, &sandbox(), &wanted, &Mirror::of_machine(), 1_700_000_000, observer)
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
 }
 

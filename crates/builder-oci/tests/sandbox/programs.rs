@@ -97,6 +97,15 @@ fn mounting_namespaces_devices_and_the_hosts_settings_are_out_of_reach() {
 }
 
 #[test]
+fn nothing_waits_for_the_disk() {
+    let tree = tree();
+    for sandbox in sandboxes() {
+        // Outside, the null device cannot be synced.
+        assert_eq!(outcome(&sandbox, &shell(&tree, "busybox fsync /dev/null")), (0, String::new()));
+    }
+}
+
+#[test]
 fn a_host_file_is_seen_only_where_it_is_mounted_and_written_only_where_that_is_allowed() {
     let (tree, host) = (tree(), folder());
     fs::write(host.path().join("f"), "host").expect("own folder");

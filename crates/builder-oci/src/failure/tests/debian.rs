@@ -1,6 +1,7 @@
 //! Mirrors that are gone, lack something or lie.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Answer, Server, nobody, told, without_digests};
 use crate::bootstrap::{Bootstrap, Mirror, Observer, Progress, bootstrap};
@@ -9,19 +10,23 @@ use crate::sandbox::Sandbox;
 
 /// The failure of making a base of `suite` from the mirror at `host`.
 fn failure(host: &str, suite: &str) -> String {
-    failure_for(host, suite, "amd64", &[])
+    failure_for(host, suite, "linux/amd64", &[])
 }
 
-fn failure_for(host: &str, suite: &str, architecture: &str, packages: &[&str]) -> String {
+fn failure_for(host: &str, suite: &str, platform: &str, packages: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path()).unwrap();
-    let wanted =
-        Bootstrap { suite: suite.to_owned(), packages: packages.iter().map(|package| (*package).to_owned()).collect() };
+    let wanted = Bootstrap {
+        suite: suite.to_owned(),
+        platform: platform.parse().unwrap(),
+        packages: packages.iter().map(|package| (*package).to_owned()).collect(),
+    };
     let mirror = Mirror::of_project(&format!("http://{host}/debian"));
-    let observer = Observer { progress: &|_: Progress| {}, cancelled: &|| false };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let observer = Observer { now, progress: &|_: Progress| {}, cancelled: &|| false };
     // No test comes as far as to run something.
     let sandbox = Sandbox::new(PathBuf::from("/nonexistent"));
-    let error = bootstrap(&cache, &sandbox, &wanted, architecture, &mirror, 0, observer).unwrap_err();
+    let error = bootstrap(&cache, &sandbox, &wanted, &mirror, 0, observer).unwrap_err();
     without_digests(&told(error).replace(host, "HOST"))
 }
 
@@ -63,11 +68,11 @@ fn a_mirror_that_is_not_reached_or_has_no_such_suite_is_named() {
 #[test]
 fn what_debian_does_not_have_is_named() {
     let archive = archive(|_, body| (200, body));
-    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "loong64", &[]), @"
+    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "linux/loong64", &[]), @"
     error: Debian's `bookworm` has no packages for `loong64`
     hint: set `platform` to `linux/amd64` or `linux/arm64`, or name a `base_image`
     ");
-    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "amd64", &["python2"]), @"error: Debian's `bookworm` has no package `python2`");
+    insta::assert_snapshot!(failure_for(&archive.host(), "bookworm", "linux/amd64", &["python2"]), @"error: Debian's `bookworm` has no package `python2`");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
     write_wheel(&files, "modern-1-py3-none-any.whl", "Requires-Python: >=3.13\n");
     fs::write(files.join("source-1.tar.gz"), b"").unwrap();
     // Another version of it has other words.
-    let uv = Uv::fetched(&cache).unwrap();
+    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
     let failure = |requirements: &str| unresolved(&uv, &cache, requirements, &files, None);
     insta::assert_snapshot!(failure("app==1\nlib==2\n"), @"
     error: the requirements cannot be resolved
@@ -252,14 +252,13 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
         requirements: "six\n",
         constraints: "",
         target: &target,
-        dependencies: Dependencies::Followed,
         index: None,
         extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
         dependencies: Dependencies::Followed,
     };
-    let error = Uv::fetched(&cache).unwrap().resolve(&cache, &resolution).unwrap_err();
+    let error = Uv::fetched(&cache, &|_| {}).unwrap().resolve(&cache, &resolution).unwrap_err();
     insta::assert_snapshot!(told(PythonError::from(error)), @"
     error: uv cannot resolve for Python 3.11 on s390x with glibc 2.36
     hint: take another `platform`, or install from a pylock.toml
