@@ -187,6 +187,14 @@ pub enum RequirementsProblem {
         /// The lock file.
         lock: String,
     },
+    /// A lock that was made from another pyproject.toml.
+    #[error("`{lock}` was made before `{dependency}` was changed in `pyproject.toml`")]
+    StaleLock {
+        /// What differs.
+        dependency: String,
+        /// The lock file.
+        lock: String,
+    },
     /// An entry of a lock file that is a folder or file of this machine.
     #[error("package `{package}` is locked to `{location}`, a file or folder of this machine")]
     LocalPackage {
@@ -283,6 +291,7 @@ impl RequirementsProblem {
             Self::NotPinned { .. } => "write `==` and the version that the digest belongs to",
             Self::TwoIndexes { .. } => "keep one of them; a further index goes to `pip_extra_index_url`",
             Self::NoPyproject { .. } => "keep the lock file beside the `pyproject.toml` that it was made from",
+            Self::StaleLock { .. } => "run `uv lock`",
             Self::LocalPackage { .. } => "publish it to an index, or copy its code with `source_root` or `copy`",
             Self::DynamicDependencies => "run `uv lock` and set `requirements: uv.lock`",
             Self::PoetryProject => "run `poetry lock` and set `requirements: poetry.lock`",

@@ -136,6 +136,9 @@ fn is_pylock(name: &str) -> bool {
 fn read_uv_lock(file: &TextFile, root: &Path) -> Result<Requirements, RequirementsError> {
     let requires_python = locks::check_uv_lock(file)?;
     let pyproject = pyproject_beside(file, root)?;
+    if let Some(dependencies) = pyproject::dependencies(&pyproject) {
+        locks::check_is_current(file, &dependencies, &pyproject)?;
+    }
     let input = PipInput::UvLock { lock: file.digest, pyproject: pyproject.digest };
     Ok(Requirements::new(input).for_python(file, requires_python).with_files([file, &pyproject]))
 }

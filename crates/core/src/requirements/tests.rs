@@ -486,6 +486,35 @@ fn a_uv_lock_needs_its_pyproject_and_no_folder_of_this_machine() {
 }
 
 #[test]
+fn a_uv_lock_that_is_older_than_its_pyproject_is_refused() {
+    let dependencies = |list: &str| format!("[project]\nname = 'app'\ndependencies = [{list}]\n");
+    let lock = "version = 1\n\n[[package]]\nname = \"app\"\nsource = { virtual = \".\" }\n[package.metadata]\nrequires-dist = [\n\
+        { name = \"idna\", specifier = \">=3,<4\" },\n{ name = \"six\", marker = \"extra == 'old'\" },\n]\n";
+    let project = Project::new(&[("pyproject.toml", &dependencies("'idna <4, >=3'")), ("uv.lock", lock)]);
+    assert!(project.resolve(&Spec { requirements: some(PathBuf::from("uv.lock")), ..Spec::default() }).is_ok());
+    project.write("pyproject.toml", dependencies("'idna >=3,<4', 'httpx'"));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `httpx` was changed in `pyproject.toml`
+    --> pyproject.toml:3:32
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", dependencies("'idna >=3.1,<4'"));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `idna >=3.1,<4` was changed in `pyproject.toml`
+    --> pyproject.toml:3:17
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", dependencies(""));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `idna` was changed in `pyproject.toml`
+    --> uv.lock:1:1
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", "[project]\nname = 'app'\ndynamic = ['dependencies']\n");
+    assert!(project.resolve(&Spec { requirements: some(PathBuf::from("uv.lock")), ..Spec::default() }).is_ok());
+}
+
+#[test]
 fn a_pylock_is_checked_and_taken_as_it_is() {
     let project = Project::new(&[("pylock.prod.toml", "lock-version = \"1.0\"\ncreated-by = \"uv\"\npackages = []\n")]);
     insta::assert_snapshot!(read_in(&project, "pylock.prod.toml"), @"pylock.toml sha256:abf68603202773df469760be0c53144001aaef8169a821395aa2c00864c7e473");
