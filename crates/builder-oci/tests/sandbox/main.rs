@@ -8,7 +8,8 @@ mod trees;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use imagespec_builder_oci::sandbox::{ExitStatus, Line, Mode, Network, Output, Root, Run, Sandbox, User};
 use tempfile::TempDir;
@@ -50,11 +51,18 @@ pub(crate) fn tree() -> TempDir {
     let tree = folder();
     let bin = tree.path().join("bin");
     fs::create_dir(&bin).expect("new");
-    fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+    copy_program(Path::new("/bin/busybox"), &bin.join("busybox"));
     for applet in APPLETS {
         symlink("busybox", bin.join(applet)).expect("new");
     }
     tree
+}
+
+/// Copies a program that is to be started. Not in this process: another test's child has all our files open until it
+/// becomes another program, and a file that is open for writing cannot be started.
+pub(crate) fn copy_program(source: &Path, target: &Path) {
+    let status = Command::new("cp").args([source, target]).status().expect("cp starts");
+    assert!(status.success(), "`{}` is installed", source.display());
 }
 
 pub(crate) fn run_in(root: Root, argv: &[&str]) -> Run {
