@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 
 use imagespec_tests::{
-    DockerEngine, Finished, TestEnv, is_root, lint, network_variables, outsider, output, quickstart, skip,
+    DockerEngine, Finished, TestEnv, is_root, lint, network_variables, output, outsider, quickstart, skip,
 };
 use serde_json::Value;
 

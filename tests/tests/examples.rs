@@ -1,7 +1,5 @@
 //! Every folder of `examples/` does what its readers expect. The quickstart, which needs the network, has a file of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
