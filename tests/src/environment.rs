@@ -6,6 +6,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::quickstart::network_variables;
+use crate::registry::output;
+
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
     folder: TempDir,
@@ -51,6 +54,13 @@ impl TestEnv {
         self.run_with(arguments, &[])
     }
 
+    /// Runs the program in the folder, with `variables` and those by which this machine reaches the network.
+    pub fn run_online(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        let machine = network_variables();
+        let machine = machine.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.run_with(arguments, &machine.chain(variables.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
         let output = self.command(arguments).envs(variables.iter().copied()).output().expect("the program starts");
@@ -61,17 +71,18 @@ impl TestEnv {
         }
     }
 
-    /// The program with `arguments`, for a test that does more than wait for its end.
+    /// The program in the folder, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .current_dir(self.path())
-            .env_clear()
-            .env("HOME", self.path().join("home"))
-            .env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
+        command.args(arguments).current_dir(self.path()).env_clear();
+        command.env("HOME", self.path().join("home")).env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
         command
     }
+}
+
+/// What a program of somebody else prints on stdout; it must succeed.
+pub fn outsider(program: &str, arguments: &[&str]) -> String {
+    String::from_utf8(output(Command::new(program).args(arguments))).expect("stdout is UTF-8")
 }
 
 /// The program, which `tests/run` builds before the tests.

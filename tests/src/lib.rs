@@ -1,9 +1,15 @@
-//! What the workspace tests share: a place to run the program in, a real registry, and a linter of layers.
+//! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
 
+mod engine;
 mod environment;
 mod lint;
+mod quickstart;
 mod registry;
+mod server;
 
-pub use environment::{Finished, TestEnv};
-pub use lint::lint;
-pub use registry::DockerRegistry;
+pub use engine::{DockerEngine, is_root, skip};
+pub use environment::{Finished, TestEnv, outsider};
+pub use lint::{lint, lint_above};
+pub use quickstart::{network_variables, quickstart};
+pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
+pub use server::FixedServer;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -13,39 +13,61 @@ use tar::EntryType;
 
 /// Everything that is wrong with the layout in `folder`, a line each; empty if it is in order.
 pub fn lint(folder: &Path) -> Vec<String> {
-    let mut problems = Vec::new();
+    lint_above(folder, Path::new("/nonexistent"))
+}
+
+/// The same for an image that stands on one of the layout in `base`. Of that one's layers only the digests are checked:
+/// what other programs put into layers is not our affair.
+pub fn lint_above(folder: &Path, base: &Path) -> Vec<String> {
     let top: Value = match fs::read(folder.join("index.json")).map(|bytes| serde_json::from_slice(&bytes)) {
         Ok(Ok(top)) => top,
         other => return vec![format!("index.json: {other:?}")],
     };
-    document(folder, &top, &mut problems);
-    problems
+    let mut linter = Linter { folder, base, problems: Vec::new() };
+    linter.document(&top);
+    linter.problems
 }
 
-fn document(folder: &Path, document: &Value, problems: &mut Vec<String>) {
-    for descriptor in document["manifests"].as_array().into_iter().flatten() {
-        let bytes = blob(folder, descriptor, problems);
-        if let Ok(child) = serde_json::from_slice::<Value>(&bytes) {
-            self::document(folder, &child, problems);
+struct Linter<'a> {
+    folder: &'a Path,
+    base: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Linter<'_> {
+    fn document(&mut self, document: &Value) {
+        for descriptor in document["manifests"].as_array().into_iter().flatten() {
+            let bytes = blob(self.folder, descriptor, &mut self.problems);
+            if let Ok(child) = serde_json::from_slice::<Value>(&bytes) {
+                self.document(&child);
+            }
         }
-    }
-    if let Some(layers) = document["layers"].as_array() {
-        let config: Value = serde_json::from_slice(&blob(folder, &document["config"], problems)).unwrap_or_default();
+        let Some(layers) = document["layers"].as_array() else { return };
+        let config = blob(self.folder, &document["config"], &mut self.problems);
+        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
         let diff_ids = config["rootfs"]["diff_ids"].as_array().cloned().unwrap_or_default();
         if diff_ids.len() != layers.len() {
-            problems.push(format!("{} layers, {} diff_ids", layers.len(), diff_ids.len()));
+            self.problems.push(format!("{} layers, {} diff_ids", layers.len(), diff_ids.len()));
         }
         for (descriptor, diff_id) in layers.iter().zip(&diff_ids) {
-            layer(&blob(folder, descriptor, problems), diff_id, problems);
+            let bytes = blob(self.folder, descriptor, &mut self.problems);
+            let Some(content) = content(&bytes, diff_id, &mut self.problems) else { continue };
+            if !blob_path(self.base, descriptor).is_file() {
+                entries(&content, &mut self.problems);
+            }
         }
     }
+}
+
+fn blob_path(folder: &Path, descriptor: &Value) -> PathBuf {
+    let digest = descriptor["digest"].as_str().unwrap_or_default();
+    folder.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap_or("absent"))
 }
 
 fn blob(folder: &Path, descriptor: &Value, problems: &mut Vec<String>) -> Vec<u8> {
     let digest = descriptor["digest"].as_str().unwrap_or_default();
-    let name = digest.strip_prefix("sha256:").unwrap_or("absent");
-    let bytes = fs::read(folder.join("blobs/sha256").join(name)).unwrap_or_default();
-    if hex::encode(Sha256::digest(&bytes)) != name {
+    let bytes = fs::read(blob_path(folder, descriptor)).unwrap_or_default();
+    if format!("sha256:{}", hex::encode(Sha256::digest(&bytes))) != digest {
         problems.push(format!("{digest}: the content has another digest"));
     }
     if descriptor["size"].as_u64() != Some(bytes.len() as u64) {
@@ -54,18 +76,23 @@ fn blob(folder: &Path, descriptor: &Value, problems: &mut Vec<String>) -> Vec<u8
     bytes
 }
 
-fn layer(blob: &[u8], diff_id: &Value, problems: &mut Vec<String>) {
+/// The uncompressed layer, if it is one.
+fn content(blob: &[u8], diff_id: &Value, problems: &mut Vec<String>) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     if let Err(error) = GzDecoder::new(blob).read_to_end(&mut content) {
         problems.push(format!("a layer is no gzip: {error}"));
-        return;
+        return None;
     }
     let found = format!("sha256:{}", hex::encode(Sha256::digest(&content)));
     if diff_id != &found {
         problems.push(format!("diff_id {diff_id} instead of {found}"));
     }
+    Some(content)
+}
+
+fn entries(content: &[u8], problems: &mut Vec<String>) {
     let mut seen: BTreeMap<String, EntryType> = BTreeMap::new();
-    let mut archive = tar::Archive::new(content.as_slice());
+    let mut archive = tar::Archive::new(content);
     let entries = match archive.entries() {
         Ok(entries) => entries,
         Err(error) => return problems.push(format!("a layer is no tar: {error}")),

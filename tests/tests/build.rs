@@ -4,9 +4,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use imagespec_tests::{DockerRegistry, TestEnv, lint};
+use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, lint, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "\
@@ -27,12 +26,6 @@ fn project() -> TestEnv {
     env.write("data/deep/er/file.txt", "content\n");
     env.write("data/deep.txt", "sorts between a folder and what lies in it\n");
     env
-}
-
-fn outsider(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn digest(line: &str) -> &str {
@@ -117,7 +110,7 @@ fn a_layer_is_found_in_the_cache_unless_it_is_to_be_made_again() {
 
 #[test]
 fn an_image_is_pushed_to_a_registry_and_found_there_by_an_empty_machine() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let env = project();
     let target = format!("{}/team", registry.host());
     assert_eq!(env.run(&["exists", "app.yaml", "--registry", &target]).code, 1);
@@ -135,7 +128,7 @@ fn an_image_is_pushed_to_a_registry_and_found_there_by_an_empty_machine() {
 
 #[test]
 fn a_base_in_a_registry_is_mounted_and_not_pulled() {
-    let registry = DockerRegistry::start(None);
+    let registry = DockerRegistry::start(Setup::Open);
     let env = project();
     let target = format!("{}/team", registry.host());
     let base = env_output(&env, &["build", "app.yaml", "--registry", &target]);
@@ -154,9 +147,7 @@ fn a_base_in_a_registry_is_mounted_and_not_pulled() {
 
 #[test]
 fn a_registry_that_asks_for_a_password_is_no_reason_to_assume_anything() {
-    // user `ci`, password `secret-canary`, as `htpasswd -nbB` writes it.
-    let htpasswd = outsider("htpasswd", &["-nbB", "ci", "secret-canary"]);
-    let registry = DockerRegistry::start(Some(&htpasswd));
+    let registry = DockerRegistry::start(Setup::Password);
     let env = project();
     let target = format!("{}/team", registry.host());
     let refused = env.run(&["build", "app.yaml", "--registry", &target]);
@@ -164,12 +155,10 @@ fn a_registry_that_asks_for_a_password_is_no_reason_to_assume_anything() {
     assert!(refused.stderr.starts_with("error: cannot tell whether"), "{}", refused.stderr);
     assert_eq!(env.run(&["exists", "app.yaml", "--registry", &target]).code, 3);
 
-    let login = "Y2k6c2VjcmV0LWNhbmFyeQ=="; // ci:secret-canary
-    env.write("docker/config.json", &format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, registry.host()));
-    let folder = env.path().join("docker").display().to_string();
+    let folder = registry.config().parent().unwrap().display().to_string();
     let built = env.run_with(&["build", "app.yaml", "--registry", &target], &[("DOCKER_CONFIG", &folder)]);
     assert_eq!(built.code, 0, "{}", built.stderr);
-    assert!(!format!("{refused:?}{built:?}").contains("secret-canary"));
+    assert!(!format!("{refused:?}{built:?}").contains(PASSWORD));
 }
 
 #[test]

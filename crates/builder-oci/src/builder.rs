@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 use imagespec_core::plan::{Base, Plan, Step};
@@ -24,6 +24,7 @@ use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
+use crate::survey::{self, SurveyError};
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -60,10 +61,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Python(#[from] PythonError),
     #[error(transparent)]
+    Survey(#[from] SurveyError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
-    #[error("the folder of base {digest} was not handed over")]
+    #[error("the path of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
 }
 
@@ -84,6 +87,7 @@ impl Builder for OciBuilder {
                 Feature::BaseScratch,
                 Feature::BaseRegistry,
                 Feature::BaseOciLayout,
+                Feature::BaseDockerArchive,
                 Feature::BaseBootstrap,
                 Feature::BaseNested,
                 Feature::Python,
@@ -128,6 +132,7 @@ impl Builder for OciBuilder {
 
 impl Building<'_> {
     fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
+        output::check(self)?;
         let plan = &self.request.plan;
         let mut images = Vec::with_capacity(plan.platforms.len());
         for platform in &plan.platforms {
@@ -143,7 +148,10 @@ impl Building<'_> {
     }
 
     fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
-        let base = self.base(&plan.base, platform)?;
+        let mut base = self.base(&plan.base, platform)?;
+        if let (Some(step), None) = (plan.python(), &base.python) {
+            base.python = Some(survey::python(self, &base, step.version.as_deref())?);
+        }
         let mut layers = Vec::new();
         for step in &plan.steps {
             self.check_cancelled()?;
@@ -183,7 +191,17 @@ impl Building<'_> {
                 })
             }
             Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
-            Base::DockerArchive { .. } => Err(Failure::Unsupported { step: "base_image" }),
+            Base::DockerArchive { digest } => {
+                let file = self.request.base_paths.get(digest);
+                let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
+                self.progress
+                    .step(
+                        &format!("base docker-archive:{}", file.display()),
+                        || base::from_docker_archive(self, file, *digest, platform),
+                        |(base, outcome)| (*outcome, format!("{} layers", base.layers.len())),
+                    )
+                    .map(|(base, _)| base)
+            }
         }
     }
 
@@ -259,14 +277,14 @@ impl Building<'_> {
     }
 
     fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
-        let python = || base.python.as_ref().ok_or(PythonError::Absent);
+        let python = || base.python.as_ref().expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
-                let (layer, outcome) = python::environment(self, step, python()?)?;
+                let (layer, outcome) = python::environment(self, step, python())?;
                 Ok(vec![own_layer(layer, outcome, "python environment")])
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python()?, platform.machine())?;
+                let layers = python::packages(self, step, python(), platform.machine())?;
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {
@@ -297,41 +315,6 @@ impl Building<'_> {
 
     pub(crate) fn check_cancelled(&self) -> Result<(), Failure> {
         if self.progress.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
-    }
-}
-
-impl Failure {
-    /// The failure as the caller sees it.
-    fn tell(&self) -> BuildError {
-        let kind = match self {
-            Self::Cancelled => FailureKind::Cancelled,
-            Self::Registry(error) if error.is_cancelled() => FailureKind::Cancelled,
-            Self::Registry(error) if error.is_denied() => FailureKind::Denied,
-            Self::Registry(error) if error.is_temporary() => FailureKind::Temporary,
-            Self::Cache(CacheError::Locked { .. }) => FailureKind::Temporary,
-            Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
-            Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
-            Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) => FailureKind::Spec,
-        };
-        let error = BuildError::new(kind, self);
-        match self {
-            Self::Registry(registry) => match registry.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            },
-            Self::Bootstrap(bootstrap) => match bootstrap.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            },
-            Self::Files(FilesError::Changed { .. }) => error.hint("build again when nothing writes to it"),
-            Self::Python(PythonError::Absent) => {
-                error.hint("take `base_image: bootstrap:debian/bookworm`, or leave it out")
-            }
-            Self::Python(PythonError::Version { .. }) => error.hint("leave `python_version` or `base_image` out"),
-            Self::Base(BaseError::Platform { .. }) => error.hint("set `platform`, or take another `base_image`"),
-            _ => error,
-        }
     }
 }
 

@@ -110,6 +110,15 @@ mask ffffffffffffff00fffffffffffffffffeffffff
     }
 
     #[test]
+    fn the_error_names_both_platforms_and_the_way_out() {
+        let error = CannotExecute { image: "linux/arm64".parse().unwrap(), machine: Platform::linux_amd64() };
+        insta::assert_snapshot!(format!("{error}\n{}", error.hint()), @"
+        the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
+        take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
+        ");
+    }
+
+    #[test]
     fn an_emulator_counts_for_its_own_processor_and_while_it_is_on() {
         assert!(emulates(QEMU_AARCH64, "enabled\n", "linux/arm64"));
         assert!(!emulates(QEMU_AARCH64, "enabled\n", "linux/s390x"));

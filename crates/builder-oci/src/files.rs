@@ -41,6 +41,13 @@ pub(crate) enum FilesError {
     Path(#[from] InvalidLayerPath),
 }
 
+/// Reads the file that the plan names by `digest`.
+pub(crate) fn read(sources: &BTreeMap<Digest, PathBuf>, digest: Digest) -> Result<Vec<u8>, FilesError> {
+    let path = sources.get(&digest).ok_or(FilesError::Missing { digest })?;
+    let content = std::fs::read(path).map_err(|source| FilesError::Unreadable { path: path.clone(), source })?;
+    if Digest::of(&content) == digest { Ok(content) } else { Err(FilesError::Changed { path: path.clone() }) }
+}
+
 /// Makes or finds the layer of `step`. `sources` says where the content of each digest lies.
 pub(crate) fn layer(
     cache: &Cache,

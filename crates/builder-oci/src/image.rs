@@ -7,6 +7,7 @@ use imagespec_core::platform::Platform;
 use serde_json::{Map, Value, json};
 
 use crate::base::{BaseImage, ImageLayer};
+use crate::inspect::HISTORY_PREFIX;
 use crate::python::BasePython;
 
 /// A finished image: its documents as bytes and its layers.
@@ -35,7 +36,7 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an index.
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Adds `layers` and the plan's config to `base`.
 pub(crate) fn assemble(
@@ -49,8 +50,12 @@ pub(crate) fn assemble(
     let labels = own_labels(request, &base);
     let mut all = base.layers.clone();
     let mut history = base.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+    // A base that was made here, and is no image by itself, has no history yet.
+    if base.config.is_empty() {
+        history.extend(base.layers.iter().map(|layer| created_by(&created, layer)));
+    }
     for layer in layers {
-        history.push(json!({ "created": created, "created_by": format!("imagespec: {}", layer.title) }));
+        history.push(created_by(&created, &layer));
         all.push(layer);
     }
     let mut config = base.config.clone();
@@ -95,6 +100,11 @@ pub(crate) fn assemble(
         layers: all,
         python: base.python,
     }
+}
+
+/// A line of the history (OCI image-spec, "Image Configuration", property `history`).
+fn created_by(created: &str, layer: &ImageLayer) -> Value {
+    json!({ "created": created, "created_by": format!("{HISTORY_PREFIX}{}", layer.title) })
 }
 
 /// The index over the images of several platforms (OCI image-spec, "Image Index").

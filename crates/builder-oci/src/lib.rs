@@ -11,15 +11,24 @@ pub mod wheel;
 
 mod base;
 mod builder;
+mod documents;
 mod emulation;
+mod failure;
 mod files;
 mod image;
+mod inspect;
+mod network;
+mod open;
 mod output;
 mod progress;
 mod python;
 mod run;
+mod survey;
 
 pub use builder::OciBuilder;
+pub use documents::{OpenError, Source};
 pub use emulation::CannotExecute;
+pub use inspect::{Inspected, InspectedImage, InspectedLayer, inspect};
+pub use open::open;
 pub use output::Store;
 pub use run::{RunError, run};

@@ -1,15 +1,17 @@
 //! The Python environment at `/opt/venv`: the venv itself, and packages resolved by uv and laid out from their wheels.
 
+use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 use imagespec_core::plan::{PipInput, PipStep, PythonStep, Requirement, VENV};
 
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
+use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::progress;
 use crate::wheel::{
-    DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel, Target, Uv,
-    VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
+    Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel,
+    Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -22,9 +24,15 @@ pub(crate) struct BasePython {
 /// Why there is no Python environment.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PythonError {
-    /// The base's Python is absent, or not known to this builder.
+    /// The base has no Python, or none that says its version.
     #[error("no Python was found in the base")]
     Absent,
+    /// A Python without a C library that is known.
+    #[error("the base has `{python}`, but neither glibc nor musl, which wheels are made for")]
+    NoLibc {
+        /// The interpreter's path in the base.
+        python: String,
+    },
     /// The base has another version.
     #[error("the base has Python {found}, and `python_version` asks for {wanted}")]
     Version {
@@ -33,12 +41,9 @@ pub(crate) enum PythonError {
         /// What the base has.
         found: String,
     },
-    /// A lock file of a kind that is not read here.
-    #[error("`{file}` is not installed by this builder yet")]
-    Lock {
-        /// Its name.
-        file: &'static str,
-    },
+    /// A lock file cannot be read.
+    #[error(transparent)]
+    Lock(#[from] FilesError),
     /// uv failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -71,17 +76,16 @@ pub(crate) fn environment(
     step: &PythonStep,
     python: &BasePython,
 ) -> Result<(Layer, Outcome), Failure> {
-    let Interpreter { path, minor, patch } = &python.interpreter;
-    let (short, long) = (format!("3.{minor}"), format!("3.{minor}.{patch}"));
+    let Interpreter { path, .. } = &python.interpreter;
+    let version = python.interpreter.version();
     if let Some(wanted) = &step.version
-        && *wanted != short
-        && *wanted != long
+        && !python.interpreter.is_version(wanted)
     {
-        return Err(PythonError::Version { wanted: wanted.clone(), found: long }.into());
+        return Err(PythonError::Version { wanted: wanted.clone(), found: version }.into());
     }
-    let files = venv(&venv_path(), &python.interpreter).map_err(crate::files::FilesError::from)?;
+    let files = venv(&venv_path(), &python.interpreter).map_err(FilesError::from)?;
     let timestamp = building.request.timestamp;
-    let parts = [FORMAT_VERSION.to_owned(), path.clone(), long, timestamp.to_string()];
+    let parts = [FORMAT_VERSION.to_owned(), path.clone(), version, timestamp.to_string()];
     let described = files.iter().map(|file| match &file.kind {
         VenvFileKind::Text(text) => format!("{} file {text}", file.path),
         VenvFileKind::Symlink(target) => format!("{} link {target}", file.path),
@@ -130,13 +134,47 @@ pub(crate) fn packages(
     )
 }
 
+/// The packages of `step` as the text of a `pylock.toml`.
 fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<String, Failure> {
-    let (requirements, constraints) = match &step.input {
-        PipInput::Requirements { requirements, constraints } => (lines(requirements), lines(constraints)),
-        PipInput::Locked { .. } => return Err(PythonError::Lock { file: "poetry.lock" }.into()),
-        PipInput::UvLock { .. } => return Err(PythonError::Lock { file: "uv.lock" }.into()),
-        PipInput::Pylock { .. } => return Err(PythonError::Lock { file: "pylock.toml" }.into()),
-    };
+    let cache = &building.cache;
+    match &step.input {
+        PipInput::Requirements { requirements, constraints } => {
+            resolve(building, step, target, &lines(requirements), &lines(constraints), Dependencies::Followed)
+        }
+        // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
+        PipInput::Locked { requirements, .. } => {
+            resolve(building, step, target, &lines(requirements), "", Dependencies::Listed)
+        }
+        PipInput::UvLock { lock, pyproject } => {
+            let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
+            building.progress.counted(
+                "read uv.lock",
+                Unit::Bytes,
+                None,
+                |progress| {
+                    let uv = Uv::find(cache, &|count| progress.add(count)).map_err(PythonError::from)?;
+                    Ok(uv.export(cache, &lock, &pyproject).map_err(PythonError::from)?)
+                },
+                |_| (Outcome::Done, String::new()),
+            )
+        }
+        PipInput::Pylock { lock } => String::from_utf8(handed_over(building, *lock)?)
+            .map_err(|_| PythonError::from(ResolveError::NotText).into()),
+    }
+}
+
+fn handed_over(building: &Building<'_>, digest: Digest) -> Result<Vec<u8>, Failure> {
+    Ok(files::read(&building.request.files, digest).map_err(PythonError::from)?)
+}
+
+fn resolve(
+    building: &Building<'_>,
+    step: &PipStep,
+    target: &Target,
+    requirements: &str,
+    constraints: &str,
+    dependencies: Dependencies,
+) -> Result<String, Failure> {
     let count = requirements.lines().count();
     building.progress.counted(
         &format!("resolve {}", progress::count(count, "requirement")),
@@ -144,13 +182,14 @@ fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<Stri
         None,
         |progress| {
             let resolution = Resolution {
-                requirements: &requirements,
-                constraints: &constraints,
+                requirements,
+                constraints,
                 target,
                 index: step.index.as_deref(),
                 extra_indexes: &step.extra_indexes,
                 find_links: &step.find_links,
                 extra_args: &step.extra_args,
+                dependencies,
             };
             let uv = Uv::find(&building.cache, &|count| progress.add(count)).map_err(PythonError::from)?;
             Ok(uv.resolve(&building.cache, &resolution).map_err(PythonError::from)?)

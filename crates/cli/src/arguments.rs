@@ -1,41 +1,113 @@
 //! The command line: names of commands and flags, and nothing about what they do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::secrets::SecretText;
+
 /// From a short declaration to a container image, without a Dockerfile.
 #[derive(Debug, Parser)]
-#[command(name = "imagespec", version, propagate_version = true)]
+#[command(name = "imagespec", version, propagate_version = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+const EXAMPLES: &str = "\
+Begin with:
+  imagespec init                                    write a spec to start from
+  imagespec build imagespec.yaml                    make the image
+  imagespec run imagespec.yaml -- python --version  run a program in it
+
+Output is on stdout, everything else on stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 75 try again later.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a spec to start from.
+    ///
+    /// A lock file, requirements.txt or pyproject.toml in the folder is used. A file that exists is never overwritten.
+    Init {
+        /// The folder to write `imagespec.yaml` to, or the name of the YAML file.
+        #[arg(value_name = "DIR|FILE", default_value = ".")]
+        target: PathBuf,
+    },
     /// Build images, unless they exist.
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
+    /// Run a program in an image; the exit code is the program's.
+    ///
+    /// The image of a spec must have been built. Any other image is looked for in the store on this machine, then in
+    /// its registry, and is pulled for this machine's platform. What the program writes to the image is thrown away.
+    /// It runs in a sandbox: it sees the image's files and environment, and the network of this machine.
+    Run(RunArguments),
+    /// Show what an image is: digests, platforms, layers, environment, labels.
+    ///
+    /// It is looked for in the store on this machine, then in its registry. Of a spec, it is the image that was built.
+    /// No layer is read.
+    Inspect {
+        /// An image as `registry/name:tag`, a layout as `oci:DIR[:TAG]`, a spec file, or one of the project's images.
+        #[arg(value_name = "REF|oci:DIR|SPEC")]
+        subject: String,
+        #[command(flatten)]
+        settings: Settings,
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Show what would be built.
     Plan {
         #[command(flatten)]
         spec: SpecArguments,
+        /// For people, or for programs.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
     /// Print the hash that the image is tagged with.
     Hash(SpecArguments),
     /// Print the name of the image.
-    Name(NamedArguments),
-    /// Ask the registry whether an image exists: exit code 0 yes, 1 no, 3 unknown.
-    Exists(NamedArguments),
-    /// Run a program in an image that was built on this machine; the exit code is the program's.
-    Run(RunArguments),
+    Name {
+        /// The spec: a YAML, TOML or JSON file, or the name of one of the project's images.
+        spec: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Ask whether an image exists: exit code 0 yes, 1 no, 3 unknown.
+    ///
+    /// The image of a spec is asked for where it would be pushed, else in the store on this machine; any other image in
+    /// the store, then in its registry.
+    Exists {
+        /// A spec file, one of the project's images, or an image as `registry/name:tag`.
+        #[arg(value_name = "SPEC|REF")]
+        subject: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// List the builders.
     Builders {
+        /// For people, or for programs.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Print the JSON Schema of specs, by which editors complete and check fields
+    ///
+    /// Save it beside the spec:
+    ///
+    ///     imagespec schema > imagespec.schema.json
+    ///
+    /// Begin a YAML spec with the line that yaml-language-server reads (in VS Code
+    /// with the YAML extension, Neovim, Helix, Emacs):
+    ///
+    ///     # yaml-language-server: $schema=imagespec.schema.json
+    ///
+    /// and a TOML spec with the line that taplo reads (Even Better TOML):
+    ///
+    ///     #:schema imagespec.schema.json
+    ///
+    /// A JSON spec has no room for such a line: name the schema in the editor's
+    /// settings.
+    #[command(verbatim_doc_comment)]
+    Schema,
     /// Look after the cache.
     Cache {
         #[command(subcommand)]
@@ -44,14 +116,32 @@ pub(crate) enum Command {
     /// Check what this machine can do.
     Doctor,
     /// Print a completion script for a shell.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// Show how large the cache is.
     Du,
+    /// Remove what no image of the store needs and was not used for a while.
+    ///
+    /// Images of the store stay, with everything that they need, and so does whatever was used lately. What builds
+    /// left behind that were killed goes. While another imagespec process uses the cache, nothing is removed and the
+    /// exit code is 75.
+    Prune {
+        /// How long it must not have been used: `30d`, `12h`, `0s`.
+        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = crate::commands::cache::age)]
+        older_than: Duration,
+        /// Say what would be removed and remove nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Remove everything, images without a registry included.
+    ///
+    /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.
     Clear,
 }
 
@@ -64,12 +154,10 @@ pub(crate) struct SpecArguments {
     pub(crate) overrides: Overrides,
 }
 
-/// A spec whose image has a name.
+/// What is laid over a spec whose image is looked for.
 #[derive(Debug, Args)]
-pub(crate) struct NamedArguments {
-    /// A spec file, one of the project's images, or (for `exists`) an image reference.
-    pub(crate) spec: String,
-    /// Registry and path beneath which the image is pushed.
+pub(crate) struct Settings {
+    /// Registry and path beneath which the spec's image is pushed.
     #[arg(long, value_name = "REGISTRY")]
     pub(crate) registry: Option<String>,
     #[command(flatten)]
@@ -79,12 +167,13 @@ pub(crate) struct NamedArguments {
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// The spec: a file, or the name of one of the project's images.
-    pub(crate) spec: String,
+    /// A spec file, one of the project's images, an image as `registry/name:tag`, or a layout as `oci:DIR[:TAG]`.
+    #[arg(value_name = "SPEC|REF|oci:DIR")]
+    pub(crate) subject: String,
     #[command(flatten)]
-    pub(crate) overrides: Overrides,
+    pub(crate) settings: Settings,
     /// The program and its arguments; the image's own if left out.
-    #[arg(last = true)]
+    #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
 
@@ -94,7 +183,7 @@ pub(crate) struct Overrides {
     /// Set a field of the spec, `env.DEBUG=1`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Platforms to build for, `linux/amd64,linux/arm64`.
+    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one for any image.
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
 }
@@ -131,13 +220,16 @@ pub(crate) struct BuildArguments {
     /// Say what would be done and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Set an option of the builder.
+    /// Set an option of the builder; `imagespec builders --format json` lists them.
     #[arg(long = "builder-opt", value_name = "KEY=VALUE")]
     pub(crate) builder_options: Vec<String>,
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub(crate) progress: ProgressMode,
-    /// Write the report to a file as JSON.
+    /// Write the report to a file as JSON: digests, platforms, layers.
+    ///
+    /// Of an image that exists already, it holds what the image says of itself: the layers of its base are called
+    /// `base`, all layers are `cached`, and the time is 0.
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Write the image's digest to a file.
@@ -145,7 +237,7 @@ pub(crate) struct BuildArguments {
     pub(crate) iidfile: Option<PathBuf>,
     /// Hand a secret to the steps that ask for it: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`.
     #[arg(long = "secret", value_name = "id=…,src=…|env=…")]
-    pub(crate) secrets: Vec<String>,
+    pub(crate) secrets: Vec<SecretText>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }

@@ -1,10 +1,14 @@
 //! Whatever ends the program early: what to print, and the exit code.
 
-use imagespec_builder_oci::cache::CacheError;
+use imagespec_builder_oci::OpenError;
+use imagespec_builder_oci::cache::{CacheError, PruneError};
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::diagnostic::Diagnostic;
-use imagespec_core::resolve::ResolveError;
+use imagespec_core::options::OptionError;
+use imagespec_core::resolve::{ResolveError, ResolveProblem};
 use imagespec_core::spec::SpecError;
+
+use crate::prepare::NestedErrors;
 
 /// Exit code of a command that failed.
 pub(crate) const FAILED: u8 = 1;
@@ -64,24 +68,88 @@ impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         let mut diagnostic = diagnostic_of(&error).at(error.place().clone());
         diagnostic.hints.extend(error.hint());
-        Self::new(diagnostic)
+        let nested = match error.problem() {
+            ResolveProblem::NestedSpec { source, .. } => source.downcast_ref::<NestedErrors>(),
+            _ => None,
+        };
+        let Some(NestedErrors(errors)) = nested else { return Self::new(diagnostic) };
+        // Each of them has a place of its own, so they are no causes in one line.
+        diagnostic.notes.clear();
+        let diagnostics = std::iter::once(diagnostic).chain(errors.iter().map(SpecError::diagnostic)).collect();
+        Self { diagnostics, code: FAILED }
+    }
+}
+
+impl From<Vec<OptionError>> for Failure {
+    fn from(errors: Vec<OptionError>) -> Self {
+        Self { diagnostics: errors.iter().map(OptionError::diagnostic).collect(), code: FAILED }
     }
 }
 
 impl From<CacheError> for Failure {
     fn from(error: CacheError) -> Self {
-        let code = if matches!(error, CacheError::Locked { .. }) { TRY_AGAIN } else { FAILED };
-        Self::of(&error).code(code)
+        (&error).into()
+    }
+}
+
+impl From<&CacheError> for Failure {
+    fn from(error: &CacheError) -> Self {
+        let mut failure = Self::of(error);
+        match error {
+            CacheError::Locked { .. } => failure.code = TRY_AGAIN,
+            CacheError::InUse { .. } => {
+                failure.code = TRY_AGAIN;
+                failure.diagnostics[0].hints.push("try again when it has ended".to_owned());
+            }
+            CacheError::Io { .. } | CacheError::WrongDigest { .. } => {}
+        }
+        failure
+    }
+}
+
+impl From<PruneError> for Failure {
+    fn from(error: PruneError) -> Self {
+        match &error {
+            PruneError::Cache(error) => error.into(),
+            PruneError::Sandbox(sandbox) => {
+                let mut failure = Self::of(sandbox);
+                failure.diagnostics[0].hints.extend(sandbox.hint().map(str::to_owned));
+                failure
+            }
+            PruneError::Remove { .. } => Self::of(&error),
+        }
+    }
+}
+
+impl From<&OpenError> for Failure {
+    fn from(error: &OpenError) -> Self {
+        let mut failure = Self::of(error);
+        let hint = match error {
+            OpenError::Registry(error) => {
+                failure.code = if error.is_temporary() { TRY_AGAIN } else { FAILED };
+                error.hint()
+            }
+            OpenError::Cache(error) => return error.into(),
+            OpenError::CannotExecute(error) => Some(error.hint()),
+            OpenError::Platform(error) => {
+                error.available.first().map(|platform| format!("`--platform {platform}` takes that one"))
+            }
+            OpenError::LayerType { .. } => {
+                Some("only archives of Linux files are unpacked, plain or compressed by gzip or zstd".to_owned())
+            }
+            OpenError::Absent { .. } | OpenError::Malformed { .. } | OpenError::Read { .. } | OpenError::Cancelled => {
+                None
+            }
+        };
+        failure.diagnostics[0].hints.extend(hint);
+        failure
     }
 }
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let mut diagnostic = Diagnostic::error(error.message);
-        diagnostic.notes = error.causes;
-        diagnostic.hints = error.hints;
         let code = if error.kind == FailureKind::Temporary { TRY_AGAIN } else { FAILED };
-        Self::new(diagnostic).code(code)
+        Self::new(error.diagnostic()).code(code)
     }
 }
 

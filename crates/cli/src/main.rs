@@ -3,9 +3,14 @@
 mod arguments;
 mod commands;
 mod failure;
+mod image;
+mod options;
 mod prepare;
 mod screen;
+mod secrets;
 mod session;
+mod subject;
+mod text;
 
 use std::env;
 use std::io;
@@ -16,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 use arguments::{Arguments, CacheCommand, Command};
 use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
+use imagespec_builder_oci::cache::PruneMode;
 use imagespec_builder_oci::sandbox;
 
 fn main() -> ExitCode {
@@ -39,18 +45,27 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<u8, Failure> {
     match command {
+        Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
+        Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
+        Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
-        Command::Name(arguments) => commands::plan::name(arguments)?,
-        Command::Exists(arguments) => return commands::exists::exists(arguments),
+        Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
+        Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
         Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
         Command::Builders { format } => commands::builders::list(*format)?,
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
+        Command::Cache { command: CacheCommand::Prune { older_than, dry_run } } => {
+            let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };
+            commands::cache::prune(*older_than, mode)?;
+        }
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut script);
+            session::print_data(String::from_utf8_lossy(&script).trim_end())?;
         }
     }
     Ok(0)

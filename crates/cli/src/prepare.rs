@@ -1,10 +1,12 @@
 //! From what the user typed to a plan with a name: spec, project file, user config, flags and environment.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use imagespec_builder_oci::cache::Cache;
+use imagespec_core::builder::RegistryAccess;
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::lower::lower;
@@ -19,6 +21,7 @@ use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_nam
 
 use crate::arguments::Overrides;
 use crate::failure::Failure;
+use crate::subject::{is_spec_file, names_file};
 
 /// The project and the user's config, read once for all specs of a command.
 pub(crate) struct Surroundings {
@@ -53,10 +56,16 @@ impl Surroundings {
         Ok(Self { project, user })
     }
 
-    /// The surroundings of `spec`: those of its file, or of the current folder for an image of the project.
-    pub(crate) fn of(spec: &str) -> Result<Self, Failure> {
-        let folder = Path::new(spec).parent().filter(|folder| is_file(spec) && !folder.as_os_str().is_empty());
+    /// The surroundings of what the user named: those of a spec's file, else of the current folder.
+    pub(crate) fn of(text: &str) -> Result<Self, Failure> {
+        let folder = Path::new(text).parent().filter(|folder| names_file(text) && !folder.as_os_str().is_empty());
         Self::read(&std::path::absolute(folder.unwrap_or(Path::new(".")))?)
+    }
+
+    /// How to reach registries: the user's config, and the project file above it.
+    pub(crate) fn registries(&self) -> BTreeMap<String, RegistryAccess> {
+        let projects = [&self.user, &self.project].into_iter().flatten();
+        projects.flat_map(|project| project.registries.clone()).collect()
     }
 
     /// Loads, resolves and lowers `spec`.
@@ -72,10 +81,11 @@ impl Surroundings {
             settings.push(Setting::parse(set, &current)?);
         }
         if !overrides.platform.is_empty() {
-            settings.push(Setting::parse(&format!("platform={}", overrides.platform.join(",")), &current)?);
+            settings.push(Setting::platforms(&overrides.platform.join(","), &current)?);
         }
         let layers = Layers { project: self.project.as_ref(), user: self.user.as_ref(), settings: &settings };
-        let target = if is_file(spec) { Target::File(Path::new(spec)) } else { Target::Image(spec) };
+        let is_file = is_spec_file(spec, self.project.as_ref());
+        let target = if is_file { Target::File(Path::new(spec)) } else { Target::Image(spec) };
         let loaded = load(target, &layers)?;
         let root = self.project.as_ref().map_or(&loaded.directory, |project| &project.directory);
         let default_name = default_name(&loaded);
@@ -88,9 +98,7 @@ impl Surroundings {
                 spec_path: loaded.path.as_deref(),
                 default_name: &default_name,
                 host_platform: &host,
-                load_spec: &|path| {
-                    read_spec(path, &shown(path)).map_err(|errors| Box::new(NestedErrors(errors)).into())
-                },
+                load_spec: &|path| read_spec(path, &shown(path)).map_err(|errors| NestedErrors(errors).into()),
             },
         )?;
         let plan = lower(&resolved);
@@ -100,7 +108,7 @@ impl Surroundings {
         let name = tag(&spec_hash, format).and_then(|tag| image_name(registry, &resolved.name, &tag));
         let name = name.map_err(|error| name_failure(&error, &resolved))?;
         let has_registry = registry.is_some();
-        Ok(Prepared { id: SpecId::of(&loaded.spec), loaded, resolved, plan, spec_hash, name, has_registry })
+        Ok(Prepared { id: SpecId::of(&loaded.declaration), loaded, resolved, plan, spec_hash, name, has_registry })
     }
 
     /// The builder for `prepared`, and who chose it.
@@ -117,20 +125,21 @@ impl Surroundings {
     }
 }
 
+impl Prepared {
+    /// The Docker config.json that the spec names, absolute.
+    pub(crate) fn registry_config(&self) -> Option<PathBuf> {
+        let config = self.loaded.spec.registry_config.as_ref();
+        config.map(|config| self.loaded.directory.join(&config.value))
+    }
+}
+
 /// What is wrong with a spec that another one stands on.
 #[derive(Debug)]
-struct NestedErrors(Vec<imagespec_core::spec::SpecError>);
+pub(crate) struct NestedErrors(pub(crate) Vec<imagespec_core::spec::SpecError>);
 
 impl std::fmt::Display for NestedErrors {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            match &error.place {
-                Some(place) => write!(formatter, "{separator}{place}: {error}")?,
-                None => write!(formatter, "{separator}{error}")?,
-            }
-        }
-        Ok(())
+        write!(formatter, "it has {} mistakes", self.0.len())
     }
 }
 
@@ -188,6 +197,25 @@ pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf>
     registry_config.into_iter().chain(docker).chain(podman).collect()
 }
 
+/// The socket of the Docker engine on this machine: DOCKER_HOST, else where Docker and Podman put it.
+pub(crate) fn engine_socket() -> Result<PathBuf, Failure> {
+    const DOCKER: &str = "/var/run/docker.sock";
+    if let Some(host) = env::var_os("DOCKER_HOST").filter(|host| !host.is_empty()) {
+        let host = host.to_string_lossy();
+        return match host.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(path.into()),
+            _ => Err(Failure::usage(
+                format!("DOCKER_HOST is `{}`, and `type=docker` needs a unix socket", host.escape_debug()),
+                "set it to `unix:///PATH`, or unset it; `--output type=docker-archive,dest=FILE` needs no engine",
+            )),
+        };
+    }
+    let runtime = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let rootless = ["docker.sock", "podman/podman.sock"].map(|name| runtime.as_ref().map(|folder| folder.join(name)));
+    let candidates = [Some(PathBuf::from(DOCKER))].into_iter().chain(rootless).flatten();
+    Ok(candidates.into_iter().find(|socket| socket.exists()).unwrap_or_else(|| DOCKER.into()))
+}
+
 /// SOURCE_DATE_EPOCH, else 0.
 pub(crate) fn timestamp() -> Result<u64, Failure> {
     match env::var("SOURCE_DATE_EPOCH") {
@@ -205,12 +233,6 @@ fn config_folder() -> Option<PathBuf> {
     Some(etcetera::choose_base_strategy().ok()?.config_dir().join("imagespec"))
 }
 
-/// Whether `spec` means a file rather than an image of the project.
-pub(crate) fn is_file(spec: &str) -> bool {
-    let extension = Path::new(spec).extension().and_then(|extension| extension.to_str());
-    spec.contains('/') || extension.is_some_and(|extension| matches!(extension, "yaml" | "yml" | "toml" | "json"))
-}
-
 /// The path as an error shows it: relative to the current folder where it lies in it.
 fn shown(path: &Path) -> String {
     let current = env::current_dir().unwrap_or_default();
@@ -218,7 +240,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// The platform of this machine.
-fn host_platform() -> Result<Platform, Failure> {
+pub(crate) fn host_platform() -> Result<Platform, Failure> {
     let architecture = match env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

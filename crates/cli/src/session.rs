@@ -213,7 +213,10 @@ pub(crate) fn print_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Prints one line on stdout.
+/// Prints one line on stdout. A reader that has read enough, as `head` does, is no error.
 pub(crate) fn print_data(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::hash::{SpecHash, SpecId};
@@ -176,7 +177,10 @@ pub enum Output {
         dest: PathBuf,
     },
     /// A running Docker or Podman engine on this machine.
-    Docker,
+    Docker {
+        /// Its socket.
+        socket: PathBuf,
+    },
 }
 
 /// Whether earlier results may be used.
@@ -230,6 +234,9 @@ pub struct BuildError {
     pub causes: Vec<String>,
     /// What to do about it.
     pub hints: Vec<String>,
+    /// The field of the spec that asked for what failed, if it is one.
+    #[serde(default)]
+    pub field: Option<String>,
 }
 
 /// What kind of failure a [`BuildError`] is.
@@ -256,7 +263,19 @@ impl BuildError {
     /// A failure of `kind`, told by `error` and what it came from.
     pub fn new(kind: FailureKind, error: &dyn std::error::Error) -> Self {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
-        Self { kind, message: error.to_string(), causes, hints: Vec::new() }
+        Self { kind, message: error.to_string(), causes, hints: Vec::new(), field: None }
+    }
+
+    /// The same failure, that began with a field of the spec.
+    #[must_use]
+    pub fn field(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
+    /// The failure for a person, without a place.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::error(&self.message);
+        Diagnostic { notes: self.causes.clone(), hints: self.hints.clone(), ..diagnostic }
     }
 
     /// The same failure with a further hint.

@@ -10,6 +10,7 @@ pub mod event;
 pub mod files;
 pub mod hash;
 pub mod lower;
+pub mod options;
 pub mod place;
 pub mod plan;
 pub mod platform;

@@ -289,6 +289,11 @@ mod tests {
 
     #[test]
     fn the_error_says_which_part_is_wrong() {
+        let refused = |text: &str| text.parse::<Reference>().expect_err("no reference").to_string();
+        insta::assert_snapshot!(refused("host.example:x/app"), @"`host.example:x/app` is not an image reference: the registry is not `HOST` or `HOST:PORT`");
+        insta::assert_snapshot!(refused("app:-x"), @"`app:-x` is not an image reference: a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two");
+        insta::assert_snapshot!(refused("app@sha256:00"), @"`app@sha256:00` is not an image reference: a digest is `sha256:` and 64 lower-case hexadecimal digits");
+        assert!(refused(&"a".repeat(300)).ends_with("a repository's name has 255 characters at most"));
         insta::assert_snapshot!("team/App".parse::<Reference>().expect_err("upper case"), @"`team/App` is not an image reference: a repository has lower-case letters, digits and single separators (`.`, `_`, `__`, `-`) between `/`");
     }
 }

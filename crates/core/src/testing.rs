@@ -9,7 +9,7 @@ use crate::place::{Located, Place, Source};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::resolve::{ResolveContext, ResolveError, ResolvedSpec, resolve};
-use crate::spec::{BaseImage, Spec};
+use crate::spec::{BaseImage, CopyPath, Spec};
 
 /// A folder that is removed at the end of the test.
 pub(crate) struct Project {
@@ -111,6 +111,11 @@ pub(crate) fn text(value: &str) -> Option<Located<String>> {
 
 pub(crate) fn texts(values: &[&str]) -> Vec<Located<String>> {
     values.iter().map(|value| at((*value).to_owned())).collect()
+}
+
+/// Paths to copy from the folder of the spec.
+pub(crate) fn copies(paths: &[&str]) -> Vec<Located<CopyPath>> {
+    paths.iter().map(|path| at(CopyPath::new(*path))).collect()
 }
 
 /// A spec that stands on nothing and so gets nothing that it does not ask for.

@@ -185,9 +185,12 @@ pub enum ConnectionProblem {
     /// No answer in time.
     #[error("timed out")]
     TimedOut,
-    /// The other side's certificate is not trusted, or it speaks no TLS.
+    /// The other side's certificate is not trusted.
     #[error("TLS failed: {0}")]
     Tls(String),
+    /// The other side answers without TLS.
+    #[error("it does not speak TLS")]
+    NoTls,
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -208,7 +211,9 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Answer(answer) => is_temporary_status(answer.status),
-            Self::Connection { problem, .. } => !matches!(problem, ConnectionProblem::Tls(_)),
+            Self::Connection { problem, .. } => {
+                !matches!(problem, ConnectionProblem::Tls(_) | ConnectionProblem::NoTls)
+            }
             _ => false,
         }
     }
@@ -231,15 +236,30 @@ impl Error {
                     Some(format!("check the network, or whether `{registry}` needs a proxy"))
                 }
                 ConnectionProblem::Tls(_) => Some(format!(
-                    "name the authority that signed the certificate in `ca_bundle` of `{registry}`, or set `insecure = true`"
+                    "under `[registries.\"{registry}\"]` of `imagespec.toml`, name the authority that signed its \
+                     certificate as `ca_bundle`, or set `insecure = true`"
                 )),
-                ConnectionProblem::Broken(_) => None,
+                ConnectionProblem::NoTls => Some(format!(
+                    "if that is meant, set `insecure = true` under `[registries.\"{registry}\"]` of `imagespec.toml`"
+                )),
+                ConnectionProblem::Broken(_) => Some("try again later".to_owned()),
             },
             Self::Credentials { source, .. } => source.hint(),
             Self::NoPlatform(error) => error.hint(),
             Self::UnsupportedManifest { .. } => {
                 Some("push the image again with a current tool; schema 1 manifests are no longer read".to_owned())
             }
+            Self::Digest { .. } | Self::Size { .. } => Some(
+                "the registry, or a proxy before it, sends other bytes than were pushed: push the image again"
+                    .to_owned(),
+            ),
+            Self::Authentication { .. }
+            | Self::Redirect { .. }
+            | Self::Protocol { .. }
+            | Self::InvalidManifest { .. } => {
+                Some("the registry, or a proxy before it, is at fault: tell whoever runs it".to_owned())
+            }
+            Self::CaBundle { .. } => Some("write `ca_bundle` as the path of a PEM file".to_owned()),
             _ => None,
         }
     }
@@ -272,6 +292,7 @@ impl RegistryAnswer {
             401 => Some(format!("run `{login}`; a private image looks the same as one that does not exist")),
             403 => Some(format!("run `{login}` with an account that may use this repository")),
             429 => Some(format!("wait, or run `{login}`: registries allow more to those who are known")),
+            status if is_temporary_status(status) => Some("try again later".to_owned()),
             _ => None,
         }
     }
@@ -327,6 +348,31 @@ mod tests {
     fn a_shown_url_has_no_query_and_no_credentials() {
         let url = Url::parse("https://user:hunter2@storage.example/blob?X-Signature=abc#x").expect("a URL");
         assert_eq!(shown(&url), "https://storage.example/blob");
+    }
+
+    #[test]
+    fn every_problem_of_a_connection_says_what_to_look_at() {
+        let told = |problem: ConnectionProblem| {
+            let url = "https://r.example/v2/x/manifests/a".to_owned();
+            let error = Error::Connection { url, registry: "r.example".to_owned(), problem };
+            format!("{error}\n{}", error.hint().unwrap_or_default())
+        };
+        insta::assert_snapshot!(told(ConnectionProblem::TimedOut), @"
+        cannot talk to `https://r.example/v2/x/manifests/a`: timed out
+        check the network, or whether `r.example` needs a proxy
+        ");
+        insta::assert_snapshot!(told(ConnectionProblem::UnknownHost), @"
+        cannot talk to `https://r.example/v2/x/manifests/a`: no address is known for this host
+        check the spelling of `r.example`
+        ");
+        insta::assert_snapshot!(told(ConnectionProblem::NoTls), @r#"
+        cannot talk to `https://r.example/v2/x/manifests/a`: it does not speak TLS
+        if that is meant, set `insecure = true` under `[registries."r.example"]` of `imagespec.toml`
+        "#);
+        insta::assert_snapshot!(told(ConnectionProblem::Tls("invalid peer certificate: Expired".to_owned())), @r#"
+        cannot talk to `https://r.example/v2/x/manifests/a`: TLS failed: invalid peer certificate: Expired
+        under `[registries."r.example"]` of `imagespec.toml`, name the authority that signed its certificate as `ca_bundle`, or set `insecure = true`
+        "#);
     }
 
     #[test]

@@ -258,7 +258,10 @@ fn is_wrong_way(url: &Url, outcome: &Result<Response, Error>) -> bool {
             url.scheme() == "https"
                 && matches!(
                     problem,
-                    ConnectionProblem::Tls(_) | ConnectionProblem::Broken(_) | ConnectionProblem::Refused
+                    ConnectionProblem::Tls(_)
+                        | ConnectionProblem::NoTls
+                        | ConnectionProblem::Broken(_)
+                        | ConnectionProblem::Refused
                 )
         }
         Err(_) => false,

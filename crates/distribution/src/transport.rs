@@ -185,7 +185,12 @@ fn problem_of(error: &reqwest::Error) -> ConnectionProblem {
             io::ErrorKind::ConnectionRefused => return ConnectionProblem::Refused,
             io::ErrorKind::TimedOut => return ConnectionProblem::TimedOut,
             // What rustls complains about during the handshake comes as invalid data.
-            io::ErrorKind::InvalidData if error.is_connect() => return ConnectionProblem::Tls(innermost(error)),
+            io::ErrorKind::InvalidData if error.is_connect() => {
+                let text = innermost(error);
+                // The first bytes of an answer in plain HTTP are no TLS record.
+                let is_plain = text.contains("InvalidContentType");
+                return if is_plain { ConnectionProblem::NoTls } else { ConnectionProblem::Tls(text) };
+            }
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What an image stands on: its layers, its config, and where they can be read from.
 
+mod docker_archive;
 mod layout;
 mod registry;
 
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::layer::Layer;
 use crate::python::BasePython;
 
+pub(crate) use docker_archive::from_docker_archive;
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
 
@@ -131,6 +133,16 @@ pub(crate) enum BaseError {
         platform: String,
         /// The platforms that it has.
         available: String,
+    },
+    /// An archive from which it is not clear which image is meant.
+    #[error("base `{base}` holds {count} images: {names}")]
+    ManyImages {
+        /// The base.
+        base: String,
+        /// How many images it has.
+        count: usize,
+        /// What they are called.
+        names: String,
     },
     /// A file of the base cannot be read.
     #[error("cannot read `{path}` of the base")]

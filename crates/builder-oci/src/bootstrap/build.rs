@@ -112,6 +112,14 @@ pub enum BootstrapError {
         /// What was asked for.
         suite: String,
     },
+    /// The mirror does not have the suite.
+    #[error("the mirror `{mirror}` has no suite `{suite}`")]
+    NoSuite {
+        /// The suite.
+        suite: String,
+        /// URL of the archive.
+        mirror: String,
+    },
     /// The suite has no packages for the architecture.
     #[error("Debian's `{suite}` has no packages for `{architecture}`")]
     Architecture {
@@ -179,16 +187,12 @@ pub enum BootstrapError {
 }
 
 impl BootstrapError {
-    /// What the user may do about it, if that is known.
-    pub fn hint(&self) -> Option<String> {
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
         match self {
-            Self::CannotExecute { .. } => Some(
-                "install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in \
-                 a registry or `oci:DIR`, for which nothing needs to run"
-                    .to_owned(),
-            ),
-            Self::Release(error) => error.hint().map(str::to_owned),
-            _ => None,
+            Self::Mirror(MirrorError::Transfer { .. } | MirrorError::Status { status: 408 | 429 | 500.., .. }) => true,
+            Self::Mirror(MirrorError::Cache(error)) | Self::Cache(error) => error.is_temporary(),
+            _ => false,
         }
     }
 }
@@ -432,20 +436,5 @@ fn configure(
     match status.code {
         0 => Ok(()),
         code => Err(BootstrapError::Configure { code, last_line }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_processor_is_refused_with_a_way_out() {
-        let platform: Platform = "linux/arm64".parse().unwrap();
-        let source = CannotExecute { image: platform.clone(), machine: Platform::linux_amd64() };
-        let error = BootstrapError::CannotExecute { suite: "bookworm".to_owned(), platform, source };
-        insta::assert_snapshot!(error, @"`bootstrap:debian/bookworm` for linux/arm64 runs the packages' own scripts, which this machine cannot");
-        insta::assert_snapshot!(std::error::Error::source(&error).unwrap(), @"the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other");
-        insta::assert_snapshot!(error.hint().unwrap(), @"install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a registry or `oci:DIR`, for which nothing needs to run");
     }
 }

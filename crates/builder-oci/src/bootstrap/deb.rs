@@ -157,8 +157,14 @@ mod tests {
 
     #[test]
     fn what_is_no_package_is_an_error() {
-        for bytes in [&b""[..], b"!<arch>\n", b"!<arch>\nshort", &[0; 100]] {
-            assert!(Deb::read(bytes, "a").is_err());
-        }
+        let failure = |bytes: &[u8]| {
+            let error = Deb::read(bytes, "a").err().unwrap();
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            format!("{error}{}", source.unwrap_or_default())
+        };
+        insta::assert_snapshot!(failure(b""), @"cannot read `ar archive` of package `a`: failed to read global header");
+        insta::assert_snapshot!(failure(b"!<arch>\n"), @"package `a` has no `control.tar`");
+        insta::assert_snapshot!(failure(b"!<arch>\nshort"), @"cannot read `ar archive` of package `a`: unexpected EOF in the middle of archive entry header");
+        insta::assert_snapshot!(failure(&[0; 100]), @"cannot read `ar archive` of package `a`: Not an archive file (invalid global header)");
     }
 }

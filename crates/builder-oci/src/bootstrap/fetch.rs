@@ -40,7 +40,9 @@ pub(super) fn indexes(
         }
         Ok(index.map(|index| (index, (*archive, name.clone()))))
     };
-    let found: Vec<_> = suites.par_iter().map(read).collect::<Result<_, BootstrapError>>()?;
+    let found: Vec<_> = suites.par_iter().map(read).collect();
+    // Of several errors that of the suite itself is told, whichever came first.
+    let found = found.into_iter().collect::<Result<Vec<_>, BootstrapError>>()?;
     Ok(found.into_iter().flatten().unzip())
 }
 
@@ -56,6 +58,9 @@ fn index(
     let folder = format!("{}/dists/{name}", mirror.url(archive));
     let in_release = match fetcher.release(&format!("{folder}/InRelease")) {
         Err(error) if error.is_absent() && name != wanted.suite => return Ok(None),
+        Err(error) if error.is_absent() => {
+            return Err(BootstrapError::NoSuite { suite: name.to_owned(), mirror: mirror.url(archive).to_owned() });
+        }
         result => result?,
     };
     let release = Release::verify(&in_release, name, Date(observer.now))?;

@@ -11,6 +11,7 @@ use reqwest::blocking::{Client, Response};
 
 use super::packages::Archive;
 use crate::cache::{Cache, CacheError};
+use crate::network::innermost;
 
 const DEFAULT_MAIN: &str = "http://deb.debian.org/debian";
 const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
@@ -276,10 +277,11 @@ impl<'a> Fetcher<'a> {
     }
 
     fn get(&self, url: &str) -> Result<Response, MirrorError> {
-        let response = self.client.get(url).send().map_err(|error| MirrorError::Transfer {
-            url: url.to_owned(),
-            source: io::Error::other(error.without_url()),
-        })?;
+        let response = self
+            .client
+            .get(url)
+            .send()
+            .map_err(|error| MirrorError::Transfer { url: url.to_owned(), source: innermost(&error) })?;
         match response.status() {
             StatusCode::OK => Ok(response),
             status => Err(MirrorError::Status { url: url.to_owned(), status: status.as_u16() }),

@@ -117,23 +117,6 @@ pub enum ReleaseError {
     },
 }
 
-impl ReleaseError {
-    /// What the user may do about it, if anything.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Expired { .. } => Some(
-                "the mirror may be out of date, so name another one; one that keeps old releases on purpose needs \
-                 `debian_check_valid_until = false` under `[builders.oci]` in `imagespec.toml`",
-            ),
-            Self::NotYetMade { .. } => Some("set the clock of this machine"),
-            Self::ExpiredKey { .. } => {
-                Some("a newer imagespec may know a newer key; if the time is wrong, set the clock of this machine")
-            }
-            _ => None,
-        }
-    }
-}
-
 impl Release {
     /// Verifies and reads the `InRelease` of `suite`, which may be its name or its code name.
     ///

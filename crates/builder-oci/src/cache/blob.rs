@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use imagespec_core::digest::{Digest, Hasher};
 use tempfile::NamedTempFile;
 
-use super::{Cache, CacheError};
+use super::{Cache, CacheError, note_use};
 
 /// A blob that is in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,14 @@ impl Cache {
 
     /// Whether the blob of `digest` is here. Its content is verified when it is read, not now.
     pub fn has_blob(&self, digest: Digest) -> bool {
-        self.blob_path(digest).is_file()
+        let file = File::open(self.blob_path(digest)).ok();
+        // One who asks relies on the answer, which makes it a use.
+        file.is_some_and(|file| {
+            file.metadata().is_ok_and(|metadata| metadata.is_file()) && {
+                note_use(&file);
+                true
+            }
+        })
     }
 
     /// Opens the blob of `digest`, if it is here. The reader fails at its end if the content is not what it must be.
@@ -66,12 +73,11 @@ impl Cache {
     pub fn open_blob(&self, digest: Digest) -> Result<Option<VerifiedReader>, CacheError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
-            Ok(file) => Ok(Some(VerifiedReader {
-                reader: BufReader::with_capacity(256 * 1024, file),
-                hasher: Some(Hasher::default()),
-                expected: digest,
-                path,
-            })),
+            Ok(file) => {
+                note_use(&file);
+                let reader = BufReader::with_capacity(256 * 1024, file);
+                Ok(Some(VerifiedReader { reader, hasher: Some(Hasher::default()), expected: digest, path }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CacheError::Io { action: "read", path, source }),
         }
@@ -90,6 +96,7 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error(error)),
         };
+        note_use(&file);
         if Digest::of_reader(&mut file).map_err(io_error)?.0 == digest {
             return Ok(Some(path));
         }
@@ -104,7 +111,13 @@ impl Cache {
     /// When the file is there but cannot be read.
     pub fn read_blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, CacheError> {
         let path = self.blob_path(digest);
-        match fs::read(&path) {
+        let read = File::open(&path).and_then(|mut file| {
+            note_use(&file);
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match read {
             Ok(bytes) if Digest::of(&bytes) == digest => Ok(Some(bytes)),
             Ok(_) => {
                 tracing::warn!(%digest, "a blob of the cache is corrupt and is removed");

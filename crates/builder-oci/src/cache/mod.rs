@@ -6,32 +6,40 @@
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
 //! ROOT/locks/…              empty files that are locked while something is made
-//! ROOT/tmp/…                what is being written; whatever is there and unlocked is rubbish
+//! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
+//! ROOT/tmp/…                what is being written; rubbish as soon as nobody uses the cache
 //! ```
+//!
+//! The time of change of a blob and of a record says when it was used last, to the minute; that of a snapshot's lock
+//! says it for the snapshot, whose own time is seen by the programs that run on it.
 //!
 //! Everything is written to `tmp`, synced and renamed, so that a name never stands for half a file. What is read is
 //! verified against its digest, so that a disk's mistake is found here and not in a cluster.
 
 mod blob;
 mod lock;
+mod prune;
 mod record;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use imagespec_core::builder::CachePolicy;
 use imagespec_core::digest::Digest;
 
 pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
 pub use lock::Lock;
+pub use prune::{PruneError, PruneMode, PrunePolicy, Pruned, Removed, clear, disk_usage_bytes, prune};
 pub use record::Key;
 
-/// The cache's root folder.
+/// The cache's root folder. While it or a clone of it lives, nothing is removed from it.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
     layers: CachePolicy,
+    _use: Arc<Lock>,
 }
 
 /// Why the cache could not be used.
@@ -57,6 +65,12 @@ pub enum CacheError {
         /// The digest that it has.
         found: Digest,
     },
+    /// Somebody uses the cache, so that nothing can be removed from it.
+    #[error("the cache in `{root}` is in use by another imagespec process")]
+    InUse {
+        /// The cache's root folder.
+        root: PathBuf,
+    },
     /// Another process holds a lock for too long.
     #[error("another imagespec process has held `{name}` for {waited_seconds} s")]
     Locked {
@@ -67,20 +81,36 @@ pub enum CacheError {
     },
 }
 
+impl CacheError {
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+}
+
 /// The folders of a cache.
 const FOLDERS: [&str; 6] = ["blobs/sha256", "records", "snapshots", "store", "locks", "tmp"];
+/// The lock that all users of a cache share.
+const USE: &str = "cache";
 
 impl Cache {
-    /// Opens the cache in `root` and makes its folders if they are absent.
+    /// Opens the cache in `root` and makes its folders if they are absent. Waits while something is being removed.
     ///
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
-        for folder in FOLDERS {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(|source| CacheError::Io { action: "make", path, source })?;
-        }
-        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use })
+        make_folders(root)?;
+        let lock = Arc::new(Lock::shared(root, USE)?);
+        // One who removes all of it does so before we get the lock.
+        make_folders(root)?;
+        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, _use: lock })
+    }
+
+    /// Opens the cache in `root` for one who removes things from it, if nobody else uses it.
+    fn open_alone(root: &Path) -> Result<Self, CacheError> {
+        make_folders(root)?;
+        let lock = Lock::alone(root, USE)?.ok_or_else(|| CacheError::InUse { root: root.to_owned() })?;
+        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, _use: Arc::new(lock) })
     }
 
     /// The same cache, in which layers that were made earlier are found or not.
@@ -117,5 +147,34 @@ impl Cache {
     /// Where the blob of `digest` lies, if it is there.
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.to_hex())
+    }
+
+    /// Where the unpacked layer of `diff_id` lies, if it is there.
+    pub(crate) fn snapshot_path(&self, diff_id: Digest) -> PathBuf {
+        self.snapshots_folder().join(diff_id.to_hex())
+    }
+
+    /// Waits until nobody else unpacks the layer of `diff_id`, and notes that it is used now.
+    pub(crate) fn lock_snapshot(&self, diff_id: Digest) -> Result<Lock, CacheError> {
+        let lock = self.lock(&prune::snapshot_lock(&diff_id.to_hex()))?;
+        lock.touch();
+        Ok(lock)
+    }
+}
+
+fn make_folders(root: &Path) -> Result<(), CacheError> {
+    for folder in FOLDERS {
+        let path = root.join(folder);
+        fs::create_dir_all(&path).map_err(|source| CacheError::Io { action: "make", path, source })?;
+    }
+    Ok(())
+}
+
+/// Notes that `file` is used now, unless that was noted within the last minute.
+fn note_use(file: &fs::File) {
+    let is_noted = |modified: std::time::SystemTime| modified.elapsed().is_ok_and(|age| age.as_secs() < 60);
+    if !file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(is_noted) {
+        // Of a file of somebody else the time cannot be set; then it is that of when it was made.
+        let _ = file.set_modified(std::time::SystemTime::now());
     }
 }

@@ -1,15 +1,15 @@
 //! Records: what was found out or made for a key, as small JSON files.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 
 use imagespec_core::digest::{Digest, Hasher};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-use super::{Cache, CacheError};
+use super::{Cache, CacheError, note_use};
 
 /// The key of a record: a kind, and a digest over everything that the result depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,13 @@ impl Cache {
     /// When the file is there but cannot be read.
     pub fn record<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, CacheError> {
         let path = self.root().join("records").join(key.kind).join(key.digest.to_hex());
-        match fs::read(&path) {
+        let read = File::open(&path).and_then(|mut file| {
+            note_use(&file);
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match read {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CacheError::Io { action: "read", path, source }),

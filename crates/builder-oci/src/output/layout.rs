@@ -22,6 +22,8 @@ pub(super) fn write(
     let mut manifests = existing(folder)?;
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| OutputError::Io { path: blobs.clone(), source })?;
+    // First, so that a folder that a failed build leaves behind is known for a layout.
+    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
     for image in images {
         for layer in &image.layers {
             building.check_cancelled()?;
@@ -51,7 +53,6 @@ pub(super) fn write(
         "annotations": { "org.opencontainers.image.ref.name": tag },
     }));
     let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }).to_string();
-    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
     write_aside(&folder.join("index.json"), |file| file.write_all(top.as_bytes()))
 }
 
@@ -67,7 +68,7 @@ fn existing(folder: &Path) -> Result<Vec<Value>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Never scatter blobs over a folder that is something else.
             let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-            if is_empty || !folder.exists() {
+            if is_empty || !folder.exists() || folder.join("oci-layout").is_file() {
                 Ok(Vec::new())
             } else {
                 Err(OutputError::NotALayout { path: folder.to_owned() }.into())
@@ -85,6 +86,8 @@ fn write_bytes(blobs: &Path, bytes: &[u8]) -> Result<(), Failure> {
 pub(super) fn write_aside(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let io_error = |source| OutputError::Io { path: target.to_owned(), source };
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A temporary file that cannot be made would be named in the error, and nobody knows its name.
+    fs::metadata(folder).map_err(io_error)?;
     let mut file = NamedTempFile::new_in(folder).map_err(io_error)?;
     write(&mut file).map_err(io_error)?;
     file.as_file().sync_data().map_err(io_error)?;

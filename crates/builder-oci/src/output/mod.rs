@@ -1,6 +1,7 @@
 //! Where finished images go. Whatever goes wrong, nothing half-made bears the image's name.
 
 mod docker_archive;
+mod engine;
 mod layout;
 mod registry;
 mod store;
@@ -9,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use imagespec_core::builder::Output;
+use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 use imagespec_distribution::Blob;
 
@@ -16,6 +18,8 @@ use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
 use crate::progress;
+
+use self::engine::Engine;
 
 pub use store::Store;
 
@@ -42,9 +46,48 @@ pub(crate) enum OutputError {
         /// How many platforms the image has.
         count: usize,
     },
-    /// This builder does not load into engines.
-    #[error("`type=docker` is not offered by this builder yet")]
-    Engine,
+    /// Nobody listens at an engine's socket, or not to us.
+    #[error("cannot reach a Docker engine at `{socket}`")]
+    NoEngine {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An engine did not do as it was asked.
+    #[error("the engine at `{socket}` did not {action}: {problem}")]
+    Engine {
+        /// Its socket.
+        socket: PathBuf,
+        /// What was asked: `load the image`.
+        action: &'static str,
+        /// What it said, or how the conversation ended. One line.
+        problem: String,
+    },
+    /// An engine says that it loaded the image, and has another one.
+    #[error("the engine at `{socket}` has {found} under the image's name instead of {expected}")]
+    OtherImage {
+        /// Its socket.
+        socket: PathBuf,
+        /// The id that the image must have.
+        expected: Digest,
+        /// What it has instead.
+        found: String,
+    },
+}
+
+/// Finds out before any work whether the outputs can take the image.
+pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
+    let count = building.request.plan.platforms.len();
+    for output in &building.request.outputs {
+        if count > 1 && matches!(output, Output::Docker { .. } | Output::DockerArchive { .. }) {
+            return Err(OutputError::ManyPlatforms { count }.into());
+        }
+        if let Output::Docker { socket } = output {
+            Engine::connect(socket, building)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes `images`, and the `index` over them if there is one, to `output`.
@@ -85,7 +128,16 @@ pub(crate) fn write(
             building.progress.counted(&title, Unit::Bytes, Some(total_bytes), push, summary)?;
             Ok(())
         }
-        Output::Docker => Err(OutputError::Engine.into()),
+        Output::Docker { socket } => {
+            let [image] = images else { return Err(OutputError::ManyPlatforms { count: images.len() }.into()) };
+            let engine = Engine::connect(socket, building)?;
+            let title = format!("load {} into {}", building.request.name.familiar(), socket.display());
+            if engine.has(image)? {
+                return building.progress.step(&title, || Ok(()), |()| (Outcome::Cached, String::new()));
+            }
+            fetch_layers(building, images)?;
+            building.progress.step(&title, || engine.load(image), |()| (Outcome::Done, String::new()))
+        }
     }
 }
 
@@ -98,7 +150,7 @@ fn fetch_layers(building: &Building<'_>, images: &[Image]) -> Result<(), Failure
 }
 
 /// Pulls `layer` into the cache if it is not there.
-fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failure> {
+pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failure> {
     let Origin::Registry(reference) = &layer.origin else { return Ok(()) };
     if building.cache.has_blob(layer.layer.digest) {
         return Ok(());

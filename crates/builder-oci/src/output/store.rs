@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
@@ -25,11 +25,16 @@ impl Store {
         Self { cache }
     }
 
-    /// The digest of the manifest or index that is called `name`, if it is here.
+    /// The digest of the manifest or index that is called `name`, if it is here: the one of that digest where `name`
+    /// has one, else the one of that tag.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn find(&self, name: &Reference) -> Result<Option<Digest>, CacheError> {
+        if let Some(digest) = name.digest() {
+            let is_called_so = self.digests(&self.folder(name))?.contains(&digest) && self.cache.has_blob(digest);
+            return Ok(is_called_so.then_some(digest));
+        }
         let path = self.path(name);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(text.trim().parse().ok().filter(|digest| self.cache.has_blob(*digest))),
@@ -38,11 +43,56 @@ impl Store {
         }
     }
 
-    fn path(&self, name: &Reference) -> PathBuf {
-        let folder = self.cache.store_folder().join(name.registry()).join(name.repository());
-        // No tag ends in `:`, so a tag never collides with a repository below.
-        folder.join(format!("{}:", name.tag().unwrap_or("latest")))
+    /// The digests of all images.
+    pub(crate) fn images(&self) -> Result<Vec<Digest>, CacheError> {
+        self.digests(&self.cache.store_folder())
     }
+
+    /// The digests of the images beneath `folder`.
+    fn digests(&self, folder: &Path) -> Result<Vec<Digest>, CacheError> {
+        let mut digests = Vec::new();
+        for path in files(folder)?.into_iter().filter(|path| is_name(path)) {
+            let text = fs::read_to_string(&path);
+            let text = text.map_err(|source| CacheError::Io { action: "read", path, source })?;
+            digests.extend(text.trim().parse::<Digest>());
+        }
+        Ok(digests)
+    }
+
+    /// Files that were to become names, if nobody is writing one now.
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, CacheError> {
+        Ok(files(&self.cache.store_folder())?.into_iter().filter(|path| !is_name(path)).collect())
+    }
+
+    fn folder(&self, name: &Reference) -> PathBuf {
+        self.cache.store_folder().join(name.registry()).join(name.repository())
+    }
+
+    fn path(&self, name: &Reference) -> PathBuf {
+        // No tag ends in `:`, so a tag never collides with a repository below.
+        self.folder(name).join(format!("{}:", name.tag().unwrap_or("latest")))
+    }
+}
+
+/// The files beneath `folder`, none if it does not exist.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let mut files = Vec::new();
+    if !folder.exists() {
+        return Ok(files);
+    }
+    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
+        let entry =
+            entry.map_err(|error| CacheError::Io { action: "read", path: folder.to_owned(), source: error.into() })?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a file of the store is the name of an image.
+fn is_name(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(':')
 }
 
 pub(super) fn write(building: &Building<'_>, images: &[Image], index: Option<&[u8]>) -> Result<(), Failure> {

@@ -36,7 +36,7 @@ mod program;
 mod root;
 mod seccomp;
 mod stage;
-mod tar_entry;
+pub(crate) mod tar_entry;
 mod unpack;
 mod users;
 mod wire;

@@ -19,28 +19,28 @@ const EXTENSION_SIZE_BYTES_MAX: u64 = 1 << 20;
 const ATTRIBUTE_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// Name and value of an extended attribute.
-pub(super) type Attribute = (Vec<u8>, Vec<u8>);
+pub(crate) type Attribute = (Vec<u8>, Vec<u8>);
 
 /// One entry without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: EntryType,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: EntryType,
     /// Target of a symbolic or hard link.
-    pub(super) link: Vec<u8>,
-    pub(super) size: u64,
+    pub(crate) link: Vec<u8>,
+    pub(crate) size: u64,
     /// Permission bits, set-id and sticky bits included.
-    pub(super) mode: u32,
-    pub(super) user: u32,
-    pub(super) group: u32,
+    pub(crate) mode: u32,
+    pub(crate) user: u32,
+    pub(crate) group: u32,
     /// Seconds since 1970.
-    pub(super) mtime: u64,
+    pub(crate) mtime: u64,
     /// Extended attributes by name.
-    pub(super) attributes: Vec<Attribute>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// Reads entries from an untrusted stream.
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     input: R,
     offset: u64,
     /// Bytes of the current entry's data that have not been read, and of the padding behind it.
@@ -61,12 +61,12 @@ struct Extensions {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, offset: 0, data_left: 0, padding: 0 }
     }
 
     /// The next entry; what was not read of the one before is passed over.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -87,8 +87,13 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Where in the stream the data of the entry begins that was read last.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Copies the data of the current entry.
-    pub(super) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
+    pub(crate) fn copy_data(&mut self, sink: &mut dyn Write) -> Result<io::Result<()>, Failure> {
         let mut buffer = vec![0; usize::try_from(self.data_left.min(256 << 10)).unwrap_or(256 << 10)];
         while self.data_left > 0 {
             let wanted = usize::try_from(self.data_left).unwrap_or(usize::MAX).min(buffer.len());
@@ -102,11 +107,11 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Reads what follows the end of the archive, so that the writer of the stream does not get an error.
-    pub(super) fn drain(mut self) -> Result<(), Failure> {
+    pub(crate) fn drain(mut self) -> Result<(), Failure> {
         io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(Failure::system("read", "the layer"))
     }
 
-    fn broken(&self, reason: &str) -> Failure {
+    pub(crate) fn broken(&self, reason: &str) -> Failure {
         Failure::Tar { offset: self.offset, reason: reason.to_owned() }
     }
 
@@ -210,9 +215,10 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry, Failure> {
         let broken = |what: &str| self.broken(&format!("{what} of an entry is no number in range"));
-        let id = |given: Option<u64>, plain: io::Result<u64>, what: &str| {
-            given.or(plain.ok()).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| broken(what))
+        let id = |given: Option<u64>, plain: Option<u64>, what: &str| {
+            given.or(plain).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| broken(what))
         };
+        let fields = header.as_old();
         let mut kind = header.entry_type();
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         if kind == EntryType::Continuous || kind == EntryType::Regular {
@@ -226,15 +232,20 @@ impl<R: Read> TarReader<R> {
                 .link
                 .unwrap_or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()),
             size: extensions.size.unwrap_or(self.data_left),
-            mode: header.mode().map_err(|_| broken("the mode"))? & 0o7777,
-            user: id(extensions.user, header.uid(), "the user")?,
-            group: id(extensions.group, header.gid(), "the group")?,
-            mtime: extensions.mtime.or(header.mtime().ok()).ok_or_else(|| broken("the time"))?,
+            mode: field(&fields.mode, header.mode()).ok_or_else(|| broken("the mode"))? & 0o7777,
+            user: id(extensions.user, field(&fields.uid, header.uid()), "the user")?,
+            group: id(extensions.group, field(&fields.gid, header.gid()), "the group")?,
+            mtime: extensions.mtime.or(field(&fields.mtime, header.mtime())).ok_or_else(|| broken("the time"))?,
             attributes: extensions.attributes,
         };
         self.expect_data(entry.size)?;
         Ok(entry)
     }
+}
+
+/// A number of a header. Some writers leave out what is 0.
+fn field<T: Default>(bytes: &[u8], read: io::Result<T>) -> Option<T> {
+    if bytes.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(T::default()) } else { read.ok() }
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

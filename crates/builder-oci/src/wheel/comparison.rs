@@ -88,6 +88,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
         extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
+        dependencies: Dependencies::Followed,
     };
     let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target).unwrap();
     download(&cache, &wheels, &|_| {}).unwrap();
@@ -120,23 +121,4 @@ fn layers_hold_file_for_file_what_uv_installs() {
         assert!(found[path] == *wanted, "{path} differs");
     }
     assert!(expected.len() > 1000);
-}
-
-#[test]
-fn uv_says_why_there_is_no_solution() {
-    let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::open(folder.path()).unwrap();
-    let target =
-        Target { python_minor: 11, python_patch: 2, machine: "aarch64".to_owned(), libc: Libc::Glibc { minor: 36 } };
-    let resolution = Resolution {
-        requirements: "six==1.17.0\nsix==1.16.0\n",
-        constraints: "",
-        target: &target,
-        index: None,
-        extra_indexes: &[],
-        find_links: &[],
-        extra_args: &[],
-    };
-    let error = Uv::find(&cache, &|_| {}).unwrap().resolve(&cache, &resolution).unwrap_err().to_string();
-    assert!(error.contains("six==1.17.0") && error.contains("unsatisfiable"), "{error}");
 }

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::pylock::SelectedWheel;
 use crate::cache::{Cache, CacheError};
+use crate::network::innermost;
 
 /// Connections at once.
 const CONNECTIONS: usize = 8;
@@ -43,7 +44,7 @@ pub enum DownloadError {
         /// The server.
         host: String,
         /// What went wrong, without the address, which may hold a password.
-        source: reqwest::Error,
+        source: io::Error,
     },
     /// The server refused.
     #[error("{host} answered {status} for `{file}`")]
@@ -76,6 +77,16 @@ pub enum DownloadError {
     /// The cache failed, or the digest is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+impl DownloadError {
+    /// Whether the same may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Cache(error) => error.is_temporary(),
+            error => may_pass(error),
+        }
+    }
 }
 
 /// Fetches those of `wheels` that are not in the cache. `progress` is told of every piece's length in bytes, from
@@ -172,7 +183,7 @@ fn fetch_once(
             let answer = client.get(url.clone()).send().map_err(|error| DownloadError::Transport {
                 file: file_name(),
                 host: host.clone(),
-                source: error.without_url(),
+                source: innermost(&error),
             })?;
             if answer.status() != StatusCode::OK {
                 return Err(DownloadError::Status { file: file_name(), host, status: answer.status() });

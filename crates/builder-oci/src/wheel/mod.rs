@@ -6,6 +6,7 @@ mod bucket;
 mod download;
 mod error;
 mod install;
+mod message;
 mod name;
 mod pylock;
 mod record;
@@ -18,9 +19,10 @@ pub use bucket::{Weighed, assign};
 pub use download::{DownloadError, download};
 pub use error::WheelError;
 pub use install::{Installation, Scheme, layer, write};
+pub use message::UvMessage;
 pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
 pub use pylock::{PylockError, SelectedWheel, select};
-pub use resolve::{Resolution, ResolveError, Uv};
+pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
 pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use imagespec_core::digest::Digest;
+use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, VerbatimUrl};
 use serde::Deserialize;
 use url::Url;
@@ -51,6 +52,20 @@ pub enum PylockError {
     TooMany {
         /// How many it has.
         count: usize,
+    },
+    /// It is for other versions of Python.
+    #[error("the lock file is for Python {required}, and the image has {found}")]
+    OtherPython {
+        /// Its `requires-python`.
+        required: String,
+        /// The image's version.
+        found: String,
+    },
+    /// Its `requires-python` is none.
+    #[error("`requires-python` of the lock file is no version specifier: `{required}`")]
+    RequiresPython {
+        /// The text.
+        required: String,
     },
     /// A marker cannot be evaluated.
     #[error("cannot read marker `{marker}` of package `{package}`: {problem}")]
@@ -100,6 +115,7 @@ pub enum PylockError {
 #[serde(rename_all = "kebab-case")]
 struct Pylock {
     lock_version: String,
+    requires_python: Option<String>,
     #[serde(default)]
     packages: Vec<Package>,
 }
@@ -139,6 +155,9 @@ pub fn select(text: &str, target: &Target) -> Result<Vec<SelectedWheel>, PylockE
     if lock.packages.len() > PACKAGES_MAX {
         return Err(PylockError::TooMany { count: lock.packages.len() });
     }
+    if let Some(required) = &lock.requires_python {
+        check_python(required, target)?;
+    }
     let environment = environment(target)?;
     let mut selected: Vec<SelectedWheel> = Vec::new();
     for package in &lock.packages {
@@ -151,6 +170,17 @@ pub fn select(text: &str, target: &Target) -> Result<Vec<SelectedWheel>, PylockE
         Some(pair) => Err(PylockError::Twice { package: pair[0].name.clone(), target: target.to_string() }),
         None => Ok(selected),
     }
+}
+
+/// PEP 751 has installers refuse a lock file whose `requires-python` does not fit.
+fn check_python(required: &str, target: &Target) -> Result<(), PylockError> {
+    let specifiers: VersionSpecifiers =
+        required.parse().map_err(|_| PylockError::RequiresPython { required: required.to_owned() })?;
+    let found = Version::new([3, u64::from(target.python_minor), u64::from(target.python_patch)]);
+    if specifiers.contains(&found) {
+        return Ok(());
+    }
+    Err(PylockError::OtherPython { required: required.to_owned(), found: found.to_string() })
 }
 
 fn environment(target: &Target) -> Result<MarkerEnvironment, PylockError> {
@@ -277,6 +307,17 @@ mod tests {
         assert_eq!(selected.len(), 1);
         assert_eq!((selected[0].name.as_str(), selected[0].size_bytes), ("torch", Some(5)));
         assert_eq!(selected[0].file_name.as_str(), "torch-2.0+cpu-cp311-cp311-linux_x86_64.whl");
+    }
+
+    #[test]
+    fn a_lock_file_for_another_python_is_refused() {
+        let error = |required: &str| {
+            let text = format!("lock-version = \"1.0\"\ncreated-by = \"uv\"\nrequires-python = \"{required}\"\n");
+            select(&text, &target()).unwrap_err()
+        };
+        insta::assert_snapshot!(error(">=3.12"), @"the lock file is for Python >=3.12, and the image has 3.11.2");
+        insta::assert_snapshot!(error("3.x"), @"`requires-python` of the lock file is no version specifier: `3.x`");
+        assert_eq!(select("lock-version = \"1.0\"\nrequires-python = \">=3.11.2\"\n", &target()).unwrap(), []);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use url::Url;
 use super::archive::Wheel;
 use super::download::{self, DownloadError};
 use super::error::WheelError;
+use super::message::{UvMessage, secrets_in};
 use super::name::{InvalidWheelName, Libc, Target, WheelName};
 use crate::cache::{Cache, CacheError, Key};
 
@@ -41,8 +42,6 @@ const VARIABLES: [&str; 14] = [
     "all_proxy",
     "no_proxy",
 ];
-/// How many of uv's last lines an error shows.
-const LINES_SHOWN: usize = 20;
 
 /// Where the wheels of a pinned uv lie, by the machine that runs it.
 struct Pinned {
@@ -93,6 +92,17 @@ pub struct Resolution<'a> {
     pub find_links: &'a [String],
     /// Further arguments.
     pub extra_args: &'a [String],
+    /// Whether what the requirements require is wanted too.
+    pub dependencies: Dependencies,
+}
+
+/// Whether what requirements require is resolved too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependencies {
+    /// It is.
+    Followed,
+    /// The list is complete as it stands: it came from a lock file.
+    Listed,
 }
 
 /// Why requirements could not be resolved.
@@ -125,12 +135,10 @@ pub enum ResolveError {
         source: io::Error,
     },
     /// uv found no solution, or failed otherwise.
-    #[error("uv cannot resolve the requirements ({status}):\n{lines}")]
+    #[error("the requirements cannot be resolved")]
     Failed {
-        /// Its exit status.
-        status: String,
-        /// Its last lines.
-        lines: String,
+        /// What uv said.
+        source: UvMessage,
     },
     /// uv wrote something that is no text.
     #[error("uv's lock file is not UTF-8")]
@@ -147,6 +155,16 @@ pub enum ResolveError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+impl Resolution<'_> {
+    /// Passwords that uv is given, and that nobody may see in what it says.
+    fn secrets(&self) -> Vec<String> {
+        let variables = variables().filter_map(|(_, value)| value.into_string().ok());
+        let lists = [self.extra_indexes, self.find_links, self.extra_args].into_iter().flatten().cloned();
+        let single = self.index.into_iter().chain([self.requirements, self.constraints]).map(str::to_owned);
+        variables.chain(lists).chain(single).flat_map(|text| secrets_in(&text)).collect()
+    }
 }
 
 impl Uv {
@@ -222,13 +240,37 @@ impl Uv {
         for links in resolution.find_links {
             command.args(["--find-links", links]);
         }
+        if resolution.dependencies == Dependencies::Listed {
+            command.arg("--no-deps");
+        }
         command.args(resolution.extra_args);
+        self.lock_file(command, &resolution.secrets())
+    }
+
+    /// Writes a `uv.lock` as a `pylock.toml`, without the project itself and its development dependencies. Nothing is
+    /// resolved, and nothing but the two files is read.
+    ///
+    /// # Errors
+    /// When uv cannot be run, or cannot read the lock file.
+    pub fn export(&self, cache: &Cache, lock: &[u8], pyproject: &[u8]) -> Result<String, ResolveError> {
+        let write_error = |source| ResolveError::Write { source };
+        let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(write_error)?;
+        fs::write(folder.path().join("uv.lock"), lock).map_err(write_error)?;
+        fs::write(folder.path().join("pyproject.toml"), pyproject).map_err(write_error)?;
+        let mut command = self.command();
+        command.current_dir(folder.path());
+        command.args(["export", "--frozen", "--no-emit-project", "--no-dev", "--format", "pylock.toml"]);
+        command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
+        let secrets = secrets_in(&String::from_utf8_lossy(lock));
+        self.lock_file(command, &secrets)
+    }
+
+    /// Runs uv and returns the lock file that it prints. None of `secrets` stands in an error.
+    fn lock_file(&self, mut command: Command, secrets: &[String]) -> Result<String, ResolveError> {
         let output = command.output().map_err(|source| ResolveError::Run { program: self.program.clone(), source })?;
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let lines: Vec<&str> = text.lines().collect();
-            let lines = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
-            return Err(ResolveError::Failed { status: output.status.to_string(), lines });
+            let source = UvMessage::new(&output, secrets);
+            return Err(ResolveError::Failed { source });
         }
         String::from_utf8(output.stdout).map_err(|_| ResolveError::NotText)
     }

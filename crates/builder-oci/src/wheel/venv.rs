@@ -15,6 +15,18 @@ pub struct Interpreter {
     pub patch: u16,
 }
 
+impl Interpreter {
+    /// `3.11.2`
+    pub fn version(&self) -> String {
+        format!("3.{}.{}", self.minor, self.patch)
+    }
+
+    /// Whether `wanted`, two or three numbers, names this version.
+    pub fn is_version(&self, wanted: &str) -> bool {
+        wanted == self.version() || wanted == format!("3.{}", self.minor)
+    }
+}
+
 /// A file of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VenvFile {
@@ -40,10 +52,11 @@ pub enum VenvFileKind {
 /// # Errors
 /// When `venv` is so long that a path in it is none for a layer.
 pub fn venv(venv: &LayerPath, interpreter: &Interpreter) -> Result<Vec<VenvFile>, InvalidLayerPath> {
-    let Interpreter { path, minor, patch } = interpreter;
+    let Interpreter { path, minor, .. } = interpreter;
+    let version = interpreter.version();
     let home = path.rsplit_once('/').map_or("/", |(home, _)| if home.is_empty() { "/" } else { home });
     let configuration = format!(
-        "home = {home}\nimplementation = CPython\nversion_info = 3.{minor}.{patch}\ninclude-system-site-packages = true\n"
+        "home = {home}\nimplementation = CPython\nversion_info = {version}\ninclude-system-site-packages = true\n"
     );
     let symlink = |target: &str| VenvFileKind::Symlink(target.to_owned());
     [

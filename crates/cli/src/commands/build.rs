@@ -7,25 +7,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use imagespec_builder_oci::inspect;
 use imagespec_core::builder::{BuildRequest, CachePolicy, Output, SecretSource};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
+use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
 
 use super::{builders, exists, plan};
 use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_data, print_line};
+use crate::{image, options, secrets};
 
 /// Builds every image that was named, or every image of the project.
 pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let secrets = secrets(&arguments.secrets)?;
+    let secrets = secrets::read(&arguments.secrets)?;
     let terminal = Terminal::new(arguments.progress, Arc::clone(cancelled));
-    for spec in specs(arguments)? {
-        let surroundings = Surroundings::of(&spec)?;
-        let prepared = surroundings.prepare(&spec, arguments.registry.as_deref(), &arguments.overrides)?;
-        build_one(arguments, &surroundings, &prepared, &secrets, &terminal)?;
+    let mut surroundings = Vec::new();
+    let mut specs = Vec::new();
+    // All of them first: a mistake in the last one should not show after an hour.
+    for spec in self::specs(arguments)? {
+        let around = Surroundings::of(&spec)?;
+        specs.push(around.prepare(&spec, arguments.registry.as_deref(), &arguments.overrides)?);
+        surroundings.push(around);
+    }
+    for warning in secrets::unused(&secrets, &specs) {
+        print_line(warning.render().trim_end());
+    }
+    for (around, prepared) in surroundings.iter().zip(&specs) {
+        build_one(arguments, around, prepared, &secrets, &terminal)?;
     }
     Ok(())
 }
@@ -55,11 +67,13 @@ fn build_one(
 ) -> Result<(), Failure> {
     let chosen = surroundings.builder(arguments.builder.as_deref(), prepared);
     let builder = builders::find(&chosen)?;
-    if let Err(unsupported) = builder.describe().check(&prepared.plan) {
+    let description = builder.describe();
+    if let Err(unsupported) = description.check(&prepared.plan) {
         let mut diagnostic = Diagnostic::error(unsupported.to_string());
         diagnostic.place = prepared.resolved.place_of(unsupported.field).cloned();
-        return Err(Failure::new(diagnostic.hint("`imagespec builders` lists the others")));
+        return Err(Failure::new(diagnostic.hint(builders::able(&prepared.plan))));
     }
+    let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
         print_line(warning.render().trim_end());
     }
@@ -71,25 +85,18 @@ fn build_one(
     let is_asked = !arguments.force && !forced() && arguments.output.is_none();
     if is_asked && let Some(digest) = existing(arguments, surroundings, prepared)? {
         if arguments.progress != ProgressMode::Quiet {
-            print_line(&format!("{} exists, nothing to build", prepared.name.familiar()));
+            let how = if digest.is_some() { "exists" } else { "is taken for existing" };
+            print_line(&format!("{} {how}, nothing to build", prepared.name.familiar()));
         }
-        return tell(arguments, prepared, digest.map(|digest| (digest, None)));
+        let report = match (digest, &arguments.metadata_file) {
+            (Some(digest), Some(_)) => {
+                Some(image::existing(surroundings, prepared, digest)?.read(&|| false, inspect)?.report())
+            }
+            _ => None,
+        };
+        return tell(arguments, prepared, digest, report.as_ref());
     }
-    let mut options = BTreeMap::new();
-    for project in [&surroundings.user, &surroundings.project].into_iter().flatten() {
-        options.extend(project.builders.get(&chosen.name).cloned().unwrap_or_default());
-    }
-    let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
-    options.extend(mirror.map(|mirror| ("debian_mirror".to_owned(), mirror.value.clone().into())));
-    let spec = &prepared.loaded.spec;
-    options.extend(spec.builder_options.iter().map(|(name, value)| (name.clone(), value.value.clone())));
-    for option in &arguments.builder_options {
-        let (name, value) = option.split_once('=').ok_or_else(|| {
-            Failure::usage(format!("`--builder-opt {option}` has no `=`"), "write `--builder-opt KEY=VALUE`")
-        })?;
-        options.insert(name.to_owned(), value.into());
-    }
-    let registry_config = spec.registry_config.as_ref().map(|path| prepared.loaded.directory.join(&path.value));
+    secrets::check(secrets, prepared)?;
     let request = BuildRequest {
         plan: prepared.plan.clone(),
         id: prepared.id.clone(),
@@ -103,12 +110,21 @@ fn build_one(
         cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,
-        registries: exists::registries(surroundings),
-        credential_files: prepare::credential_files(registry_config),
+        registries: surroundings.registries(),
+        credential_files: prepare::credential_files(prepared.registry_config()),
     };
-    let report = builder.build(&request, terminal)?;
-    let json = serde_json::to_string_pretty(&report).expect("a report has only string keys");
-    tell(arguments, prepared, Some((report.digest, Some(json))))
+    let report = builder.build(&request, terminal).map_err(|error| {
+        let place = |field: &str| prepared.resolved.place_of(field).cloned();
+        let place = error.field.as_deref().and_then(|field| match field {
+            // A builder does not know whether packages were listed in the spec or in a file that it names.
+            "packages" => place("packages").or_else(|| place("requirements")),
+            field => place(field),
+        });
+        let mut failure = Failure::from(error);
+        failure.diagnostics[0].place = place;
+        failure
+    })?;
+    tell(arguments, prepared, Some(report.digest), Some(&report))
 }
 
 /// `Some(digest)` if nothing is to be built; without a digest if the user takes the image for existing.
@@ -123,7 +139,8 @@ fn existing(
         (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
         (Existence::Unknown(_), IfUnknown::Assume) => Ok(Some(None)),
         (Existence::Unknown(error), IfUnknown::Fail) => {
-            let mut failure = exists::unknown(&prepared.name, &error).code(crate::failure::FAILED);
+            let code = if error.is_temporary() { TRY_AGAIN } else { FAILED };
+            let mut failure = exists::unknown(&prepared.name, &error).code(code);
             failure.diagnostics[0].hints.push("`--if-unknown build` builds it all the same".to_owned());
             Err(failure)
         }
@@ -134,16 +151,22 @@ fn existing(
 fn tell(
     arguments: &BuildArguments,
     prepared: &Prepared,
-    built: Option<(Digest, Option<String>)>,
+    digest: Option<Digest>,
+    report: Option<&Report>,
 ) -> Result<(), Failure> {
     let name = prepared.name.familiar();
-    let Some((digest, report)) = built else { return Ok(print_data(&name)?) };
+    let Some(digest) = digest else {
+        for file in arguments.iidfile.iter().chain(&arguments.metadata_file) {
+            let message = format!("`{}` is not written: the registry did not say what the image is", file.display());
+            print_line(Diagnostic::warning(message).render().trim_end());
+        }
+        return Ok(print_data(&name)?);
+    };
     if let Some(file) = &arguments.iidfile {
         write(file, &digest.to_string())?;
     }
-    if let Some(file) = &arguments.metadata_file {
-        let found = serde_json::json!({ "digest": digest.to_string(), "images": [], "duration_ms": 0 });
-        write(file, &report.unwrap_or_else(|| found.to_string()))?;
+    if let (Some(file), Some(report)) = (&arguments.metadata_file, report) {
+        write(file, &serde_json::to_string_pretty(report).expect("a report has only string keys"))?;
     }
     Ok(print_data(&format!("{name}@{digest}"))?)
 }
@@ -165,11 +188,12 @@ fn outputs(arguments: &BuildArguments, prepared: &Prepared) -> Result<Vec<Output
     if let Some(text) = &arguments.output {
         outputs.push(output(text)?);
     }
-    if arguments.push && !prepared.has_registry {
+    let wants_registry = arguments.push || outputs.contains(&Output::Registry);
+    if wants_registry && !prepared.has_registry {
         return Err(Failure::usage("there is no registry to push to", "pass `--registry HOST/PATH`"));
     }
     let is_pushed = prepared.has_registry && !arguments.no_push && (outputs.is_empty() || arguments.push);
-    if is_pushed {
+    if is_pushed && !outputs.contains(&Output::Registry) {
         outputs.push(Output::Registry);
     }
     if outputs.is_empty() {
@@ -197,44 +221,13 @@ fn output(text: &str) -> Result<Output, Failure> {
     match (kind, dest) {
         (Some("oci"), Some(dest)) => Ok(Output::Oci { dest }),
         (Some("docker-archive"), Some(dest)) => Ok(Output::DockerArchive { dest }),
-        (Some("docker"), None) => Ok(Output::Docker),
+        (Some("docker"), None) => Ok(Output::Docker { socket: prepare::engine_socket()? }),
         (Some("registry"), None) => Ok(Output::Registry),
         (Some("oci" | "docker-archive"), None) => Err(wrong("has no `dest`")),
         (Some("docker" | "registry"), Some(_)) => Err(wrong("has a `dest`, which its type does not take")),
         _ => Err(wrong("has no type that is known")),
     }
 }
-
-/// Reads `id=…,src=…` and `id=…,env=…`.
-fn secrets(texts: &[String]) -> Result<BTreeMap<String, SecretSource>, Failure> {
-    let mut secrets = BTreeMap::new();
-    for text in texts {
-        let (mut id, mut source) = (None, None);
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("id", value)) => id = Some(value.to_owned()),
-                Some(("src", value)) => source = Some(SecretSource::File(std::path::absolute(value)?)),
-                Some(("env", name)) => {
-                    let value = env::var(name).map_err(|_| {
-                        Failure::usage(
-                            format!("the variable `{name}` of a secret is not set"),
-                            "set it, or use `src=FILE`",
-                        )
-                    })?;
-                    source = Some(SecretSource::Value(value));
-                }
-                _ => return Err(Failure::usage("`--secret` takes `id`, and `src` or `env`", SECRET_HINT)),
-            }
-        }
-        let (Some(id), Some(source)) = (id, source) else {
-            return Err(Failure::usage("`--secret` needs an `id`, and `src` or `env`", SECRET_HINT));
-        };
-        secrets.insert(id, source);
-    }
-    Ok(secrets)
-}
-
-const SECRET_HINT: &str = "write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`";
 
 /// The variable by which flytekit's users force a rebuild.
 fn forced() -> bool {

@@ -3,6 +3,7 @@
 use imagespec_builder_oci::OciBuilder;
 use imagespec_core::builder::Builder;
 use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::plan::Plan;
 use imagespec_core::project::ChosenBuilder;
 
 use crate::arguments::Format;
@@ -23,6 +24,20 @@ pub(crate) fn find(chosen: &ChosenBuilder) -> Result<Box<dyn Builder>, Failure> 
         let diagnostic = Diagnostic::error(format!("there is no builder `{}`", chosen.name));
         Failure::new(diagnostic.hint(format!("there is {}", names.join(", "))))
     })
+}
+
+/// Which builders can do all of `plan`, as a hint.
+pub(crate) fn able(plan: &Plan) -> String {
+    let able: Vec<_> = all()
+        .iter()
+        .map(|builder| builder.describe())
+        .filter(|description| description.check(plan).is_ok())
+        .map(|description| format!("`--builder {}`", description.name))
+        .collect();
+    match able.is_empty() {
+        true => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
+        false => format!("choose one that can: {}", able.join(", ")),
+    }
 }
 
 /// Lists the builders.

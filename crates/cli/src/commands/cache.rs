@@ -1,56 +1,91 @@
-//! `imagespec cache`: how large it is, and an end of it.
+//! `imagespec cache`: how large it is, what of it is no longer needed, and an end of it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::env;
+use std::time::Duration;
+
+use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned};
+use imagespec_builder_oci::sandbox::Sandbox;
 
 use crate::failure::Failure;
 use crate::prepare;
 use crate::session::{print_data, print_line};
+use crate::text::megabytes;
 
 /// Prints how much of the disk each part of the cache takes.
 pub(crate) fn du() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
     let mut total_bytes = 0;
     for part in ["blobs", "records", "snapshots", "store", "tmp"] {
-        let size_bytes = size(&root.join(part))?;
+        let size_bytes = cache::disk_usage_bytes(&root.join(part));
         total_bytes += size_bytes;
         print_data(&format!("{:>10}  {part}", megabytes(size_bytes)))?;
     }
     Ok(print_data(&format!("{:>10}  {}", megabytes(total_bytes), root.display()))?)
 }
 
+/// Removes what no image of the store needs and nobody used for a while.
+pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure> {
+    let root = prepare::cache_folder()?;
+    let sandbox = Sandbox::new(env::current_exe()?);
+    let policy = PrunePolicy { unused_for, mode };
+    // An empty cache is not made to be cleaned.
+    let pruned = if root.is_dir() { cache::prune(&root, &sandbox, policy)? } else { Pruned::default() };
+    let Pruned { blobs, records, snapshots, leftovers, images } = pruned;
+    let parts = [
+        (blobs, "blobs"),
+        (records, "records"),
+        (snapshots, "snapshots"),
+        (leftovers, "leftovers of builds that were killed"),
+    ];
+    let mut total_bytes = 0;
+    for (removed, what) in parts {
+        total_bytes += removed.size_bytes;
+        print_data(&format!("{:>10}  {what} ({})", megabytes(removed.size_bytes), removed.count))?;
+    }
+    let done = match mode {
+        PruneMode::Remove => "removed",
+        PruneMode::DryRun => "would remove",
+    };
+    let kept = if images == 1 { "1 image of the store" } else { &format!("{images} images of the store") };
+    print_line(&format!("{done} {} from {}; {kept} kept", megabytes(total_bytes), root.display()));
+    Ok(())
+}
+
 /// Removes the cache.
 pub(crate) fn clear() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
-    let mut removed_bytes = 0;
-    // Only what we made: the folder may be one that the user has other things in.
-    for part in ["blobs", "records", "snapshots", "store", "tmp", "locks"] {
-        let folder = root.join(part);
-        if folder.is_dir() {
-            removed_bytes += size(&folder)?;
-            fs::remove_dir_all(&folder)?;
-        }
-    }
+    let sandbox = Sandbox::new(env::current_exe()?);
+    let removed_bytes = if root.is_dir() { cache::clear(&root, &sandbox)? } else { 0 };
     print_line(&format!("removed {} from {}", megabytes(removed_bytes), root.display()));
     Ok(())
 }
 
-fn size(folder: &Path) -> Result<u64, Failure> {
-    let mut size_bytes = 0;
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error.into()),
+/// Reads `30d`, `12h`: a number and `s`, `m`, `h`, `d` or `w`.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and `m`, `h`, `d` or `w`, as in `30d` or `12h`".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        'w' => 7 * 24 * 60 * 60,
+        _ => return Err(wrong()),
     };
-    for entry in entries {
-        let entry = entry?;
-        let metadata = entry.path().symlink_metadata()?;
-        size_bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.blocks() * 512 };
-    }
-    Ok(size_bytes)
+    Ok(Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?))
 }
 
-fn megabytes(size_bytes: u64) -> String {
-    format!("{}.{} MB", size_bytes / 1_000_000, size_bytes % 1_000_000 / 100_000)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_and_a_unit() {
+        assert_eq!(age("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(age("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "d", "30", "-1d", "1.5h", "30ä", "99999999999999999999d"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
 }

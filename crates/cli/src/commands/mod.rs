@@ -5,5 +5,8 @@ pub(crate) mod builders;
 pub(crate) mod cache;
 pub(crate) mod doctor;
 pub(crate) mod exists;
+pub(crate) mod init;
+pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod schema;

@@ -2,7 +2,7 @@
 
 use imagespec_core::plan::Base;
 
-use crate::arguments::{Format, NamedArguments, SpecArguments};
+use crate::arguments::{Format, Settings, SpecArguments};
 use crate::failure::Failure;
 use crate::prepare::{Prepared, Surroundings};
 use crate::session::print_data;
@@ -23,9 +23,8 @@ pub(crate) fn hash(arguments: &SpecArguments) -> Result<(), Failure> {
 }
 
 /// Prints the name and tag of the image.
-pub(crate) fn name(arguments: &NamedArguments) -> Result<(), Failure> {
-    let surroundings = Surroundings::of(&arguments.spec)?;
-    let prepared = surroundings.prepare(&arguments.spec, arguments.registry.as_deref(), &arguments.overrides)?;
+pub(crate) fn name(spec: &str, settings: &Settings) -> Result<(), Failure> {
+    let prepared = Surroundings::of(spec)?.prepare(spec, settings.registry.as_deref(), &settings.overrides)?;
     Ok(print_data(&prepared.name.familiar())?)
 }
 

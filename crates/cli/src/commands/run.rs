@@ -1,29 +1,62 @@
-//! `imagespec run`: a program in an image of this machine's store, in the sandbox. The exit code is the program's.
+//! `imagespec run`: a program in an image, in the sandbox. The exit code is the program's.
 
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imagespec_builder_oci::Store;
 use imagespec_builder_oci::sandbox::Sandbox;
-use imagespec_core::diagnostic::Diagnostic;
+use imagespec_builder_oci::{RunError, open};
+use imagespec_core::platform::Platform;
 
-use crate::arguments::RunArguments;
+use crate::arguments::{Overrides, ProgressMode, RunArguments, Settings};
 use crate::failure::Failure;
+use crate::image;
 use crate::prepare::{self, Surroundings};
+use crate::session::Terminal;
+use crate::subject::{self, Subject};
 
 /// Runs the program.
 pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let prepared = Surroundings::of(&arguments.spec)?.prepare(&arguments.spec, None, &arguments.overrides)?;
+    let text = &arguments.subject;
+    let surroundings = Surroundings::of(text)?;
+    let wanted = wanted(arguments, &surroundings)?;
+    let machine = prepare::host_platform()?;
+    let found = image::find(&surroundings, text, &arguments.settings)?;
+    let terminal = Terminal::new(ProgressMode::Auto, Arc::clone(cancelled));
+    let is_cancelled = || cancelled.load(Ordering::Relaxed);
     let cache = prepare::cache()?;
-    let Some(digest) = Store::new(cache.clone()).find(&prepared.name)? else {
-        let message = format!("`{}` is not built on this machine", prepared.name.familiar());
-        let hint = format!("`imagespec build {}` builds it", arguments.spec);
-        return Err(Failure::new(Diagnostic::error(message).hint(hint)));
-    };
+    let digest = found.read(&is_cancelled, |source| open(source, &cache, wanted.as_ref(), &machine, &terminal))?;
     let sandbox = Sandbox::new(env::current_exe()?);
-    let cancelled = || cancelled.load(Ordering::Relaxed);
-    let code = imagespec_builder_oci::run(&cache, &sandbox, digest, &arguments.command, &cancelled)
-        .map_err(|error| Failure::of(&error))?;
+    let code = imagespec_builder_oci::run(&cache, &sandbox, digest, &machine, &arguments.command, &is_cancelled)
+        .map_err(|error| failure(&error, text))?;
     Ok(u8::try_from(code).unwrap_or(crate::failure::FAILED))
+}
+
+/// The platform to run, if the user says one for an image that is no spec's. Of a spec, `--platform` is a field.
+fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<Option<Platform>, Failure> {
+    let text = &arguments.subject;
+    if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
+        return Ok(None);
+    }
+    let Settings { registry, overrides: Overrides { sets, platform } } = &arguments.settings;
+    let others = Overrides { sets: sets.clone(), platform: Vec::new() };
+    subject::refuse_settings(text, &Settings { registry: registry.clone(), overrides: others })?;
+    match platform.as_slice() {
+        [] => Ok(None),
+        [one] => one.parse().map(Some).map_err(|error| Failure::of(&error)),
+        _ => Err(Failure::usage("one platform is run at a time", "pass one `--platform`")),
+    }
+}
+
+fn failure(error: &RunError, text: &str) -> Failure {
+    let mut failure = Failure::of(error);
+    let hint = match error {
+        RunError::NoProgram => Some(format!("name one: `imagespec run {text} -- CMD`")),
+        RunError::CannotExecute(error) => Some(error.hint()),
+        RunError::Sandbox(error) => error.hint().map(str::to_owned),
+        RunError::Open(error) => return error.into(),
+        _ => None,
+    };
+    failure.diagnostics[0].hints.extend(hint);
+    failure
 }

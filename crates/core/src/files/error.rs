@@ -128,7 +128,7 @@ impl FilesError {
 
     pub(super) fn conflict(one: &Found, other: &Found) -> Self {
         let described = |found: &Found| match found.origin {
-            Origin::Copy => format!("`{}` (`copy`)", found.destination),
+            Origin::Copy | Origin::CopyFromElsewhere => format!("`{}` (`copy`)", found.destination),
             Origin::Source => format!("`{}` beneath `source_root`", found.destination),
         };
         // The shorter path is the one that both need.
@@ -146,10 +146,10 @@ impl FilesError {
 
     pub(super) fn located(problem: PathProblem, folder: &'static str, place: &Place) -> Self {
         let problem = match problem {
-            PathProblem::Absolute(path) => FilesProblem::Absolute { path },
-            PathProblem::Outside(path) => FilesProblem::Outside { path, folder },
-            PathProblem::LinkOut(_, link, target) => FilesProblem::LinkOut { link, target, folder },
-            PathProblem::Unreadable(path, error) => return Self::unreadable(path, error, place),
+            PathProblem::Absolute { path } => FilesProblem::Absolute { path },
+            PathProblem::Outside { path } => FilesProblem::Outside { path, folder },
+            PathProblem::LinkOut { link, target, .. } => FilesProblem::LinkOut { link, target, folder },
+            PathProblem::Unreadable { path, source } => return Self::unreadable(path, source, place),
         };
         Self::new(problem, place)
     }
@@ -176,7 +176,7 @@ impl FilesError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self.problem.as_ref() {
             FilesProblem::Absolute { .. } | FilesProblem::Missing { .. } => {
-                "paths are relative to the folder of the spec"
+                "paths are relative to the folder of the file that names them"
             }
             FilesProblem::Outside { .. } => "move the files into that folder, or the spec further up",
             FilesProblem::LinkOut { .. } => "replace the link by the file itself",
@@ -185,10 +185,10 @@ impl FilesError {
             FilesProblem::Name { .. } => "rename the file",
             FilesProblem::Conflict { .. } => "rename one of them, or leave it out with a line in `.dockerignore`",
             FilesProblem::TooMany { .. } => "name the folders that the image needs",
-            FilesProblem::Unreadable { .. }
-            | FilesProblem::Special { .. }
-            | FilesProblem::NotAFolder { .. }
-            | FilesProblem::Pattern { .. } => return None,
+            FilesProblem::NotAFolder { .. } => "name the folder that the source files lie in",
+            FilesProblem::Unreadable { .. } | FilesProblem::Special { .. } | FilesProblem::Pattern { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }

@@ -5,23 +5,17 @@ use std::ops::Bound;
 use std::path::Path;
 
 use super::error::{FilesError, FilesProblem};
-use super::{Found, FoundKind, LinkPolicy, Origin};
+use super::{Found, FoundKind, LinkPolicy};
 use crate::plan::CopiedFile;
 
 /// Links that a path may go through, as the kernel has it.
 const HOPS_MAX: usize = 40;
 
-/// The target of the link `item` as it will stand in the image. `folder` is where the copied files come from.
-pub(super) fn relative_target(item: &Found, folder: &Path, target: &str) -> Result<String, FilesError> {
+/// The target of the link `item` as it will stand in the image.
+pub(super) fn relative_target(item: &Found, target: &str) -> Result<String, FilesError> {
     let link = || item.destination.clone();
-    let out = || FilesProblem::LinkOut {
-        link: link(),
-        target: target.to_owned(),
-        folder: match item.origin {
-            Origin::Copy => "folder of the spec",
-            Origin::Source => "source root",
-        },
-    };
+    let out = || FilesProblem::LinkOut { link: link(), target: target.to_owned(), folder: item.origin.folder() };
+    let folder = item.folder();
     let real_folder =
         folder.canonicalize().map_err(|error| FilesError::unreadable(".".to_owned(), error, &item.place))?;
     let problem = match item.path.canonicalize() {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::place::{Located, Place};
 use crate::plan::CopiedFile;
-use crate::spec::SourceCopyMode;
+use crate::spec::{CopyPath, SourceCopyMode};
 
 mod contents;
 mod dockerignore;
@@ -37,7 +37,7 @@ pub struct WantedFiles<'a> {
     /// The spec's folder, absolute, inside of `root`.
     pub directory: &'a Path,
     /// Entries of `copy`.
-    pub copy: &'a [Located<String>],
+    pub copy: &'a [Located<CopyPath>],
     /// `source_root` and which of its files.
     pub source: Option<(&'a Located<PathBuf>, SourceCopyMode)>,
 }
@@ -82,8 +82,30 @@ enum LinkPolicy {
 /// Which field asked for a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
+    /// `copy` in the spec itself.
     Copy,
+    /// `copy` in a file of another folder.
+    CopyFromElsewhere,
     Source,
+}
+
+impl Origin {
+    /// How an error calls the folder that nothing leads out of.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Copy => "folder of the spec",
+            Self::CopyFromElsewhere => "folder of the file that says so",
+            Self::Source => "source root",
+        }
+    }
+}
+
+impl Found {
+    /// The folder that it was found from: that of the spec, or the source root.
+    fn folder(&self) -> &Path {
+        let folder = self.path.ancestors().nth(self.destination.split('/').count());
+        folder.expect("a path ends in its destination")
+    }
 }
 
 /// Lists, checks and digests the files that a spec names.
@@ -94,13 +116,12 @@ enum Origin {
 pub fn collect(wanted: &WantedFiles<'_>) -> Result<CollectedFiles, FilesError> {
     let mut found = Vec::new();
     for entry in wanted.copy {
-        walk::copy_entry(wanted.directory, entry, &mut found)?;
+        walk::copy_entry(wanted, entry, &mut found)?;
     }
-    let mut source_folder = None;
     if let Some((source_root, mode)) = wanted.source
         && mode != SourceCopyMode::None
     {
-        source_folder = Some(walk::source(wanted, source_root, mode, &mut found)?);
+        walk::source(wanted, source_root, mode, &mut found)?;
     }
     // The same file may be asked for twice: by its name and with its folder.
     found.sort_by(|one, other| one.destination.cmp(&other.destination).then_with(|| one.path.cmp(&other.path)));
@@ -110,11 +131,7 @@ pub fn collect(wanted: &WantedFiles<'_>) -> Result<CollectedFiles, FilesError> {
     let mut owners: BTreeMap<String, &Found> = BTreeMap::new();
     for (item, mut file) in found.iter().zip(copied) {
         if let CopiedFile::Link { target } = &mut file {
-            let folder = match item.origin {
-                Origin::Copy => wanted.directory,
-                Origin::Source => source_folder.as_deref().unwrap_or(wanted.directory),
-            };
-            *target = links::relative_target(item, folder, target)?;
+            *target = links::relative_target(item, target)?;
         }
         if let CopiedFile::File { digest, .. } = &file {
             collected.paths.entry(*digest).or_insert_with(|| item.path.clone());

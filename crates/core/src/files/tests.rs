@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::testing::{Project, at, texts};
+use crate::testing::{Project, at};
 
 fn collected(project: &Project, copy: &[&str], source: Option<(&str, SourceCopyMode)>) -> Result<String, String> {
-    let copy = texts(copy);
+    let copy: Vec<_> = copy.iter().map(|path| at(CopyPath::new(*path))).collect();
     let source = source.map(|(folder, mode)| (at(PathBuf::from(folder)), mode));
     let wanted = WantedFiles {
         root: project.root(),
@@ -70,9 +70,9 @@ fn files_and_folders_keep_their_path() {
 #[test]
 fn paths_that_are_not_beneath_the_spec_are_refused() {
     let project = Project::new(&[("a/b", "")]);
-    insta::assert_snapshot!(refused(&project, &["/etc/passwd"]), @r"
+    insta::assert_snapshot!(refused(&project, &["/etc/passwd"]), @"
     `/etc/passwd` is an absolute path
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(refused(&project, &["../x"]), @r"
     `../x` leads out of the folder of the spec
@@ -82,9 +82,9 @@ fn paths_that_are_not_beneath_the_spec_are_refused() {
     `a/../a/b` leads out of the folder of the spec
     hint: move the files into that folder, or the spec further up
     ");
-    insta::assert_snapshot!(refused(&project, &["a/missing"]), @r"
+    insta::assert_snapshot!(refused(&project, &["a/missing"]), @"
     `a/missing` does not exist
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 
@@ -277,15 +277,36 @@ fn two_different_files_for_one_path_are_refused_and_equal_ones_are_not() {
 fn a_source_root_that_is_no_folder_or_outside_is_refused() {
     let project = Project::new(&[("x.py", "")]);
     let error = |folder| collected(&project, &[], Some((folder, SourceCopyMode::Auto))).unwrap_err();
-    insta::assert_snapshot!(error("x.py"), @"`x.py` is not a folder");
+    insta::assert_snapshot!(error("x.py"), @"
+    `x.py` is not a folder
+    hint: name the folder that the source files lie in
+    ");
     insta::assert_snapshot!(error(".."), @r"
     `..` leads out of the project's folder
     hint: move the files into that folder, or the spec further up
     ");
-    insta::assert_snapshot!(error("missing"), @r"
+    insta::assert_snapshot!(error("missing"), @"
     `missing` does not exist
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
+}
+
+#[test]
+fn what_a_project_file_says_is_copied_from_its_own_folder() {
+    let project = Project::new(&[("shared/a.txt", "shared"), ("specs/shared/a.txt", "of the spec")]);
+    project.link("shared/b.txt", project.path("shared/a.txt"));
+    let copied = |folder: &str, path: &str| {
+        let copy = [at(CopyPath { folder: folder.into(), path: path.to_owned() })];
+        let directory = project.path("specs");
+        collect(&WantedFiles { root: project.root(), directory: &directory, copy: &copy, source: None })
+    };
+    let collected = copied("..", "shared").unwrap();
+    assert_eq!(collected.entries.keys().collect::<Vec<_>>(), ["shared/a.txt", "shared/b.txt"]);
+    assert_eq!(collected.entries["shared/b.txt"], CopiedFile::Link { target: "../shared/a.txt".to_owned() });
+    assert_eq!(collected.paths[&Digest::of(b"shared")], project.path("shared/a.txt"));
+    project.link("shared/c.txt", "/etc/passwd");
+    insta::assert_snapshot!(copied("..", "shared").unwrap_err(), @"`shared/c.txt` is a symbolic link to `/etc/passwd`, which leads out of the folder of the file that says so");
+    insta::assert_snapshot!(copied("../..", "x").unwrap_err(), @"`../..` leads out of the project's folder");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::ignored::{Ignored, Verdict};
 use super::{Found, FoundKind, LinkPolicy, Origin, WantedFiles};
 use crate::place::{Located, Place};
 use crate::requirements::locate;
-use crate::spec::SourceCopyMode;
+use crate::spec::{CopyPath, SourceCopyMode};
 
 /// Files, folders and links that one image may get.
 const FOUND_MAX: usize = 1_000_000;
@@ -32,29 +32,36 @@ const NO_SOURCE: [&str; 10] = [
 ];
 
 /// Lists one entry of `copy`.
-pub(super) fn copy_entry(directory: &Path, entry: &Located<String>, found: &mut Vec<Found>) -> Result<(), FilesError> {
-    let place = &entry.place;
-    let path = Path::new(&entry.value);
+pub(super) fn copy_entry(
+    wanted: &WantedFiles<'_>,
+    entry: &Located<CopyPath>,
+    found: &mut Vec<Found>,
+) -> Result<(), FilesError> {
+    let Located { value: CopyPath { folder, path }, place } = entry;
+    let origin = if folder.as_os_str().is_empty() { Origin::Copy } else { Origin::CopyFromElsewhere };
+    let folder = locate(wanted.root, wanted.directory, folder)
+        .map_err(|problem| FilesError::located(problem, "project's folder", place))?;
+    let path = Path::new(path);
     // Docker takes no `..` either, even where it leads back.
     if path.components().any(|component| matches!(component, Component::ParentDir)) {
-        let problem = FilesProblem::Outside { path: entry.value.clone(), folder: "folder of the spec" };
+        let problem = FilesProblem::Outside { path: path.display().to_string(), folder: origin.folder() };
         return Err(FilesError::new(problem, place));
     }
-    let path = locate(directory, directory, path)
-        .map_err(|problem| FilesError::located(problem, "folder of the spec", place))?;
-    let destination = relative_text(&path, directory, place)?;
-    let metadata = symlink_metadata(&path, directory, place)?;
-    let mut walk = Walk { folder: directory, place, origin: Origin::Copy, rules: Rules::Copy, found };
+    let path =
+        locate(&folder, &folder, path).map_err(|problem| FilesError::located(problem, origin.folder(), place))?;
+    let destination = relative_text(&path, &folder, place)?;
+    let metadata = symlink_metadata(&path, &folder, place)?;
+    let mut walk = Walk { folder: &folder, place, origin, rules: Rules::Copy, found };
     walk.visit(path, destination, &metadata, Verdict::Take)
 }
 
-/// Lists the files of `source_root` and returns its absolute path.
+/// Lists the files of `source_root`.
 pub(super) fn source(
     wanted: &WantedFiles<'_>,
     source_root: &Located<PathBuf>,
     mode: SourceCopyMode,
     found: &mut Vec<Found>,
-) -> Result<PathBuf, FilesError> {
+) -> Result<(), FilesError> {
     let place = &source_root.place;
     let folder = locate(wanted.root, wanted.directory, &source_root.value)
         .map_err(|problem| FilesError::located(problem, "project's folder", place))?;
@@ -65,8 +72,7 @@ pub(super) fn source(
     let ignored = Ignored::new(wanted.root, &folder, place)?;
     let rules = Rules::Source { mode, ignored: Box::new(ignored) };
     let mut walk = Walk { folder: &folder, place, origin: Origin::Source, rules, found };
-    walk.children(&folder, "")?;
-    Ok(folder)
+    walk.children(&folder, "")
 }
 
 /// What is left out.

@@ -85,7 +85,7 @@ impl From<&Spec> for Declaration {
             commands: list(&spec.commands),
             conda_channels: list(&spec.conda_channels),
             conda_packages: set(&spec.conda_packages),
-            copy: spec.copy.iter().map(|entry| portable(Path::new(&entry.value))).collect(),
+            copy: spec.copy.iter().map(|entry| portable(&entry.value.folder.join(&entry.value.path))).collect(),
             cuda: value(spec.cuda.as_ref()),
             cudnn: value(spec.cudnn.as_ref()),
             entrypoint: value(spec.entrypoint.as_ref()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::plan::{SecretMount, SecretTarget};
 use crate::spec::{BaseImage, SourceCopyMode};
-use crate::testing::{Project, at, on_scratch, some, text, texts};
+use crate::testing::{Project, at, copies, on_scratch, some, text, texts};
 
 const DOCUMENT: &str = include_str!("../../../../docs/hash.md");
 
@@ -177,7 +177,7 @@ fn builder_registry_secrets_names_and_descriptions_do_not_matter() {
 }
 
 fn copying() -> Spec {
-    Spec { copy: texts(&["data"]), source_root: some(PathBuf::from("src")), ..on_scratch() }
+    Spec { copy: copies(&["data"]), source_root: some(PathBuf::from("src")), ..on_scratch() }
 }
 
 fn project() -> Project {
@@ -285,7 +285,7 @@ fn an_id_holds_no_absolute_path() {
         |path: &str| SpecId::of(&Spec { base_image: some(BaseImage::OciLayout(path.into())), ..Spec::default() });
     assert_eq!(at_path("/home/one/base"), at_path("/srv/two/base"));
     assert_ne!(at_path("base"), at_path("other"));
-    let copied = |path: &str| SpecId::of(&Spec { copy: texts(&[path]), ..Spec::default() });
+    let copied = |path: &str| SpecId::of(&Spec { copy: copies(&[path]), ..Spec::default() });
     assert_eq!(copied("./data/"), copied("data"));
 }
 

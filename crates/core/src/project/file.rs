@@ -34,7 +34,7 @@ pub struct Project {
     /// `[registries."HOST"]`, with absolute paths.
     pub registries: BTreeMap<String, RegistryAccess>,
     /// `[builders.NAME]`
-    pub builders: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    pub builders: BTreeMap<String, BTreeMap<String, Located<serde_json::Value>>>,
     /// `[defaults]`
     pub(super) defaults: Option<Node>,
     /// `[images.NAME]` in the order in which they were written.
@@ -243,8 +243,10 @@ impl Reader<'_> {
             }
             let what = format!("`builders.{}`", key.value);
             let Some(entries) = self.decoder.mapping(value, &what) else { continue };
-            let options = entries.iter().map(|entry| (entry.key.value.clone(), entry.value.to_json())).collect();
-            self.project.builders.insert(key.value.clone(), options);
+            let options = entries.iter().map(|Entry { key, value }| {
+                (key.value.clone(), Located { value: value.to_json(), place: value.place.clone() })
+            });
+            self.project.builders.insert(key.value.clone(), options.collect());
         }
     }
 

@@ -6,7 +6,7 @@
 //! installed twice.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +45,9 @@ pub struct Layers<'a> {
 pub struct Loaded {
     /// The spec. Its relative paths start from `directory`, whichever layer they came from.
     pub spec: Spec,
+    /// The spec as its author wrote it: the file and the inline fields of `[images.NAME]`, without defaults and
+    /// settings. The image's id is taken over it.
+    pub declaration: Spec,
     /// The spec's own file, absolute, if it has one.
     pub path: Option<PathBuf>,
     /// The folder of the spec's file, or else that of the project file, absolute.
@@ -80,6 +83,12 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     };
     let named_at = image.and_then(|(_, image)| image.spec.as_ref()).map(|spec| &spec.place);
     let file = file.map(|(path, name)| read_node(&path, &name)).transpose().map_err(|mut error| {
+        if matches!(&error.kind, SpecErrorKind::Read { source, .. } if source.kind() == ErrorKind::NotFound) {
+            error.hints.push(match named_at {
+                Some(_) => "paths are relative to the folder of the file that names them".to_owned(),
+                None => "name a spec file by its path, or an image of `imagespec.toml` by its name".to_owned(),
+            });
+        }
         error.place = error.place.or_else(|| named_at.cloned());
         vec![error]
     })?;
@@ -88,13 +97,18 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     for project in [layers.user, layers.project].into_iter().flatten() {
         nodes.extend(project.defaults.as_ref().map(|defaults| (defaults, project.directory.as_path())));
     }
+    let defaults_count = nodes.len();
     nodes.extend(file.as_ref().map(|file| (&file.node, file.directory.as_path())));
     nodes.extend(image.map(|(project, image)| (&image.fields, project.directory.as_path())));
+    let written = defaults_count..nodes.len();
     nodes.extend(layers.settings.iter().map(|setting| (&setting.node, setting.directory.as_path())));
 
-    let merged = nodes.iter().map(|(node, _)| (*node).clone()).reduce(merge);
-    let merged = merged.expect("a target is a file or an image, and either is a layer");
-    let mut spec = Spec::from_node(&merged)?;
+    let merged = |layers: &[(&Node, &Path)]| {
+        let merged = layers.iter().map(|(node, _)| (*node).clone()).reduce(merge);
+        merged.expect("a target is a file or an image, and either is a layer")
+    };
+    let mut spec = Spec::from_node(&merged(&nodes))?;
+    let declaration = Spec::from_node(&merged(&nodes[written]))?;
     let directory = match (&file, image) {
         (Some(file), _) => file.directory.clone(),
         (None, Some((project, _))) => project.directory.clone(),
@@ -112,6 +126,7 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
     }
     Ok(Loaded {
         spec,
+        declaration,
         path: file.map(|file| file.path),
         directory,
         image_name: image.map(|(_, image)| image.name.value.clone()),

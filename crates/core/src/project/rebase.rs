@@ -1,4 +1,6 @@
 //! Relative paths of a layer, said from the folder of the spec. Pure.
+//!
+//! What `copy` names keeps its path in the image, so only the folder that it starts from is said anew.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +25,8 @@ pub(super) fn rebase(spec: &mut Spec, layers: &[Layer], directory: &Path) {
         move_path(value, place);
     }
     for Located { value, place } in &mut spec.copy {
-        let mut path = PathBuf::from(value.as_str());
-        move_path(&mut path, place);
-        if let Some(moved) = path.to_str().filter(|moved| moved != value) {
-            *value = moved.to_owned();
+        if let Some(folder) = folder_of(place) {
+            value.folder = relative(directory, folder);
         }
     }
     if let Some(Located { value, place }) = &mut spec.base_image {

@@ -27,7 +27,20 @@ impl Setting {
     /// # Errors
     /// When `=` is missing, or the field is unknown, or a name is missing or superfluous.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, SpecError> {
-        let positions = Positions::new(Source { name: "--set".to_owned(), text: text.to_owned() });
+        Self::read("--set", text, directory)
+    }
+
+    /// Reads the value of `--platform`, platforms with commas between them.
+    ///
+    /// # Errors
+    /// When a character is not allowed.
+    pub fn platforms(text: &str, directory: &Path) -> Result<Self, SpecError> {
+        Self::read("--platform", &format!("platform={text}"), directory)
+    }
+
+    /// Errors call it `origin`.
+    fn read(origin: &str, text: &str, directory: &Path) -> Result<Self, SpecError> {
+        let positions = Positions::new(Source { name: origin.to_owned(), text: text.to_owned() });
         let Some((key, value)) = text.split_once('=') else {
             return Err(SpecError::nowhere(SpecErrorKind::NotSetting { text: shorten(text) })
                 .hint("write it as in `--set python_version=3.11` or `--set env.DEBUG=1`"));

@@ -1,8 +1,9 @@
 //! What can be wrong with a requirements or lock file, where, and what to do.
 
+use std::fmt;
 use std::sync::Arc;
-use std::{fmt, io};
 
+use super::path::PathProblem;
 use super::requirement::{RequirementProblem, userinfo};
 use crate::place::{Place, Source};
 
@@ -29,14 +30,9 @@ impl std::error::Error for RequirementsError {
 /// What is wrong with a requirements or lock file.
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementsProblem {
-    /// The file cannot be read.
-    #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// A path that leads to no file of the project.
+    #[error(transparent)]
+    Path(#[from] PathProblem),
     /// A folder, a device or a fifo.
     #[error("`{path}` is not a regular file")]
     NotAFile {
@@ -54,28 +50,6 @@ pub enum RequirementsProblem {
     NotUtf8 {
         /// The file.
         path: String,
-    },
-    /// A path from the root of this machine.
-    #[error("`{path}` is an absolute path")]
-    Absolute {
-        /// The path.
-        path: String,
-    },
-    /// A path that leaves the project.
-    #[error("`{path}` leads out of the project's folder")]
-    Outside {
-        /// The path.
-        path: String,
-    },
-    /// A link that leaves the project.
-    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
-    LinkOut {
-        /// The path.
-        path: String,
-        /// The link.
-        link: String,
-        /// What it points to.
-        target: String,
     },
     /// A kind of file that other tools use.
     #[error("`{path}` is a file of {tool}, which is not supported")]
@@ -213,6 +187,14 @@ pub enum RequirementsProblem {
         /// The lock file.
         lock: String,
     },
+    /// A lock that was made from another pyproject.toml.
+    #[error("`{lock}` was made before `{dependency}` was changed in `pyproject.toml`")]
+    StaleLock {
+        /// What differs.
+        dependency: String,
+        /// The lock file.
+        lock: String,
+    },
     /// An entry of a lock file that is a folder or file of this machine.
     #[error("package `{package}` is locked to `{location}`, a file or folder of this machine")]
     LocalPackage {
@@ -286,13 +268,7 @@ impl RequirementsError {
 impl RequirementsProblem {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "paths are relative to the file that names them"
-            }
-            Self::Absolute { .. } => "paths are relative to the file that names them",
-            Self::Outside { .. } | Self::LinkOut { .. } => {
-                "put the file inside of the project, the folder with `imagespec.toml`"
-            }
+            Self::Path(problem) => return problem.hint().map(str::to_owned),
             Self::OtherTool { hint, .. }
             | Self::RefusedOption { hint, .. }
             | Self::LockVersion { hint, .. }
@@ -309,9 +285,13 @@ impl RequirementsProblem {
             Self::MissingHash { .. } => {
                 "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes all of them"
             }
+            Self::UnknownOption { .. } => "options of the resolver that pip does not know go to `pip_extra_args`",
+            Self::Hash { .. } => "copy all of the digest, or make the file again with the tool that wrote it",
+            Self::Toml { .. } => "make the file again with the tool that wrote it",
             Self::NotPinned { .. } => "write `==` and the version that the digest belongs to",
             Self::TwoIndexes { .. } => "keep one of them; a further index goes to `pip_extra_index_url`",
             Self::NoPyproject { .. } => "keep the lock file beside the `pyproject.toml` that it was made from",
+            Self::StaleLock { .. } => "run `uv lock`",
             Self::LocalPackage { .. } => "publish it to an index, or copy its code with `source_root` or `copy`",
             Self::DynamicDependencies => "run `uv lock` and set `requirements: uv.lock`",
             Self::PoetryProject => "run `poetry lock` and set `requirements: poetry.lock`",

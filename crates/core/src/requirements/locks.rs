@@ -1,5 +1,10 @@
 //! Lock files that are handed to the resolver as they are: uv.lock and pylock.toml (PEP 751). Checked, not interpreted.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use pep440_rs::VersionSpecifiers;
+use pep508_rs::{Requirement as Pep508, VerbatimUrl, VersionOrUrl};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -20,7 +25,33 @@ struct UvPackage {
     name: Spanned<String>,
     #[serde(default)]
     source: toml::Table,
+    metadata: Option<UvMetadata>,
 }
+
+/// What a package said about itself when the lock was made.
+#[derive(Deserialize)]
+struct UvMetadata {
+    #[serde(default, rename = "requires-dist")]
+    requires_dist: Vec<UvRequirement>,
+}
+
+#[derive(Deserialize)]
+struct UvRequirement {
+    name: String,
+    #[serde(default)]
+    specifier: String,
+    marker: Option<String>,
+}
+
+impl UvPackage {
+    /// Whether this is the project that the lock was made for.
+    fn is_project(&self) -> bool {
+        PROJECT_SOURCES.iter().any(|kind| self.source.get(*kind).and_then(toml::Value::as_str) == Some("."))
+    }
+}
+
+/// How uv.lock says that a package is a folder.
+const PROJECT_SOURCES: [&str; 4] = ["editable", "directory", "path", "virtual"];
 
 #[derive(Deserialize)]
 struct Pylock {
@@ -57,7 +88,7 @@ pub(super) fn check_uv_lock(file: &TextFile) -> Result<Option<Spanned<String>>, 
     }
     for package in &lock.package {
         // The project itself is `.`: its dependencies are installed, and its code comes with `source_root` or `copy`.
-        let local = ["editable", "directory", "path", "virtual"]
+        let local = PROJECT_SOURCES
             .iter()
             .find_map(|kind| package.source.get(*kind)?.as_str())
             .filter(|location| *location != ".");
@@ -66,6 +97,56 @@ pub(super) fn check_uv_lock(file: &TextFile) -> Result<Option<Spanned<String>>, 
         }
     }
     Ok(lock.requires_python)
+}
+
+/// Compares a `uv.lock` with the `dependencies` of the pyproject.toml beside it, as `uv lock --check` does for these,
+/// so that a package that was added without locking again is not missed only when the image runs.
+pub(super) fn check_is_current(
+    lock: &TextFile,
+    dependencies: &[Spanned<String>],
+    pyproject: &TextFile,
+) -> Result<(), RequirementsError> {
+    let document: UvLock = lock.toml().map_err(|(problem, place)| RequirementsError::new(problem, place))?;
+    let Some(metadata) =
+        document.package.iter().find(|package| package.is_project()).and_then(|package| package.metadata.as_ref())
+    else {
+        return Ok(());
+    };
+    let is_extra =
+        |requirement: &&UvRequirement| requirement.marker.as_ref().is_some_and(|marker| marker.contains("extra"));
+    let locked: BTreeSet<_> = metadata
+        .requires_dist
+        .iter()
+        .filter(|requirement| !is_extra(requirement))
+        .map(|requirement| (requirement.name.clone(), sorted(&requirement.specifier)))
+        .collect();
+    let stale = |dependency: String, place| {
+        RequirementsError::new(RequirementsProblem::StaleLock { dependency, lock: lock.source.name.clone() }, place)
+    };
+    let mut wanted = BTreeSet::new();
+    for dependency in dependencies {
+        // One that cannot be read is told by whoever reads it; here it cannot be compared.
+        let Ok(requirement) = Pep508::<VerbatimUrl>::from_str(dependency.get_ref()) else { continue };
+        let specifier = match &requirement.version_or_url {
+            Some(VersionOrUrl::VersionSpecifier(specifiers)) => sorted(&specifiers.to_string()),
+            _ => BTreeSet::new(),
+        };
+        let key = (requirement.name.to_string(), specifier);
+        if !locked.contains(&key) {
+            return Err(stale(dependency.get_ref().clone(), pyproject.place(dependency.span())));
+        }
+        wanted.insert(key);
+    }
+    match locked.iter().find(|key| !wanted.contains(*key)) {
+        Some((name, _)) if wanted.len() == dependencies.len() => Err(stale(name.clone(), lock.start())),
+        _ => Ok(()),
+    }
+}
+
+/// `>=1,<2` and `<2, >=1` are the same.
+fn sorted(specifiers: &str) -> BTreeSet<String> {
+    let parsed = VersionSpecifiers::from_str(specifiers);
+    parsed.map(|parsed| parsed.iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
 
 /// Checks a `pylock.toml` and returns its `requires-python`.

@@ -32,11 +32,12 @@ mod requirement;
 mod text;
 
 pub use error::{RequirementsError, RequirementsProblem};
+pub use path::PathProblem;
 pub use requirement::RequirementProblem;
 
 pub(crate) use error::redacted;
-pub(crate) use path::{PathProblem, display_name, locate};
-pub(crate) use requirement::{BadRequirement, check_url, normalize, refuse_credentials_in};
+pub(crate) use path::{display_name, locate};
+pub(crate) use requirement::{BadRequirement, CREDENTIALS_HINT, check_url, normalize, refuse_credentials_in};
 use text::TextFile;
 
 /// What a spec wants from Python's package index, with all files read.
@@ -135,6 +136,9 @@ fn is_pylock(name: &str) -> bool {
 fn read_uv_lock(file: &TextFile, root: &Path) -> Result<Requirements, RequirementsError> {
     let requires_python = locks::check_uv_lock(file)?;
     let pyproject = pyproject_beside(file, root)?;
+    if let Some(dependencies) = pyproject::dependencies(&pyproject) {
+        locks::check_is_current(file, &dependencies, &pyproject)?;
+    }
     let input = PipInput::UvLock { lock: file.digest, pyproject: pyproject.digest };
     Ok(Requirements::new(input).for_python(file, requires_python).with_files([file, &pyproject]))
 }
@@ -176,7 +180,7 @@ fn pyproject_beside(lock: &TextFile, root: &Path) -> Result<TextFile, Requiremen
     let name = display_name(&lock.source.name, "pyproject.toml");
     let at_lock = |problem| RequirementsError::new(problem, lock.start());
     let path = locate(root, directory, Path::new("pyproject.toml")).map_err(|problem| match problem {
-        PathProblem::Unreadable(_, error) if error.kind() == std::io::ErrorKind::NotFound => {
+        PathProblem::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             at_lock(RequirementsProblem::NoPyproject { lock: lock.source.name.clone() })
         }
         problem => at_lock(problem.into()),

@@ -3,28 +3,52 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::error::RequirementsProblem;
-
 /// A path that does not lead to a file inside of the project.
-#[derive(Debug)]
-pub(crate) enum PathProblem {
+#[derive(Debug, thiserror::Error)]
+pub enum PathProblem {
     /// It starts at the machine's root.
-    Absolute(String),
+    #[error("`{path}` is an absolute path")]
+    Absolute {
+        /// The path.
+        path: String,
+    },
     /// Its `..` leave the project.
-    Outside(String),
-    /// A symbolic link on the way leaves the project: path, link, target.
-    LinkOut(String, String, String),
+    #[error("`{path}` leads out of the project's folder")]
+    Outside {
+        /// The path.
+        path: String,
+    },
+    /// A symbolic link on the way leaves the project.
+    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
+    LinkOut {
+        /// The path.
+        path: String,
+        /// The link.
+        link: String,
+        /// What it points to.
+        target: String,
+    },
     /// Nothing is there, or it cannot be looked at.
-    Unreadable(String, io::Error),
+    #[error("cannot read `{path}`")]
+    Unreadable {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
-impl From<PathProblem> for RequirementsProblem {
-    fn from(problem: PathProblem) -> Self {
-        match problem {
-            PathProblem::Absolute(path) => Self::Absolute { path },
-            PathProblem::Outside(path) => Self::Outside { path },
-            PathProblem::LinkOut(path, link, target) => Self::LinkOut { path, link, target },
-            PathProblem::Unreadable(path, source) => Self::Unreadable { path, source },
+impl PathProblem {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable { source, .. } if source.kind() != io::ErrorKind::NotFound => None,
+            Self::Absolute { .. } | Self::Unreadable { .. } => {
+                Some("paths are relative to the folder of the file that names them")
+            }
+            Self::Outside { .. } | Self::LinkOut { .. } => {
+                Some("put the file inside of the project, the folder with `imagespec.toml`")
+            }
         }
     }
 }
@@ -38,18 +62,18 @@ pub(crate) fn locate(root: &Path, directory: &Path, relative: &Path) -> Result<P
     let root = if directory.starts_with(root) { root } else { directory };
     for component in relative.components() {
         match component {
-            Component::Prefix(_) | Component::RootDir => return Err(PathProblem::Absolute(written())),
+            Component::Prefix(_) | Component::RootDir => return Err(PathProblem::Absolute { path: written() }),
             Component::CurDir => {}
             Component::ParentDir => {
-                below.pop().ok_or_else(|| PathProblem::Outside(written()))?;
+                below.pop().ok_or_else(|| PathProblem::Outside { path: written() })?;
             }
             Component::Normal(_) => below.push(component),
         }
     }
     let path = below.iter().fold(root.to_owned(), |path, component| path.join(component));
     check_links(root, &below).map_err(|problem| match problem {
-        LinkProblem::Out(link, target) => PathProblem::LinkOut(written(), link, target),
-        LinkProblem::Unreadable(error) => PathProblem::Unreadable(written(), error),
+        LinkProblem::Out(link, target) => PathProblem::LinkOut { path: written(), link, target },
+        LinkProblem::Unreadable(error) => PathProblem::Unreadable { path: written(), source: error },
     })?;
     Ok(path)
 }

@@ -37,6 +37,14 @@ struct Tool {
     poetry: Option<toml::Table>,
 }
 
+/// The `project.dependencies` as they are written; nothing where they are dynamic, or the file has no project.
+pub(super) fn dependencies(file: &TextFile) -> Option<Vec<Spanned<String>>> {
+    let document: Document = file.toml().ok()?;
+    let project = document.project?;
+    let is_dynamic = project.dynamic.iter().any(|field| field.get_ref() == "dependencies");
+    (!is_dynamic).then_some(project.dependencies)
+}
+
 /// Reads a pyproject.toml.
 pub(super) fn read(file: &TextFile) -> Result<Pyproject, RequirementsError> {
     let document: Document = file.toml().map_err(|(problem, place)| RequirementsError::new(problem, place))?;

@@ -18,6 +18,10 @@ const ARCHIVES: [&str; 12] =
 /// What may stand before `://`; `file` gets an error of its own.
 const SCHEMES: [&str; 8] = ["http", "https", "git+http", "git+https", "git+ssh", "git+git", "git+file", "file"];
 
+/// What to do about credentials in a URL of a package or an index.
+pub(crate) const CREDENTIALS_HINT: &str =
+    "give the credentials to the build: in a netrc file named under `pip_secret_mounts`";
+
 /// Text that is no requirement, or one that an image cannot be built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadRequirement {
@@ -35,6 +39,8 @@ pub enum RequirementProblem {
     Syntax {
         /// What the parser says.
         message: String,
+        /// What was probably meant.
+        likely: Option<String>,
     },
     /// A marker that means nothing, which pip would take for true or refuse.
     #[error("the marker means nothing: {message}")]
@@ -63,6 +69,12 @@ pub enum RequirementProblem {
         /// The URL's host.
         host: String,
     },
+    /// A repository whose URL lacks the name of its version control.
+    #[error("`{url}` is a repository, and no archive")]
+    Repository {
+        /// The URL.
+        url: String,
+    },
     /// A URL that nobody can fetch.
     #[error("URLs of kind `{scheme}` cannot be installed from")]
     Scheme {
@@ -72,11 +84,16 @@ pub enum RequirementProblem {
 }
 
 impl RequirementProblem {
+    fn syntax(message: impl Into<String>) -> Self {
+        Self::Syntax { message: message.into(), likely: None }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
+            Self::Syntax { likely: Some(likely), .. } => format!("did you mean `{likely}`?"),
             Self::Syntax { .. } | Self::TooComplex => {
-                "write it like `name>=1.2` or `name @ https://…` (PEP 508)".into()
+                "write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`".into()
             }
             Self::Marker { .. } => "compare a variable with a quoted value: `python_version < \"3.12\"`".into(),
             Self::EnvironmentVariable { .. } => {
@@ -85,8 +102,9 @@ impl RequirementProblem {
             Self::Local { .. } => {
                 "publish it to an index, or copy it with `copy` and install it with a line in `commands`".into()
             }
-            Self::Credentials { .. } => "remove them from the URL and use `pip_secret_mounts`".into(),
-            Self::Scheme { .. } => "use `https://…` or `git+https://…@revision`".into(),
+            Self::Credentials { .. } => CREDENTIALS_HINT.into(),
+            Self::Repository { url } => format!("write `git+{url}`"),
+            Self::Scheme { .. } => "use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`".into(),
         }
     }
 }
@@ -107,7 +125,7 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
         return Err(bad(RequirementProblem::EnvironmentVariable { name: name.to_owned() }));
     }
     if trimmed.is_empty() {
-        return Err(bad(RequirementProblem::Syntax { message: "it is empty".to_owned() }));
+        return Err(bad(RequirementProblem::syntax("it is empty")));
     }
     if let Some(scheme) = scheme(trimmed).filter(|scheme| !SCHEMES.contains(scheme)) {
         return Err(bad(RequirementProblem::Scheme { scheme: scheme.to_owned() }));
@@ -138,8 +156,7 @@ pub(crate) fn check_url(text: &str) -> Result<(), RequirementProblem> {
     if !text.contains("://") {
         return Err(RequirementProblem::Local { path: text.to_owned() });
     }
-    let url =
-        VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::Syntax { message: error.to_string() })?;
+    let url = VerbatimUrl::parse_url(text).map_err(|error| RequirementProblem::syntax(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(RequirementProblem::Scheme { scheme: url.scheme().to_owned() });
     }
@@ -189,7 +206,7 @@ fn parse(text: &str) -> Result<pep508_rs::Requirement<VerbatimUrl>, BadRequireme
             Pep508ErrorSource::String(message) | Pep508ErrorSource::UnsupportedRequirement(message) => message.clone(),
             Pep508ErrorSource::UrlError(error) => error.to_string(),
         };
-        let problem = RequirementProblem::Syntax { message: sentence(&message) };
+        let problem = RequirementProblem::Syntax { message: sentence(&message), likely: likely(text) };
         BadRequirement { problem, span: error.start..error.start.saturating_add(error.len) }
     })?;
     match nonsense {
@@ -219,8 +236,7 @@ fn check_names(text: &str) -> Result<(), BadRequirement> {
     }
     for (start, name) in names {
         if name.ends_with(['.', '-', '_']) {
-            let message = format!("the name `{name}` ends with a separator");
-            let problem = RequirementProblem::Syntax { message };
+            let problem = RequirementProblem::syntax(format!("the name `{name}` ends with a separator"));
             return Err(BadRequirement { problem, span: start..start + name.len() });
         }
     }
@@ -258,7 +274,17 @@ fn display(parsed: &pep508_rs::Requirement<VerbatimUrl>, name: &str) -> Result<S
 }
 
 fn check_requirement_url(url: &VerbatimUrl) -> Result<(), RequirementProblem> {
+    if url.host_str().is_none_or(str::is_empty) && !url.scheme().ends_with("file") {
+        return Err(RequirementProblem::syntax("its URL has no host"));
+    }
+    if url.given().is_some_and(|given| given.trim().contains(char::is_whitespace)) {
+        return Err(RequirementProblem::syntax("a URL has no blanks"));
+    }
     match url.scheme() {
+        "http" | "https" if url.path().ends_with(".git") => {
+            refuse_credentials(url)?;
+            Err(RequirementProblem::Repository { url: url.to_string() })
+        }
         "http" | "https" | "git+http" | "git+https" | "git+git" => refuse_credentials(url),
         // The user name of an ssh URL is no secret: it is `git` everywhere.
         "git+ssh" if url.password().is_none() => Ok(()),
@@ -273,6 +299,13 @@ fn refuse_credentials(url: &VerbatimUrl) -> Result<(), RequirementProblem> {
         return Ok(());
     }
     Err(RequirementProblem::Credentials { host: url.host_str().unwrap_or_default().to_owned() })
+}
+
+/// `pandas==2` for `pandas=2`, which conda takes and pip does not.
+fn likely(text: &str) -> Option<String> {
+    let (name, version) = text.split_once('=')?;
+    let is_name = name.ends_with(|last: char| last.is_ascii_alphanumeric());
+    (is_name && !version.starts_with('=')).then(|| format!("{name}=={version}"))
 }
 
 /// What stands before the first `://`.

@@ -126,9 +126,10 @@ fn hashes_are_kept_and_one_hash_asks_for_all() {
     --> r.txt:1:1
     hint: write `==` and the version that the digest belongs to
     ");
-    insta::assert_snapshot!(project.requirements_error("r.txt", "six==1.0 --hash=md5:00"), @r"
+    insta::assert_snapshot!(project.requirements_error("r.txt", "six==1.0 --hash=md5:00"), @"
     `md5:00` is not a digest: expected `sha256:`, `sha384:` or `sha512:` and its hexadecimal digits
     --> r.txt:1:17
+    hint: copy all of the digest, or make the file again with the tool that wrote it
     ");
 }
 
@@ -156,10 +157,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     --> requirements.txt:2:1
     hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
     ");
-    insta::assert_snapshot!(error("numpy \\\n  == 1 \\\n  ; bogus == '1'"), @r"
+    insta::assert_snapshot!(error("numpy \\\n  == 1 \\\n  ; bogus == '1'"), @"
     not a requirement: expected a quoted string or a valid marker name, found `bogus`
     --> requirements.txt:3:5
-    hint: write it like `name>=1.2` or `name @ https://…` (PEP 508)
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
     insta::assert_snapshot!(error("numpy==1.0 --global-option=x"), @r"
     `--global-option` is not supported in a requirements file
@@ -176,9 +177,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     --> requirements.txt:1:1
     hint: use an index with a certificate that this machine trusts
     ");
-    insta::assert_snapshot!(error("--frobnicate"), @r"
+    insta::assert_snapshot!(error("--frobnicate"), @"
     unknown option `--frobnicate`
     --> requirements.txt:1:1
+    hint: options of the resolver that pip does not know go to `pip_extra_args`
     ");
     insta::assert_snapshot!(error("--pre=yes"), @r"
     `--pre` takes no value
@@ -216,10 +218,10 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     the line holds the control character U+0007
     --> requirements.txt:1:6
     ");
-    insta::assert_snapshot!(error("a @ ftp://example.org/a.whl"), @r"
+    insta::assert_snapshot!(error("a @ ftp://example.org/a.whl"), @"
     URLs of kind `ftp` cannot be installed from
     --> requirements.txt:1:1
-    hint: use `https://…` or `git+https://…@revision`
+    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
     ");
 }
 
@@ -228,10 +230,10 @@ fn credentials_are_refused_and_not_shown() {
     let project = Project::new(&[("r.txt", "numpy\n--index-url https://joe:s3cret@example.org/simple\n")]);
     let spec = Spec { requirements: some(PathBuf::from("r.txt")), ..Spec::default() };
     let error = project.resolve(&spec).unwrap_err();
-    insta::assert_snapshot!(crate::testing::shown(&error), @r"
+    insta::assert_snapshot!(crate::testing::shown(&error), @"
     the URL of `example.org` contains credentials, which would end up in the image's plan
     --> r.txt:2:13
-    hint: remove them from the URL and use `pip_secret_mounts`
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
     ");
     insta::assert_snapshot!(error.place().line_text(), @"--index-url https://**********@example.org/simple");
     assert!(!format!("{error:?}{}", error.place().source.text).contains("s3cret"));
@@ -254,13 +256,13 @@ fn includes_that_go_in_circles_or_out_of_the_project_are_refused() {
     insta::assert_snapshot!(error("-r /etc/passwd"), @r"
     `/etc/passwd` is an absolute path
     --> requirements.txt:1:4
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("-r missing.txt"), @r"
     cannot read `missing.txt`
     --> requirements.txt:1:4
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     project.link("out.txt", "/etc/passwd");
     insta::assert_snapshot!(error("-c out.txt"), @r"
@@ -299,7 +301,7 @@ fn files_that_are_no_text_or_no_file_are_refused() {
     cannot read `missing.txt`
     --> train.yaml:1:1
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("Pipfile.lock"), @r"
     `Pipfile.lock` is a file of Pipenv, which is not supported
@@ -314,7 +316,7 @@ fn files_that_are_no_text_or_no_file_are_refused() {
     insta::assert_snapshot!(error("/requirements.txt"), @r"
     `/requirements.txt` is an absolute path
     --> train.yaml:1:1
-    hint: paths are relative to the file that names them
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("../requirements.txt"), @r"
     `../requirements.txt` leads out of the project's folder
@@ -427,18 +429,20 @@ fn a_poetry_lock_that_cannot_be_used_is_refused_by_entry() {
     --> poetry.lock:20:8
     hint: run `poetry lock --regenerate`
     ");
-    insta::assert_snapshot!(error(POETRY.replace("download.pytorch", "me:pw@download.pytorch")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("download.pytorch", "me:pw@download.pytorch")), @"
     the URL of `download.pytorch.org` contains credentials, which would end up in the image's plan
     --> poetry.lock:29:8
-    hint: remove them from the URL and use `pip_secret_mounts`
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
     ");
-    insta::assert_snapshot!(error(POETRY.replace("[metadata]", "[metadata")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("[metadata]", "[metadata")), @"
     not readable: unclosed table, expected `]`
     --> poetry.lock:58:10
+    hint: make the file again with the tool that wrote it
     ");
-    insta::assert_snapshot!(error(POETRY.replace("sha256:cccc", "sha256:cc")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("sha256:cccc", "sha256:cc")), @"
     `sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc` is not a digest: expected `sha256:`, `sha384:` or `sha512:` and its hexadecimal digits
     --> poetry.lock:29:8
+    hint: copy all of the digest, or make the file again with the tool that wrote it
     ");
 }
 
@@ -479,6 +483,35 @@ fn a_uv_lock_needs_its_pyproject_and_no_folder_of_this_machine() {
     --> train.yaml:1:1
     hint: add the packages to `pyproject.toml` and run `uv lock`
     ");
+}
+
+#[test]
+fn a_uv_lock_that_is_older_than_its_pyproject_is_refused() {
+    let dependencies = |list: &str| format!("[project]\nname = 'app'\ndependencies = [{list}]\n");
+    let lock = "version = 1\n\n[[package]]\nname = \"app\"\nsource = { virtual = \".\" }\n[package.metadata]\nrequires-dist = [\n\
+        { name = \"idna\", specifier = \">=3,<4\" },\n{ name = \"six\", marker = \"extra == 'old'\" },\n]\n";
+    let project = Project::new(&[("pyproject.toml", &dependencies("'idna <4, >=3'")), ("uv.lock", lock)]);
+    assert!(project.resolve(&Spec { requirements: some(PathBuf::from("uv.lock")), ..Spec::default() }).is_ok());
+    project.write("pyproject.toml", dependencies("'idna >=3,<4', 'httpx'"));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `httpx` was changed in `pyproject.toml`
+    --> pyproject.toml:3:32
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", dependencies("'idna >=3.1,<4'"));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `idna >=3.1,<4` was changed in `pyproject.toml`
+    --> pyproject.toml:3:17
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", dependencies(""));
+    insta::assert_snapshot!(project.requirements_error("uv.lock", lock), @"
+    `uv.lock` was made before `idna` was changed in `pyproject.toml`
+    --> uv.lock:1:1
+    hint: run `uv lock`
+    ");
+    project.write("pyproject.toml", "[project]\nname = 'app'\ndynamic = ['dependencies']\n");
+    assert!(project.resolve(&Spec { requirements: some(PathBuf::from("uv.lock")), ..Spec::default() }).is_ok());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::RequirementsProblem;
+use super::path::PathProblem;
 use crate::digest::Digest;
 use crate::place::{Place, Source};
 
@@ -26,7 +27,7 @@ pub(super) struct TextFile {
 impl TextFile {
     /// Reads the file at `path`, called `name` in errors.
     pub(super) fn read(path: &Path, name: &str) -> Result<Self, RequirementsProblem> {
-        let unreadable = |error| RequirementsProblem::Unreadable { path: name.to_owned(), source: error };
+        let unreadable = |error| PathProblem::Unreadable { path: name.to_owned(), source: error };
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         // Opening a fifo would wait for a writer.
         if !metadata.is_file() {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::error::{ResolveError, ResolveProblem};
 use crate::digest::Digest;
 use crate::place::Place;
+use crate::requirements::PathProblem;
 
 /// Debian releases and the Python that each ships: code name, version of two numbers, and of three.
 const SUITES: [(&str, &str, &str); 3] =
@@ -53,13 +54,20 @@ pub fn suite_python(suite: &str) -> Option<(&'static str, &'static str)> {
     SUITES.iter().find(|(name, ..)| *name == suite).map(|(_, minor, patch)| (*minor, *patch))
 }
 
-/// The digest of the image in the layout `path`, which may end in `:TAG`, and the layout's absolute folder.
-pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
+/// Finds the image in the OCI image layout `path`, relative to `directory`: the digest of its manifest or index, and
+/// the layout's folder. `path` may end in `:TAG`, and must where a layout has several images.
+///
+/// # Errors
+/// When `path` is no layout, or does not say which of its images is meant.
+pub fn oci_layout(directory: &Path, path: &Path) -> Result<(Digest, PathBuf), ResolveProblem> {
     let (folder, tag) = split_tag(directory, path);
-    let name = folder.strip_prefix(directory).unwrap_or(&folder).display().to_string();
-    let fail = |problem| ResolveError::new(problem, place);
-    let broken = |message| fail(ResolveProblem::Layout { path: name.clone(), message });
-    let unreadable = |source| fail(ResolveProblem::Unreadable { path: name.clone(), source });
+    let name = match folder.strip_prefix(directory) {
+        Ok(below) if below == Path::new("") || below == Path::new(".") => ".".to_owned(),
+        Ok(below) => below.display().to_string(),
+        Err(_) => folder.display().to_string(),
+    };
+    let broken = |message| ResolveProblem::Layout { path: name.clone(), message };
+    let unreadable = |source| ResolveProblem::from(PathProblem::Unreadable { path: name.clone(), source });
     if !std::fs::metadata(&folder).map_err(unreadable)?.is_dir() {
         return Err(broken("it is not a folder"));
     }
@@ -73,9 +81,9 @@ pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result
     let digest = match (images.next(), images.next(), tag) {
         (Some(image), None, _) => image.digest,
         (None, _, None) => return Err(broken("its `index.json` names no image")),
-        (None, _, Some(tag)) => return Err(fail(ResolveProblem::NoSuchImage { path: name, tag, tags })),
+        (None, _, Some(tag)) => return Err(ResolveProblem::NoSuchImage { path: name, tag, tags }),
         (Some(_), Some(_), _) => {
-            return Err(fail(ResolveProblem::ManyImages { path: name, count: index.manifests.len(), tags }));
+            return Err(ResolveProblem::ManyImages { path: name, count: index.manifests.len(), tags });
         }
     };
     if !folder.join("blobs/sha256").join(digest.to_hex()).is_file() {
@@ -88,7 +96,7 @@ pub(super) fn oci_layout(directory: &Path, path: &Path, place: &Place) -> Result
 pub(super) fn docker_archive(directory: &Path, path: &Path, place: &Place) -> Result<(Digest, PathBuf), ResolveError> {
     let written = || path.display().to_string();
     let file = directory.join(path);
-    let unreadable = |source| ResolveError::new(ResolveProblem::Unreadable { path: written(), source }, place);
+    let unreadable = |source| ResolveError::new(PathProblem::Unreadable { path: written(), source }.into(), place);
     if !std::fs::metadata(&file).map_err(unreadable)?.is_file() {
         return Err(ResolveError::new(ResolveProblem::NotAFile { path: written() }, place));
     }

@@ -1,6 +1,6 @@
 //! Why a spec cannot be resolved, where, and what to do.
 
-use std::{fmt, io};
+use std::fmt;
 
 use crate::files::FilesError;
 use crate::place::Place;
@@ -26,36 +26,9 @@ pub enum ResolveProblem {
     /// An index's URL.
     #[error("{0}")]
     Url(RequirementProblem),
-    /// A path from the root of this machine.
-    #[error("`{path}` is an absolute path")]
-    Absolute {
-        /// The path.
-        path: String,
-    },
-    /// A path that leaves the project.
-    #[error("`{path}` leads out of the project's folder")]
-    Outside {
-        /// The path.
-        path: String,
-    },
-    /// A link that leaves the project.
-    #[error("`{path}` leads out of the project's folder: `{link}` is a symbolic link to `{target}`")]
-    LinkOut {
-        /// The path.
-        path: String,
-        /// The link.
-        link: String,
-        /// What it points to.
-        target: String,
-    },
-    /// A base or spec that cannot be read.
-    #[error("cannot read `{path}`")]
-    Unreadable {
-        /// The path.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// A path that leads to no file of the project.
+    #[error(transparent)]
+    Path(#[from] PathProblem),
     /// A spec that a base names.
     #[error("the base `{path}` is not a usable spec")]
     NestedSpec {
@@ -85,7 +58,7 @@ pub enum ResolveProblem {
         message: &'static str,
     },
     /// A layout with several images.
-    #[error("`{path}` holds {count} images, and `base_image` does not say which")]
+    #[error("`{path}` holds {count} images, and no tag says which")]
     ManyImages {
         /// The folder.
         path: String,
@@ -157,33 +130,39 @@ impl ResolveError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self.problem.as_ref() {
-            ResolveProblem::Requirements(error) => return error.hint(),
-            ResolveProblem::Files(error) => return error.hint(),
-            ResolveProblem::Url(problem) => return Some(problem.hint()),
-            ResolveProblem::Absolute { .. } => "paths are relative to the folder of the spec",
-            ResolveProblem::Outside { .. } | ResolveProblem::LinkOut { .. } => {
-                "put the file inside of the project, the folder with `imagespec.toml`"
-            }
-            ResolveProblem::Unreadable { .. } => "paths are relative to the folder of the spec",
-            ResolveProblem::Cycle { .. } => "let one of the specs stand on another base",
-            ResolveProblem::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
-            ResolveProblem::ManyImages { path, tags, .. } | ResolveProblem::NoSuchImage { path, tags, .. } => {
+        self.problem.hint()
+    }
+}
+
+impl ResolveProblem {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Requirements(error) => return error.hint(),
+            Self::Files(error) => return error.hint(),
+            Self::Url(problem) => return Some(problem.hint()),
+            Self::Path(problem) => return problem.hint().map(str::to_owned),
+            Self::Cycle { .. } => "let one of the specs stand on another base",
+            Self::ManyImages { tags, .. } if tags.is_empty() => "copy the image to a layout of its own",
+            Self::ManyImages { path, tags, .. } | Self::NoSuchImage { path, tags, .. } => {
                 let choices: Vec<_> = tags.iter().map(|tag| format!("`oci:{path}:{tag}`")).collect();
                 return (!choices.is_empty()).then(|| format!("choose one of {}", choices.join(", ")));
             }
-            ResolveProblem::Cuda { .. } => {
+            Self::Cuda { .. } => {
                 "set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, \
                  or install CUDA's wheels, for example PyTorch's: \
                  `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
             }
-            ResolveProblem::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
-            ResolveProblem::Without { hint, .. } => hint,
-            ResolveProblem::ReservedVariable { .. } => "choose another name",
-            ResolveProblem::NestedSpec { .. }
-            | ResolveProblem::TooDeep { .. }
-            | ResolveProblem::Layout { .. }
-            | ResolveProblem::NotAFile { .. } => return None,
+            Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
+            Self::Without { hint, .. } => hint,
+            Self::ReservedVariable { .. } => "choose another name",
+            Self::Layout { .. } => {
+                "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \
+                 --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them"
+            }
+            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::NotAFile { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
@@ -216,16 +195,5 @@ impl From<FilesError> for ResolveError {
     fn from(error: FilesError) -> Self {
         let place = error.place().clone();
         Self { problem: Box::new(ResolveProblem::Files(error)), place }
-    }
-}
-
-impl From<PathProblem> for ResolveProblem {
-    fn from(problem: PathProblem) -> Self {
-        match problem {
-            PathProblem::Absolute(path) => Self::Absolute { path },
-            PathProblem::Outside(path) => Self::Outside { path },
-            PathProblem::LinkOut(path, link, target) => Self::LinkOut { path, link, target },
-            PathProblem::Unreadable(path, source) => Self::Unreadable { path, source },
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Spec → resolved spec: defaults filled in, and every file read that the spec names. Reads files, nothing else.
 //!
-//! Relative paths start at the spec's folder. `copy` stays inside of it; `source_root`, `requirements` and other specs
-//! may lie anywhere inside of the project's folder; a base (`oci:DIR`, `docker-archive:FILE`) may lie anywhere,
+//! Relative paths start at the folder of the file that says them. `copy` stays inside of that folder; `source_root`,
+//! `requirements` and other specs may lie anywhere inside of the project's folder; a base (`oci:DIR`, `docker-archive:FILE`) may lie anywhere,
 //! absolute paths included, because only its digest counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::place::{Located, Place};
 use crate::plan::{CopiedFile, ID_VARIABLE};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::requirements::{self, BadRequirement, Requirements};
+use crate::requirements::{self, BadRequirement, PathProblem, Requirements};
 use crate::spec::{BaseImage, SourceCopyMode, Spec};
 
 mod base;
@@ -21,7 +21,7 @@ mod error;
 mod fields;
 mod name;
 
-pub use base::{default_suite, suite_python};
+pub use base::{default_suite, oci_layout, suite_python};
 pub use error::{ResolveError, ResolveProblem};
 pub use name::{NameError, image_name, tag};
 
@@ -123,7 +123,8 @@ fn resolve_nested(
             BaseImage::Registry(reference) => ResolvedBase::Registry(reference.clone()),
             BaseImage::Bootstrap { suite } => ResolvedBase::Bootstrap(suite.clone()),
             BaseImage::OciLayout(path) => {
-                let (digest, folder) = base::oci_layout(directory, path, &base.place)?;
+                let found = oci_layout(directory, path);
+                let (digest, folder) = found.map_err(|problem| ResolveError::new(problem, &base.place))?;
                 base_paths.insert(digest, folder);
                 ResolvedBase::OciLayout(digest)
             }
@@ -193,7 +194,7 @@ fn spec_file(
         .map_err(|problem| ResolveError::new(ResolveProblem::from(problem), place))?;
     let real = path
         .canonicalize()
-        .map_err(|source| ResolveError::new(ResolveProblem::Unreadable { path: written.clone(), source }, place))?;
+        .map_err(|source| ResolveError::new(PathProblem::Unreadable { path: written.clone(), source }.into(), place))?;
     if open.contains(&real) {
         return Err(ResolveError::new(ResolveProblem::Cycle { path: written }, place));
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{SecretMount, SecretTarget};
-use crate::testing::{Project, at, on_scratch, shown, some, text, texts};
+use crate::testing::{Project, at, copies, on_scratch, shown, some, text, texts};
 
 fn on(base: BaseImage) -> Spec {
     Spec { base_image: some(base), ..Spec::default() }
@@ -61,7 +61,7 @@ fn a_layout_that_does_not_say_which_image_is_refused() {
     std::fs::remove_dir_all(project.path("lost/blobs")).unwrap();
     let error = |path: &str| project.error(&on(BaseImage::OciLayout(path.into())));
     insta::assert_snapshot!(error("two"), @r"
-    `two` holds 2 images, and `base_image` does not say which
+    `two` holds 2 images, and no tag says which
     --> train.yaml:1:1
     hint: choose one of `oci:two:a`, `oci:two:b`
     ");
@@ -70,31 +70,36 @@ fn a_layout_that_does_not_say_which_image_is_refused() {
     --> train.yaml:1:1
     hint: choose one of `oci:two:a`, `oci:two:b`
     ");
-    insta::assert_snapshot!(error("none"), @r"
+    insta::assert_snapshot!(error("none"), @"
     `none` is not an OCI image layout: its `index.json` names no image
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("lost"), @r"
+    insta::assert_snapshot!(error("lost"), @"
     `lost` is not an OCI image layout: the manifest that its `index.json` names is missing
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("file"), @r"
+    insta::assert_snapshot!(error("file"), @"
     `file` is not an OCI image layout: it is not a folder
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("empty"), @r"
+    insta::assert_snapshot!(error("empty"), @"
     `empty` is not an OCI image layout: it has no file `oci-layout`
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
-    insta::assert_snapshot!(error("broken"), @r"
+    insta::assert_snapshot!(error("broken"), @"
     `broken` is not an OCI image layout: its `index.json` is not an image index
     --> train.yaml:1:1
+    hint: a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them
     ");
     insta::assert_snapshot!(error("missing"), @r"
     cannot read `missing`
     --> train.yaml:1:1
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 
@@ -112,7 +117,7 @@ fn an_archive_is_taken_by_its_digest() {
     cannot read `missing.tar`
     --> train.yaml:1:1
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 
@@ -169,7 +174,7 @@ fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
     cannot read `missing.yaml`
     --> train.yaml:1:1
     cause: No such file or directory (os error 2)
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(error("../x.yaml"), @r"
     `../x.yaml` leads out of the project's folder
@@ -179,14 +184,14 @@ fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
     insta::assert_snapshot!(error("/x.yaml"), @r"
     `/x.yaml` is an absolute path
     --> train.yaml:1:1
-    hint: paths are relative to the folder of the spec
+    hint: paths are relative to the folder of the file that names them
     ");
 }
 
 #[test]
 fn a_spec_written_in_place_is_resolved_with_its_files() {
     let project = Project::new(&[("a.txt", "inner")]);
-    let inner = Spec { copy: texts(&["a.txt"]), ..Spec::default() };
+    let inner = Spec { copy: copies(&["a.txt"]), ..Spec::default() };
     let resolved = project.resolve(&on(BaseImage::Spec(Box::new(inner)))).unwrap();
     assert_eq!(resolved.files.keys().copied().collect::<Vec<_>>(), [Digest::of(b"inner")]);
 }
@@ -259,7 +264,7 @@ fn credentials_in_a_spec_are_refused_and_not_shown() {
             project.error(&spec),
             "the URL of `example.org` contains credentials, which would end up in the image's plan\n\
              --> train.yaml:1:1\n\
-             hint: remove them from the URL and use `pip_secret_mounts`"
+             hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`"
         );
     }
 }
@@ -267,10 +272,10 @@ fn credentials_in_a_spec_are_refused_and_not_shown() {
 #[test]
 fn a_bad_package_is_refused_where_it_stands() {
     let project = Project::new(&[]);
-    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["numpy", "py torch"]), ..Spec::default() }), @r"
+    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["numpy", "py torch"]), ..Spec::default() }), @"
     not a requirement: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `t`
     --> train.yaml:1:1
-    hint: write it like `name>=1.2` or `name @ https://…` (PEP 508)
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
     insta::assert_snapshot!(project.error(&Spec { pip_index: text("/srv/wheels"), ..Spec::default() }), @r"
     `/srv/wheels` is a file or folder of this machine, and only what an index or a URL has can be installed

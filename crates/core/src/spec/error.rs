@@ -83,7 +83,7 @@ pub enum SpecErrorKind {
         limit: usize,
     },
     /// More values than a spec needs, or aliases that would expand to as many.
-    #[error("the file has more than {limit} values once its aliases are expanded")]
+    #[error("the file has more than {limit} values, what its aliases stand for included")]
     TooManyValues {
         /// How many values are allowed.
         limit: usize,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::check;
 use super::error::Refusal;
-use super::{SourceCopyMode, Spec};
+use super::{CopyPath, SourceCopyMode, Spec};
 use crate::place::Located;
 use crate::plan::SecretMount;
 
@@ -236,10 +236,10 @@ pub(crate) static FIELDS: [Field; 35] = [
             while let Some(rest) = text.value.strip_prefix("./").filter(|rest| !rest.is_empty()) {
                 text.value = rest.trim_start_matches('/').to_owned();
             }
-            spec.copy.push(text);
+            spec.copy.push(text.map(CopyPath::new));
             Ok(())
         }),
-        "Files and folders to copy to `/root`, relative to the spec",
+        "Files and folders to copy to `/root`, relative to the folder of the file that says so",
         "copy: [data/labels.csv]",
     )
     .also(&["files", "copy_files", "include", "add"]),
@@ -261,7 +261,7 @@ pub(crate) static FIELDS: [Field; 35] = [
             spec.source_copy_mode = Some(text.map(|_| mode));
             Ok(())
         }),
-        "Which files of `source_root` are copied",
+        "Which files of `source_root` are copied: Python files (`auto`), all that no ignore file excludes (`all`), or `none`",
         "source_copy_mode: auto",
     )
     .also(&["copy_mode"]),
@@ -379,6 +379,16 @@ pub(crate) fn suggest(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reference_describes_every_field() {
+        let reference = include_str!("../../../../docs/spec.md");
+        let rows: Vec<_> = reference.lines().filter(|line| line.starts_with("| `")).collect();
+        for field in &FIELDS {
+            let name = format!("`{}`", field.name);
+            assert!(rows.iter().any(|row| row.split('|').nth(1).is_some_and(|cell| cell.contains(&name))), "{name}");
+        }
+    }
 
     #[test]
     fn no_two_fields_share_a_name_or_an_alias() {

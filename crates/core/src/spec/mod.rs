@@ -76,8 +76,8 @@ pub struct Spec {
     pub secrets: Vec<Located<SecretMount>>,
     /// How the tag is made, `{spec_hash}-dev`.
     pub tag_format: Option<Located<String>>,
-    /// Files and folders to copy, relative to the spec.
-    pub copy: Vec<Located<String>>,
+    /// Files and folders to copy.
+    pub copy: Vec<Located<CopyPath>>,
     /// The interpreter to use, an absolute path inside the base.
     pub python_exec: Option<Located<String>>,
     /// Python packages that are installed when a container starts.
@@ -94,12 +94,29 @@ pub struct Spec {
     pub builder_config: Option<Located<PathBuf>>,
 }
 
+/// A file or folder to copy. Its path in the image, beneath `/root`, is the one that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPath {
+    /// Where `path` starts, seen from the folder of the spec: empty, but for what another file says, such as
+    /// `[defaults]` of a project file in a folder above.
+    pub folder: PathBuf,
+    /// As it was written, relative and without `..`.
+    pub path: String,
+}
+
+impl CopyPath {
+    /// A path that starts at the folder of the spec.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self { folder: PathBuf::new(), path: path.into() }
+    }
+}
+
 /// Which source files are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceCopyMode {
     /// No file.
     None,
-    /// What a program in the folder would need: Python files and data that no ignore file excludes.
+    /// Python: the files `*.py`, `*.pyi` and `py.typed` that no ignore file excludes.
     Auto,
     /// Every file that no ignore file excludes.
     All,

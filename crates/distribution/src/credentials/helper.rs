@@ -194,7 +194,10 @@ mod tests {
     #[test]
     fn a_helpers_words_are_shown_unless_they_may_hold_the_secret() {
         let error = ask("echo 'no keychain' >&2; exit 3", SOON).expect_err("it fails").to_string();
-        assert!(error.ends_with("failed: no keychain"), "{error}");
+        let program = error.split('`').nth(1).expect("a program").to_owned();
+        insta::assert_snapshot!(error.replace(&program, "PROGRAM"), @"the credential helper `PROGRAM` failed: no keychain");
+        let error = ask("echo hunter2", SOON).expect_err("no JSON").to_string();
+        insta::assert_snapshot!(error.replace(error.split('`').nth(1).expect("a program"), "PROGRAM"), @"the answer of the credential helper `PROGRAM` cannot be read");
         let error = ask("echo 'got hunter2' >&2; echo '{\"Secret\":\"hunter2\"}'; exit 3", SOON).expect_err("it fails");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
@@ -206,7 +209,12 @@ mod tests {
         let started = Instant::now();
         let script = format!("sleep 600 & echo $! > '{}'; wait", pid.display());
         let error = ask(&script, Duration::from_secs(2)).expect_err("it hangs");
-        assert!(matches!(error, CredentialError::HelperTimeout { .. }), "{error:?}");
+        let CredentialError::HelperTimeout { program, .. } = &error else { panic!("{error:?}") };
+        let text = format!("{error}\n{}", error.hint().unwrap_or_default());
+        insta::assert_snapshot!(text.replace(program, "PROGRAM"), @"
+        the credential helper `PROGRAM` gave no answer within 2 seconds
+        unlock the keychain that it asks
+        ");
         assert!(started.elapsed() < Duration::from_secs(60));
         let pid = std::fs::read_to_string(pid).expect("the script ran");
         let stat = format!("/proc/{}/stat", pid.trim());

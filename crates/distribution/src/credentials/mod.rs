@@ -130,7 +130,13 @@ impl CredentialError {
             Self::Parse { path, .. } | Self::Auth { path, .. } => {
                 Some(format!("correct `{}`, or remove it and run `docker login` again", path.display()))
             }
-            _ => None,
+            Self::HelperName { .. } => Some(
+                "`credHelpers` and `credsStore` name programs: `desktop` for `docker-credential-desktop`".to_owned(),
+            ),
+            Self::HelperFailed { program, .. } | Self::HelperAnswer { program } => {
+                Some(format!("run `echo HOST | {program} get` with the registry's host to see what is wrong"))
+            }
+            Self::Read { .. } | Self::TooLarge { .. } => None,
         }
     }
 }

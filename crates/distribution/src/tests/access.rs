@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{IMAGE_TYPE, client, client_with, manifest, registry};
+use super::{IMAGE_TYPE, client, client_with, manifest, registry, text};
 use crate::testing::{Access, Answer, Fault, Registry, Request};
 use crate::{Blob, Error, Existence, Pushed};
 
@@ -160,11 +160,11 @@ fn places_that_are_no_web_address_and_endless_redirects_are_refused() {
     let blob = Blob::of(b"hello");
     let pull = || client().pull_blob(&registry.reference("team/x"), blob, &mut Vec::new(), &mut |_| {});
     registry.inject("GET", "/blobs/", Fault::Answer(Answer::of(307).header("Location", "file:///etc/passwd")));
-    assert!(matches!(pull(), Err(Error::Redirect { .. })));
+    insta::assert_snapshot!(text(&pull().expect_err("a file"), &registry), @"registry `HOST` redirects `http://HOST/v2/team/x/blobs/sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824` in a way that is refused: it leads neither to `https` nor to `http`");
     registry.inject("GET", "/blobs/", Fault::Answer(Answer::of(307)));
-    assert!(matches!(pull(), Err(Error::Redirect { .. })));
+    insta::assert_snapshot!(text(&pull().expect_err("nowhere"), &registry), @"registry `HOST` redirects `http://HOST/v2/team/x/blobs/sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824` in a way that is refused: it names no place");
     for _ in 0..10 {
         registry.inject("GET", "/blobs/", Fault::Answer(Answer::of(307).header("Location", "?again")));
     }
-    assert!(matches!(pull(), Err(Error::Redirect { problem: "too many redirects", .. })));
+    insta::assert_snapshot!(text(&pull().expect_err("a circle"), &registry), @"registry `HOST` redirects `http://HOST/v2/team/x/blobs/sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824` in a way that is refused: too many redirects");
 }

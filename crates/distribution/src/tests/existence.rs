@@ -57,6 +57,18 @@ fn denied_is_unknown_and_the_hint_says_how_to_log_in() {
 }
 
 #[test]
+fn what_no_registry_may_ask_for_is_refused() {
+    let refused = |challenge: &str| {
+        let registry = registry();
+        registry.inject("HEAD", "", Fault::Answer(Answer::of(401).header("WWW-Authenticate", challenge)));
+        text(&unknown(&registry, "team/x:a"), &registry)
+    };
+    insta::assert_snapshot!(refused("Bearer realm=\"token server\""), @"registry `HOST` asks for authentication in a way that is refused: the token server's address is no URL");
+    insta::assert_snapshot!(refused("Bearer realm=\"https://joe:hunter2@token.example\""), @"registry `HOST` asks for authentication in a way that is refused: the token server's address is no plain URL");
+    insta::assert_snapshot!(refused("Bearer realm=\"ftp://token.example\""), @"registry `HOST` asks for authentication in a way that is refused: its token server does not use `https`");
+}
+
+#[test]
 fn a_broken_server_is_unknown_after_a_second_attempt() {
     let registry = registry();
     for _ in 0..2 {

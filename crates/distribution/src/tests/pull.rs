@@ -128,6 +128,9 @@ fn schema_1_and_documents_that_are_two_things_at_once_are_refused() {
     };
     let old = serde_json::json!({"schemaVersion": 1, "name": "x", "fsLayers": []});
     insta::assert_snapshot!(refused("a", IMAGE_TYPE, old), @"`HOST/team/x:a` has a manifest of the type `application/vnd.docker.distribution.manifest.v1+json`, which is not supported");
+    registry.put_manifest("team/x", "z", IMAGE_TYPE, b"<html>");
+    let error = client().pull_manifest(&registry.reference("team/x:z")).expect_err("no JSON");
+    insta::assert_snapshot!(text(&error, &registry), @"the manifest of `HOST/team/x:z` cannot be read");
     refused("b", IMAGE_TYPE, serde_json::json!({"schemaVersion": 2, "layers": [], "manifests": []}));
     refused("c", IMAGE_TYPE, serde_json::json!({"schemaVersion": 2, "manifests": []}));
     refused("d", "text/html", serde_json::json!({"schemaVersion": 2, "layers": []}));

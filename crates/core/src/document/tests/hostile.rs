@@ -25,7 +25,7 @@ fn a_bomb_of_aliases_is_refused() {
         writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     insta::assert_snapshot!(error("a.yaml", text), @"
-    error: the file has more than 20000 values once its aliases are expanded
+    error: the file has more than 20000 values, what its aliases stand for included
       --> a.yaml:5:15
        |
      5 | a4: &a4 [*a3, *a3, *a3, *a3, *a3, *a3, *a3, *a3, *a3]
@@ -37,7 +37,7 @@ fn a_bomb_of_aliases_is_refused() {
 fn many_aliases_of_one_long_text_are_refused() {
     let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 100_000].join(","));
     insta::assert_snapshot!(error("a.yaml", text), @"
-    error: the file has more than 20000 values once its aliases are expanded
+    error: the file has more than 20000 values, what its aliases stand for included
       --> a.yaml:2:404
        |
      2 | …*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,…
@@ -48,21 +48,21 @@ fn many_aliases_of_one_long_text_are_refused() {
 #[test]
 fn more_values_than_any_spec_has_are_refused() {
     insta::assert_snapshot!(error("a.yaml", format!("a: [{}]", "1,".repeat(100_000))), @"
-    error: the file has more than 20000 values once its aliases are expanded
+    error: the file has more than 20000 values, what its aliases stand for included
       --> a.yaml:1:79999
        |
      1 | …,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,…
        |                                   ^
     ");
     insta::assert_snapshot!(error("a.json", format!("{{\"a\": [1{}]}}", ",1".repeat(100_000))), @"
-    error: the file has more than 20000 values once its aliases are expanded
+    error: the file has more than 20000 values, what its aliases stand for included
       --> a.json:1:40004
        |
      1 | …,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,…
        |                                   ^
     ");
     insta::assert_snapshot!(error("a.toml", format!("a = [{}]", "1,".repeat(100_000))), @"
-    error: the file has more than 20000 values once its aliases are expanded
+    error: the file has more than 20000 values, what its aliases stand for included
       --> a.toml:1:40004
        |
      1 | …,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,…

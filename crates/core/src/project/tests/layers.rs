@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Folder, text, values};
 use crate::document::Format;
+use crate::hash::SpecId;
 use crate::place::Located;
 use crate::project::{BuilderCandidates, ChosenBuilder, PROJECT_FILE, choose_builder, find_project, read_spec};
 use crate::spec::{BaseImage, Spec};
@@ -84,7 +85,8 @@ fn paths_of_a_layer_are_relative_to_its_own_file() {
     assert_eq!(path(spec.source_root).as_deref(), Some("../.."));
     assert_eq!(path(spec.builder_config).as_deref(), Some("x.yaml"));
     assert_eq!(path(spec.registry_config).as_deref(), Some("/abs/config.json"));
-    assert_eq!(values(&spec.copy), ["data"]);
+    let copied: Vec<_> = spec.copy.iter().map(|copy| (&copy.value.folder, copy.value.path.as_str())).collect();
+    assert_eq!(copied, [(&PathBuf::from("../.."), "images/deep/data")]);
     assert_eq!(spec.base_image.map(|base| base.value), Some(BaseImage::SpecFile("../../base.yaml".into())));
 }
 
@@ -100,7 +102,7 @@ fn everything_that_a_project_file_says_is_read() {
     assert_eq!(text(&project.debian_mirror), Some("http://deb.debian.org/debian"));
     assert!(project.registries["localhost:5000"].insecure);
     assert_eq!(project.registries["r.example"].ca_bundle, Some(folder.path().join("ca.pem")));
-    assert_eq!(project.builders["docker"]["level"], 3);
+    assert_eq!(project.builders["docker"]["level"].value, 3);
     assert_eq!((project.path, project.directory), (folder.path().join(PROJECT_FILE), folder.path()));
     let empty = Folder::new(&[(PROJECT_FILE, "# nothing\n")]).project();
     assert_eq!(empty.image_names().count(), 0);
@@ -209,4 +211,17 @@ fn the_strongest_candidate_chooses_the_builder() {
     user, by a.yaml:1:10
     oci, by the default
     ");
+}
+
+#[test]
+fn the_id_is_that_of_what_the_author_wrote_whatever_lies_beneath_or_above() {
+    let project = "[defaults]\npython_version = \"3.11\"\n[images.inline]\npackages = [\"six\"]\n";
+    let folder = Folder::new(&[("imagespec.toml", project), ("sub/train.yaml", "packages: [six]\n")]);
+    let alone = Folder::new(&[("train.yaml", "packages: [six]\n")]);
+    let id = |folder: &Folder, target, settings: &[&str]| SpecId::of(&folder.load(target, settings).declaration);
+    let written = id(&alone, "train.yaml", &[]);
+    assert_eq!(id(&folder, "sub/train.yaml", &[]), written);
+    assert_eq!(id(&folder, "sub/train.yaml", &["env.DEBUG=1"]), written);
+    assert_eq!(id(&folder, "inline", &[]), written);
+    assert_ne!(SpecId::of(&folder.load("inline", &[]).spec), written);
 }

@@ -73,7 +73,7 @@ fn mistakes_in_a_project_file_are_shown_with_their_places() {
        |
      7 | packages = ['!']
        |             ^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
     insta::assert_snapshot!(project_errors("[project]\nbuilder = 'A B'\nregistry = 'https://a'\nmirror = 'x'\ndebian_mirror = 'x'\n"), @"
     error: `project.builder` cannot be `A B`: a builder has lower-case letters, digits, `_`, `.` and `-`
@@ -238,6 +238,7 @@ fn an_image_or_file_that_does_not_exist_is_an_error() {
      4 | spec = 'lost.yaml'
        |        ^^^^^^^^^^^
     note: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the file that names them
     ");
     insta::assert_snapshot!(folder.try_load("spec.txt", &[]).expect_err("an error"), @"
     error: cannot tell the format of `FOLDER/spec.txt`
@@ -246,6 +247,7 @@ fn an_image_or_file_that_does_not_exist_is_an_error() {
     insta::assert_snapshot!(folder.try_load("no/spec.yaml", &[]).expect_err("an error"), @"
     error: cannot read `FOLDER/no/spec.yaml`
     note: No such file or directory (os error 2)
+    hint: name a spec file by its path, or an image of `imagespec.toml` by its name
     ");
     insta::assert_snapshot!(Folder::new(&[("d.yaml/x", "")]).try_load("d.yaml", &[]).expect_err("an error"), @"
     error: `FOLDER/d.yaml` is no file
@@ -338,6 +340,6 @@ fn mistakes_in_a_setting_are_shown() {
        |
      1 | packages=a,!b
        |          ^^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
 }

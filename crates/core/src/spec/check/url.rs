@@ -2,15 +2,21 @@
 
 use url::Url;
 
+use crate::requirements::{CREDENTIALS_HINT, RequirementProblem, check_url};
 use crate::spec::error::Refusal;
 
 /// A Python package index.
 pub(crate) fn index_url(text: &str) -> Result<(), Refusal> {
-    check(
-        text,
-        "https://pypi.org/simple",
-        "give the credentials to the build: in a netrc file named under `pip_secret_mounts`",
-    )
+    check_url(text).map_err(|problem| {
+        let problem = match problem {
+            RequirementProblem::Credentials { .. } => return Refusal::Credentials { hint: CREDENTIALS_HINT },
+            RequirementProblem::Scheme { .. } => "its URL begins with neither `https://` nor `http://`".to_owned(),
+            RequirementProblem::Syntax { message, .. } => format!("it is no URL: {message}"),
+            RequirementProblem::Local { .. } => "it is no URL".to_owned(),
+            problem => problem.to_string(),
+        };
+        Refusal::new(problem).hint("write a whole URL, as in `https://pypi.org/simple`")
+    })
 }
 
 /// A channel of conda.
@@ -35,7 +41,7 @@ fn check(text: &str, example: &str, credentials_hint: &'static str) -> Result<()
 }
 
 /// Refuses a password, and a user name too where it serves as one.
-pub(super) fn refuse_credentials(url: &Url, hint: &'static str) -> Result<(), Refusal> {
+fn refuse_credentials(url: &Url, hint: &'static str) -> Result<(), Refusal> {
     let is_web = url.scheme().ends_with("http") || url.scheme().ends_with("https");
     if url.password().is_some() || (is_web && !url.username().is_empty()) {
         return Err(Refusal::Credentials { hint });

@@ -228,7 +228,10 @@ fn paths_in_the_image_are_absolute() {
 #[test]
 fn copied_paths_stay_in_the_folder_of_the_spec() {
     let spec = Spec::parse("a.yaml", b"copy: [./data, files/x.txt, ., .///y]", Format::Yaml).unwrap();
-    assert_eq!(spec.copy.iter().map(|path| path.value.as_str()).collect::<Vec<_>>(), ["data", "files/x.txt", ".", "y"]);
+    assert_eq!(
+        spec.copy.iter().map(|path| path.value.path.as_str()).collect::<Vec<_>>(),
+        ["data", "files/x.txt", ".", "y"]
+    );
     insta::assert_snapshot!(refused("copy", &["/etc/passwd", "../x", "a/../../x", "~/x", "a\\b", "\"\""]), @r"
     error: `copy` cannot be `/etc/passwd`: it is not relative to the folder of the spec
     hint: only what lies in the folder of the spec can be copied: move it there, or the spec up

@@ -75,30 +75,35 @@ fn packages_are_requirements() {
     error: `packages` cannot be `pandas=2.0`: no such comparison operator "=", must be one of ~= == != <= >= < > ===
     hint: did you mean `pandas==2.0`?
     error: `packages` cannot be `pandas>>2`: no such comparison operator ">>", must be one of ~= == != <= >= < > ===
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `x; python_version`: expected a valid marker operator (such as `>=` or `not in`), found ``
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `-r requirements.txt`: it is an option of pip, and only packages stand here
     hint: options go to `pip_extra_args`, and a requirements file to `requirements`
     error: `packages` cannot be `--pre`: it is an option of pip, and only packages stand here
     hint: options go to `pip_extra_args`, and a requirements file to `requirements`
-    error: `packages` cannot be `./mypkg`: it lies on this machine, and may change unseen
-    hint: copy the package by `copy` and install it in `commands`, or name its published version
-    error: `packages` cannot be `pandås`: a requirement has only ASCII characters
-    error: `packages` cannot be `svn+https://x.example/y`: `svn+https` is not supported
-    hint: a repository is given as `git+https://…` or `git+ssh://…`
-    error: `packages` cannot be `ssh://git@github.com/a/b`: pip does not take it
-    hint: write `git+ssh://…` or `git+https://…`
+    error: `packages` cannot be `./mypkg`: it lies on this machine, and only what an index or a URL has can be installed
+    hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
+    error: `packages` cannot be `pandås`: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `å`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
+    error: `packages` cannot be `svn+https://x.example/y`: URLs of kind `svn+https` cannot be installed from
+    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
+    error: `packages` cannot be `ssh://git@github.com/a/b`: URLs of kind `ssh` cannot be installed from
+    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
     error: `packages` cannot be `https://github.com/a/b.git`: it is a repository, and no archive
     hint: write `git+https://github.com/a/b.git`
     error: `packages` cannot be `git+https://github.com/a b`: a URL has no blanks
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `git+https://`: its URL has no host
-    error: `packages` cannot be `git+file:///srv/x.git`: it lies on this machine, and may change unseen
-    hint: copy the package by `copy` and install it in `commands`, or name its published version
-    error: `packages` cannot be `file:///srv/x.whl`: it lies on this machine, and may change unseen
-    hint: copy the package by `copy` and install it in `commands`, or name its published version
-    error: `packages` cannot be `pandas-`: a name ends with a letter or a digit
-    error: `packages` cannot be `uvicorn[standard_]`: a name ends with a letter or a digit
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
+    error: `packages` cannot be `git+file:///srv/x.git`: it lies on this machine, and only what an index or a URL has can be installed
+    hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
+    error: `packages` cannot be `file:///srv/x.whl`: it lies on this machine, and only what an index or a URL has can be installed
+    hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
+    error: `packages` cannot be `pandas-`: the name `pandas-` ends with a separator
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
+    error: `packages` cannot be `uvicorn[standard_]`: the name `standard_` ends with a separator
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages[0]` must be a text, but a list was found
     hint: write `packages: [pandas, numpy>=1.26]`
     error: `packages[0]` must be a text, but nothing was found
@@ -108,11 +113,16 @@ fn packages_are_requirements() {
     hint: write `packages: [pandas, numpy>=1.26]`
     "#);
     let long = format!("\"{}\"", "(".repeat(900));
-    insta::assert_snapshot!(refused("packages", &[&long, &format!("\"x {}\"", " ".repeat(1000))]), @"
-    error: `packages` cannot be `((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((…`: its marker is too complicated
-    error: `packages` cannot be `x                                                           …`: it is longer than 1000 characters
+    insta::assert_snapshot!(refused("packages", &[&long, &"x".repeat(17_000)]), @"
+    error: `packages` cannot be `((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((…`: expected package name starting with an alphanumeric character, found `(`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
+    error: `packages` cannot be `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…`: the requirement is too long or its marker too complex
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
-    insta::assert_snapshot!(refused("packages", &[&format!("\"x; {}os_name == 'a'\"", "os_name == 'b' or ".repeat(25))]), @"error: `packages` cannot be `x; os_name == 'b' or os_name == 'b' or os_name == 'b' or os_…`: its marker is too complicated");
+    insta::assert_snapshot!(refused("packages", &[&format!("\"x; {}os_name == 'a'\"", "os_name == 'b' or ".repeat(49))]), @"
+    error: `packages` cannot be `x; os_name == 'b' or os_name == 'b' or os_name == 'b' or os_…`: the requirement is too long or its marker too complex
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
+    ");
     insta::assert_snapshot!(refused("runtime_packages", &["-e ."]), @"
     error: `runtime_packages` cannot be `-e .`: it is an option of pip, and only packages stand here
     hint: options go to `pip_extra_args`, and a requirements file to `requirements`
@@ -127,7 +137,7 @@ fn a_requirement_that_the_parser_refuses_keeps_its_message_and_place() {
        |
      4 |   - pandas==
        |     ^^^^^^^^
-    hint: write a name and perhaps versions, as in `pandas` or `pandas>=2,<3`
+    hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
 }
 
@@ -214,11 +224,13 @@ fn cuda_and_cudnn_have_versions() {
 
 #[test]
 fn index_urls_are_whole_and_without_credentials() {
-    taken("pip_index", &["https://pypi.org/simple", "file:///opt/index", "http://127.0.0.1:3141/root"]);
-    insta::assert_snapshot!(refused("pip_index", &["pypi.org/simple", "ftp://pypi.example", "[https://a.example]"]), @"
-    error: `pip_index` cannot be `pypi.org/simple`: it is no URL: relative URL without a base
+    taken("pip_index", &["https://pypi.org/simple", "http://127.0.0.1:3141/root"]);
+    insta::assert_snapshot!(refused("pip_index", &["pypi.org/simple", "ftp://pypi.example", "file:///opt/index", "[https://a.example]"]), @"
+    error: `pip_index` cannot be `pypi.org/simple`: it is no URL
     hint: write a whole URL, as in `https://pypi.org/simple`
-    error: `pip_index` cannot be `ftp://pypi.example`: its URL begins with none of `https://`, `http://` and `file://`
+    error: `pip_index` cannot be `ftp://pypi.example`: its URL begins with neither `https://` nor `http://`
+    hint: write a whole URL, as in `https://pypi.org/simple`
+    error: `pip_index` cannot be `file:///opt/index`: its URL begins with neither `https://` nor `http://`
     hint: write a whole URL, as in `https://pypi.org/simple`
     error: `pip_index` must be a text, but a list was found
     hint: write `pip_index: https://pypi.example/simple`

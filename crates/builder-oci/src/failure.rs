@@ -1,0 +1,224 @@
+//! What a failure is called outside of this crate: its kind, and what to do about it.
+
+use imagespec_core::builder::{BuildError, FailureKind};
+
+use crate::base::BaseError;
+use crate::bootstrap::{BootstrapError, MirrorError, ReleaseError};
+use crate::builder::Failure;
+use crate::cache::CacheError;
+use crate::files::FilesError;
+use crate::output::OutputError;
+use crate::python::PythonError;
+use crate::sandbox::SandboxError;
+use crate::wheel::{DownloadError, PylockError, ResolveError};
+
+const OTHER_MIRROR: &str = "the mirror, or something on the way to it, sends what Debian did not sign: set `debian_mirror` under `[project]` \
+     of `imagespec.toml` to another one, or try again later";
+const OTHER_VERSION: &str = "the package is broken: take another version of it, and tell its publisher";
+const CACHE_FOLDER: &str = "set IMAGESPEC_CACHE_DIR to a folder with free space that you may write to";
+
+impl Failure {
+    /// The failure as the caller sees it.
+    pub(crate) fn tell(&self) -> BuildError {
+        BuildError {
+            hints: self.hint().into_iter().collect(),
+            field: self.field().map(str::to_owned),
+            ..BuildError::new(self.kind(), self)
+        }
+    }
+
+    /// The field of the spec that asked for what failed.
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => Some("base_image"),
+            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => Some("base_image"),
+            Self::Python(PythonError::Version { .. }) => Some("python_version"),
+            Self::Python(_) => Some("packages"),
+            Self::Files(_) => Some("copy"),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Cancelled | Self::Bootstrap(BootstrapError::Sandbox(SandboxError::Cancelled)) => {
+                FailureKind::Cancelled
+            }
+            Self::Registry(error) if error.is_cancelled() => FailureKind::Cancelled,
+            Self::Registry(error) if error.is_denied() => FailureKind::Denied,
+            Self::Registry(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
+            Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
+            Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
+            Self::Bootstrap(_) => FailureKind::Step,
+            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Registry(error) => return error.hint(),
+            Self::Cache(error) => of_cache(error)?,
+            Self::Files(FilesError::Changed { .. }) => "build again when nothing writes to it",
+            Self::Base(error) => of_base(error)?,
+            Self::Bootstrap(error) => return of_bootstrap(error),
+            Self::Python(error) => of_python(error)?,
+            Self::Output(error) => return of_output(error),
+            Self::Cancelled
+            | Self::Layer(_)
+            | Self::Files(_)
+            | Self::Survey(_)
+            | Self::Unsupported { .. }
+            | Self::BaseNotHandedOver { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn is_temporary(error: &PythonError) -> bool {
+    match error {
+        PythonError::Download(error) | PythonError::Resolve(ResolveError::Download(error)) => error.is_temporary(),
+        _ => false,
+    }
+}
+
+fn of_cache(error: &CacheError) -> Option<&'static str> {
+    match error {
+        CacheError::Io { action: "read", .. } => None,
+        CacheError::Io { .. } => Some(CACHE_FOLDER),
+        CacheError::WrongDigest { .. } => Some(
+            "these are other bytes than were promised: try again, and if that does not help, ask whoever serves them",
+        ),
+        CacheError::InUse { .. } => Some("wait for the other process, or end it"),
+        CacheError::Locked { .. } => {
+            Some("wait for the other build, or end it; IMAGESPEC_CACHE_DIR gives a build a cache of its own")
+        }
+    }
+}
+
+fn of_base(error: &BaseError) -> Option<&'static str> {
+    match error {
+        BaseError::Platform { .. } => Some("set `platform`, or take another `base_image`"),
+        BaseError::Malformed { .. } => Some("copy or push the image again with a current tool"),
+        BaseError::ManyImages { .. } => Some("save one image alone: `docker save IMAGE`"),
+        BaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Some("a part of the base is missing: copy it again")
+        }
+        BaseError::Io { .. } => None,
+    }
+}
+
+fn of_bootstrap(error: &BootstrapError) -> Option<String> {
+    let hint = match error {
+        BootstrapError::NoSuite { .. } => {
+            "Debian's releases are `bullseye`, `bookworm` and `trixie`; a mirror may lack old or new ones"
+        }
+        BootstrapError::Architecture { .. } => {
+            "set `platform` to `linux/amd64` or `linux/arm64`, or name a `base_image`"
+        }
+        BootstrapError::CannotExecute { .. } => {
+            "install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a \
+             registry or `oci:DIR`, for which nothing needs to run"
+        }
+        BootstrapError::Release(ReleaseError::Expired { .. }) => {
+            "the mirror may be out of date, so name another one; one that keeps old releases on purpose needs \
+             `debian_check_valid_until = false` under `[builders.oci]` in `imagespec.toml`"
+        }
+        BootstrapError::Release(ReleaseError::NotYetMade { .. }) => "set the clock of this machine",
+        BootstrapError::Release(ReleaseError::ExpiredKey { .. }) => {
+            "a newer imagespec may know a newer key; if the time is wrong, set the clock of this machine"
+        }
+        BootstrapError::Gone { .. } => "build again: it is fetched anew",
+        BootstrapError::Release(ReleaseError::WrongSuite { .. }) => {
+            "name the release by its code name, such as `bookworm`, or set another `debian_mirror` in `imagespec.toml`"
+        }
+        BootstrapError::Release(_)
+        | BootstrapError::Mirror(MirrorError::TooLarge { .. } | MirrorError::Cache(CacheError::WrongDigest { .. })) => {
+            OTHER_MIRROR
+        }
+        BootstrapError::Mirror(MirrorError::Cache(error)) | BootstrapError::Cache(error) => of_cache(error)?,
+        BootstrapError::Mirror(_) => {
+            "check the network, or set `debian_mirror` under `[project]` of `imagespec.toml` to a mirror that is reached"
+        }
+        BootstrapError::Sandbox(error) => error.hint()?,
+        BootstrapError::Folder { .. } => CACHE_FOLDER,
+        BootstrapError::Suite { .. }
+        | BootstrapError::Configure { .. }
+        | BootstrapError::Packages(_)
+        | BootstrapError::Solve(_)
+        | BootstrapError::Deb(_)
+        | BootstrapError::Layer(_) => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_python(error: &PythonError) -> Option<&'static str> {
+    match error {
+        PythonError::Absent | PythonError::NoLibc { .. } => {
+            Some("take a `base_image` that has Python, or leave it out to get a Debian with one")
+        }
+        PythonError::Version { .. } => Some("leave `python_version` or `base_image` out"),
+        PythonError::Resolve(error) => of_resolve(error),
+        PythonError::Pylock(PylockError::NoWheel { .. }) => {
+            Some("take a version of it, a `python_version` or a `platform` that it has a wheel for")
+        }
+        PythonError::Pylock(PylockError::OtherPython { .. }) => {
+            Some("lock again for that Python, or take a `python_version` or a `base_image` that fits")
+        }
+        PythonError::Pylock(_) => Some("make the lock file again with a current tool"),
+        PythonError::Download(error) => of_download(error),
+        PythonError::Wheel(_) => Some(OTHER_VERSION),
+        PythonError::Lock(FilesError::Changed { .. }) => Some("build again when nothing writes to it"),
+        PythonError::Lock(_) => None,
+    }
+}
+
+fn of_resolve(error: &ResolveError) -> Option<&'static str> {
+    match error {
+        ResolveError::NoUv { .. } | ResolveError::Run { .. } => Some("install uv 0.7 or newer and put it on PATH"),
+        ResolveError::Download(_) => {
+            Some("let this machine reach https://files.pythonhosted.org, or install uv 0.7 or newer and put it on PATH")
+        }
+        ResolveError::Failed { source } if source.wants_wheels() => {
+            Some("only wheels are installed: take a version of the package that has one for this Python and platform")
+        }
+        ResolveError::Unsupported { .. } => Some("take another `platform`, or install from a pylock.toml"),
+        ResolveError::Cache(error) => of_cache(error),
+        _ => None,
+    }
+}
+
+fn of_download(error: &DownloadError) -> Option<&'static str> {
+    match error {
+        DownloadError::Transport { .. } => Some("check the network, or whether the index needs a proxy"),
+        DownloadError::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            Some("give the credentials to the build: in a netrc file named under `pip_secret_mounts`")
+        }
+        DownloadError::Cache(error) => of_cache(error),
+        _ => None,
+    }
+}
+
+fn of_output(error: &OutputError) -> Option<String> {
+    let hint = match error {
+        OutputError::Io { source, path } if source.kind() == std::io::ErrorKind::NotFound => {
+            return path.parent().map(|folder| format!("make the folder `{}` first", folder.display()));
+        }
+        OutputError::NotALayout { .. } => "name a new or empty folder, or one that an earlier build wrote",
+        OutputError::ManyPlatforms { .. } => "choose one by `--platform`, or write all of them to `type=oci,dest=DIR`",
+        OutputError::NoEngine { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            "join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`"
+        }
+        OutputError::NoEngine { .. } => {
+            "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output type=docker-archive,dest=FILE`, \
+             which needs no engine"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Python packages that cannot be had: what uv says of real files, and what is wrong with locks and wheels.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use super::{Server, nobody, told, without_digests};
+use crate::cache::Cache;
+use crate::python::PythonError;
+use crate::wheel::{
+    Dependencies, Libc, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
+};
+
+fn target() -> Target {
+    Target { python_minor: 11, python_patch: 2, machine: "x86_64".to_owned(), libc: Libc::Glibc { minor: 36 } }
+}
+
+/// A wheel with nothing but what a resolver looks at.
+fn write_wheel(folder: &Path, file_name: &str, metadata: &str) {
+    let mut parts = file_name.split('-');
+    let (name, version) = (parts.next().unwrap(), parts.next().unwrap());
+    let mut archive = ZipWriter::new(fs::File::create(folder.join(file_name)).unwrap());
+    let members = [
+        ("METADATA", format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")),
+        ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n".to_owned()),
+        ("RECORD", String::new()),
+    ];
+    for (member, text) in members {
+        archive.start_file(format!("{name}-{version}.dist-info/{member}"), SimpleFileOptions::default()).unwrap();
+        archive.write_all(text.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+/// The failure of resolving `requirements` with the files in `folder` alone, or with `index`.
+fn unresolved(uv: &Uv, cache: &Cache, requirements: &str, folder: &Path, index: Option<&str>) -> String {
+    let folder = folder.display().to_string();
+    let offline = ["--no-index".to_owned()];
+    let resolution = Resolution {
+        requirements,
+        constraints: "",
+        target: &target(),
+        index,
+        extra_indexes: &[],
+        find_links: std::slice::from_ref(&folder),
+        extra_args: if index.is_none() { &offline } else { &[] },
+        dependencies: Dependencies::Followed,
+    };
+    let error = uv.resolve(cache, &resolution).unwrap_err();
+    told(PythonError::from(error)).replace(&folder, "FOLDER")
+}
+
+#[test]
+fn uv_says_why_there_is_no_solution_and_never_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    let files = folder.path().join("files");
+    fs::create_dir(&files).unwrap();
+    write_wheel(&files, "app-1-py3-none-any.whl", "Requires-Dist: lib==1\n");
+    write_wheel(&files, "lib-1-py3-none-any.whl", "");
+    write_wheel(&files, "lib-2-py3-none-any.whl", "");
+    write_wheel(&files, "windows-1-cp312-cp312-win_amd64.whl", "");
+    write_wheel(&files, "modern-1-py3-none-any.whl", "Requires-Python: >=3.13\n");
+    fs::write(files.join("source-1.tar.gz"), b"").unwrap();
+    // Another version of it has other words.
+    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
+    let failure = |requirements: &str| unresolved(&uv, &cache, requirements, &files, None);
+    insta::assert_snapshot!(failure("app==1\nlib==2\n"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because all versions of app depend on lib==1 and you require app==1, we can conclude that you require lib==1.
+                   And because you require lib==2, we can conclude that your requirements are unsatisfiable.
+    ");
+    insta::assert_snapshot!(failure("nonexistent==1\n"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because nonexistent was not found in the provided package locations and you require nonexistent==1, we can conclude that your requirements are unsatisfiable.
+    ");
+    insta::assert_snapshot!(failure("source==1\n"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because source==1 has no usable wheels and you require source==1, we can conclude that your requirements are unsatisfiable.
+          hint: Wheels are required for `source` because building from source is disabled for all packages (i.e., with `--no-build`)
+    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    ");
+    insta::assert_snapshot!(failure("windows==1\n"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because windows==1 has no wheels with a matching Python implementation tag (e.g., `cp311`) and you require windows==1, we can conclude that your requirements are unsatisfiable.
+          hint: You require CPython 3.11 (`cp311`), but we only found wheels for `windows` (v1) with the following Python implementation tag: `cp312`
+    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    ");
+    insta::assert_snapshot!(failure("modern==1\n"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because modern==1 requires Python >=3.13 and you require modern==1, we can conclude that your requirements are unsatisfiable.
+    ");
+
+    let host = nobody();
+    let index = format!("http://joe:s3cret%21@{host}/simple");
+    let unreachable = unresolved(&uv, &cache, "lib==3\n", &files, Some(&index)).replace(&host, "HOST");
+    // How long it took differs from run to run.
+    let (start, end) = unreachable.split_once(" retries in ").unwrap();
+    let unreachable = format!("{start} retries{}", &end[end.find('\n').unwrap()..]);
+    insta::assert_snapshot!(unreachable, @"
+    error: the requirements cannot be resolved
+    note: Request failed after 3 retries
+            cause: Failed to fetch: http://HOST/simple/lib/
+            cause: error sending request for url (http://HOST/simple/lib/)
+            cause: client error (Connect)
+            cause: tcp connect error
+            cause: Connection refused (os error 111)
+    ");
+    let guarded = Server::start(|_| (401, b"who are you?".to_vec()));
+    let index = format!("http://t0ken@{}/simple", guarded.host());
+    let denied = unresolved(&uv, &cache, "lib==3\n", &files, Some(&index)).replace(&guarded.host(), "HOST");
+    insta::assert_snapshot!(denied, @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because there is no version of lib==3 and you require lib==3, we can conclude that your requirements are unsatisfiable.
+          hint: An index URL (http://HOST/simple) could not be queried due to a lack of valid authentication credentials (401 Unauthorized)
+    ");
+    // uv shows this one as it is.
+    let malformed = unresolved(&uv, &cache, "lib==3\n", &files, Some("http://joe:s3cret@[x/simple"));
+    insta::assert_snapshot!(malformed, @"
+    error: the requirements cannot be resolved
+    note: invalid value 'http://****@[x/simple' for '--default-index <DEFAULT_INDEX>': invalid IPv6 address
+          For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_lock_that_cannot_be_used_says_which_package_and_why() {
+    let failure = |packages: &str| {
+        let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        let text = format!("lock-version = \"1.0\"\n{}", packages.replace("HASH", hash));
+        told(PythonError::from(select(&text, &target()).unwrap_err()))
+    };
+    let wheel = |url: &str, hashes: &str| {
+        failure(&format!("[[packages]]\nname = \"a\"\nwheels = [{{ url = \"{url}\", hashes = {hashes} }}]"))
+    };
+    insta::assert_snapshot!(failure("[[packages]]\nversion = 1\n"), @"
+    error: cannot read the lock file
+    note: TOML parse error at line 3, column 11
+            |
+          3 | version = 1
+            |           ^
+          invalid type: integer `1`, expected a string
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(told(PythonError::from(select("lock-version = \"2.0\"", &target()).unwrap_err())), @"
+    error: lock files of version `2.0` cannot be read; 1.0 can
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(failure("[[packages]]\nname = \"a\"\nmarker = \"bogus > 1\"\n"), @"
+    error: cannot read marker `bogus > 1` of package `a`: Expected a quoted string or a valid marker name, found `bogus`
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(wheel("https://x.test/a-1-cp312-cp312-win_amd64.whl", "{ sha256 = \"HASH\" }"), @"
+    error: package `a` has no wheel for Python 3.11 on x86_64 with glibc 2.36; it has `a-1-cp312-cp312-win_amd64.whl`
+    hint: take a version of it, a `python_version` or a `platform` that it has a wheel for
+    ");
+    insta::assert_snapshot!(wheel("https://x.test/a-1-py3-none-any.whl", "{}"), @"
+    error: a wheel of package `a` cannot be used: `a-1-py3-none-any.whl` has no sha256
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(wheel("https://x.test/a-1-py3-none-any.whl", "{ sha256 = \"00\" }"), @"
+    error: a wheel of package `a` cannot be used: `00` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(wheel("https://x.test/b-1-py3-none-any.whl", "{ sha256 = \"HASH\" }"), @"
+    error: a wheel of package `a` cannot be used: `b-1-py3-none-any.whl` is another package's
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(wheel("ftp://x.test/a-1-py3-none-any.whl", "{ sha256 = \"HASH\" }"), @"
+    error: a wheel of package `a` cannot be used: `ftp` is no scheme to fetch from
+    hint: make the lock file again with a current tool
+    ");
+    insta::assert_snapshot!(wheel("https://x.test/a.zip", "{ sha256 = \"HASH\" }"), @"
+    error: a wheel of package `a` cannot be used: `a.zip` is no wheel file name: it does not end in `.whl`
+    hint: make the lock file again with a current tool
+    ");
+    let twice = "[[packages]]\nname = \"a\"\nwheels = [{ url = \"https://x.test/a-1-py3-none-any.whl\", hashes = { sha256 = \"HASH\" } }]\n";
+    insta::assert_snapshot!(failure(&twice.repeat(2)), @"
+    error: package `a` stands twice in the lock file for Python 3.11 on x86_64 with glibc 2.36
+    hint: make the lock file again with a current tool
+    ");
+}
+
+#[test]
+fn a_wheel_that_does_not_come_or_is_another_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let failure = |host: &str, size_bytes: u64| {
+        let wheel = SelectedWheel {
+            name: "a".to_owned(),
+            version: "1".to_owned(),
+            file_name: WheelName::new("a-1-py3-none-any.whl").unwrap(),
+            url: format!("http://joe:s3cret@{host}/a-1-py3-none-any.whl").parse().unwrap(),
+            sha256: imagespec_core::digest::Digest::of(b"good"),
+            size_bytes: Some(size_bytes),
+        };
+        let error = download(&cache, &[wheel], &|_| {}).unwrap_err();
+        without_digests(&told(PythonError::from(error)).replace(host, "HOST"))
+    };
+    let server = Server::start(|_| (200, b"evil".to_vec()));
+    insta::assert_snapshot!(failure(&server.host(), 4), @"
+    error: content of `a-1-py3-none-any.whl` has digest DIGEST instead of DIGEST
+    hint: these are other bytes than were promised: try again, and if that does not help, ask whoever serves them
+    ");
+    insta::assert_snapshot!(failure(&server.host(), 3), @"error: `a-1-py3-none-any.whl` is longer than the 3 bytes that it may have");
+    let guarded = Server::start(|_| (403, Vec::new()));
+    insta::assert_snapshot!(failure(&guarded.host(), 4), @"
+    error: 127.0.0.1 answered 403 Forbidden for `a-1-py3-none-any.whl`
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
+    ");
+    let empty = Server::start(|_| (404, Vec::new()));
+    insta::assert_snapshot!(failure(&empty.host(), 4), @"error: 127.0.0.1 answered 404 Not Found for `a-1-py3-none-any.whl`");
+    insta::assert_snapshot!(failure(&nobody(), 4), @"
+    error: cannot fetch `a-1-py3-none-any.whl` from 127.0.0.1
+    note: Connection refused (os error 111)
+    hint: check the network, or whether the index needs a proxy
+    ");
+}
+
+#[test]
+fn a_file_that_is_no_wheel_is_the_fault_of_its_publisher() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.whl");
+    fs::write(&path, b"PK\x05\x06 nothing").unwrap();
+    let error = Wheel::open(&path, &WheelName::new("a-1-py3-none-any.whl").unwrap()).err().unwrap();
+    insta::assert_snapshot!(told(PythonError::from(error)), @"
+    error: wheel `a-1-py3-none-any.whl` is no readable archive
+    note: invalid Zip archive: Unexpected end of zip::format::blocks::Zip32CDEBlock
+    hint: the package is broken: take another version of it, and tell its publisher
+    ");
+}
+
+#[test]
+fn a_machine_or_target_that_uv_does_not_know_is_named() {
+    insta::assert_snapshot!(told(PythonError::from(ResolveError::NoUv { machine: "riscv64" })), @"
+    error: uv 0.7 or newer is not on PATH, and there is none to fetch for riscv64
+    hint: install uv 0.7 or newer and put it on PATH
+    ");
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let target = Target { machine: "s390x".to_owned(), ..target() };
+    let resolution = Resolution {
+        requirements: "six\n",
+        constraints: "",
+        target: &target,
+        index: None,
+        extra_indexes: &[],
+        find_links: &[],
+        extra_args: &[],
+        dependencies: Dependencies::Followed,
+    };
+    let error = Uv::fetched(&cache, &|_| {}).unwrap().resolve(&cache, &resolution).unwrap_err();
+    insta::assert_snapshot!(told(PythonError::from(error)), @"
+    error: uv cannot resolve for Python 3.11 on s390x with glibc 2.36
+    hint: take another `platform`, or install from a pylock.toml
+    ");
+}
+
+#[test]
+fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
+    insta::assert_snapshot!(told(PythonError::Absent), @"
+    error: no Python was found in the base
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
+    ");
+    insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
+    error: the base has Python 3.11.2, and `python_version` asks for 3.12
+    hint: leave `python_version` or `base_image` out
+    ");
+}

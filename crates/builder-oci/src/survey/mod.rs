@@ -1,0 +1,187 @@
+//! Finds the Python of a base and the version of its C library in the base's layers. Nothing is executed, so that it
+//! works for every platform; each layer is read once and remembered by its digest.
+
+mod layer;
+mod program;
+mod tree;
+
+use std::io::{self, BufReader, Read};
+
+use flate2::read::MultiGzDecoder;
+use imagespec_core::digest::Digest;
+use imagespec_core::event::Outcome;
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::base::{BaseImage, ImageLayer};
+use crate::builder::{Building, Failure};
+use crate::cache::{Cache, Key};
+use crate::image::PATH_DEFAULT;
+use crate::output::fetch_layer;
+use crate::progress;
+use crate::python::{BasePython, PythonError};
+use crate::sandbox;
+use crate::wheel::{Interpreter, Libc};
+
+use layer::LayerSurvey;
+use tree::{Program, Tree};
+
+/// Names another survey of the same layer when what it looks for changes.
+const FORMAT_VERSION: &[u8] = b"1";
+/// Versions of Python that are looked for by name where nothing is called `python3`.
+const MINORS: std::ops::RangeInclusive<u16> = 8..=20;
+
+/// Why a layer could not be looked through.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SurveyError {
+    /// It is no proper layer.
+    #[error("cannot look for Python in layer {digest} of the base")]
+    Layer {
+        /// Its digest.
+        digest: Digest,
+        /// What is wrong.
+        source: sandbox::Failure,
+    },
+    /// It cannot be read.
+    #[error("cannot read layer {digest} of the base")]
+    Unreadable {
+        /// Its digest.
+        digest: Digest,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The Python that `base` runs when somebody types `python3` or the version that is `wanted` (`3.11`, `3.11.2`).
+///
+/// # Errors
+/// When there is none, only other versions, or a layer cannot be had or read.
+pub(crate) fn python(building: &Building<'_>, base: &BaseImage, wanted: Option<&str>) -> Result<BasePython, Failure> {
+    let mut tree = Tree::default();
+    for survey in layers(building, &base.layers)? {
+        tree.apply(&survey);
+    }
+    Ok(choose(&tree, &search_path(base), wanted)?)
+}
+
+/// The surveys of all layers, those that were made earlier and those that are made now.
+fn layers(building: &Building<'_>, layers: &[ImageLayer]) -> Result<Vec<LayerSurvey>, Failure> {
+    let known: Vec<_> = layers.iter().map(|layer| building.cache.record(key(layer))).collect::<Result<_, _>>()?;
+    if known.iter().all(Option::is_some) {
+        return Ok(known.into_iter().flatten().collect());
+    }
+    building.progress.step(
+        &format!("look for Python in {} of the base", progress::count(layers.len(), "layer")),
+        || {
+            for (layer, _) in layers.iter().zip(&known).filter(|(_, survey)| survey.is_none()) {
+                building.check_cancelled()?;
+                fetch_layer(building, layer)?;
+            }
+            let cache = &building.cache;
+            let made = layers.par_iter().zip(known).map(|(layer, known)| match known {
+                Some(survey) => Ok(survey),
+                None => survey(cache, layer),
+            });
+            made.collect()
+        },
+        |_| (Outcome::Done, String::new()),
+    )
+}
+
+fn key(layer: &ImageLayer) -> Key {
+    Key::new("survey", [FORMAT_VERSION, layer.layer.digest.to_string().as_bytes()])
+}
+
+fn survey(cache: &Cache, layer: &ImageLayer) -> Result<LayerSurvey, Failure> {
+    let digest = layer.layer.digest;
+    let unreadable = |source| SurveyError::Unreadable { digest, source };
+    let blob = cache.open_blob(digest)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
+    let content: Box<dyn Read> = match layer.media_type.rsplit(['+', '.']).next() {
+        Some("gzip") => Box::new(MultiGzDecoder::new(blob)),
+        Some("zstd") => Box::new(zstd::Decoder::new(blob).map_err(unreadable)?),
+        _ => Box::new(blob),
+    };
+    let survey = layer::survey(BufReader::with_capacity(256 << 10, content))
+        .map_err(|source| SurveyError::Layer { digest, source })?;
+    cache.remember(key(layer), &survey)?;
+    Ok(survey)
+}
+
+/// The folders in which the base looks for programs.
+fn search_path(base: &BaseImage) -> Vec<String> {
+    let env = base.config.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
+    let mut variables = env.into_iter().flatten().filter_map(Value::as_str);
+    let path = variables.find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH_DEFAULT);
+    path.split(':').filter(|folder| folder.starts_with('/')).map(str::to_owned).collect()
+}
+
+fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BasePython, PythonError> {
+    let mut names = vec!["python3".to_owned(), "python".to_owned()];
+    if let Some(short) = wanted.and_then(|wanted| wanted.split('.').nth(1)) {
+        names.insert(0, format!("python3.{short}"));
+    }
+    names.extend(MINORS.rev().map(|minor| format!("python3.{minor}")));
+    let mut others = Vec::new();
+    for path in names.iter().flat_map(|name| folders.iter().map(move |folder| format!("{folder}/{name}"))) {
+        let Some((path, program)) = tree.program(&path) else { continue };
+        let Some(interpreter) = interpreter(tree, &path, program) else { continue };
+        if wanted.is_none_or(|wanted| interpreter.is_version(wanted)) {
+            let libc = libc(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
+            return Ok(BasePython { interpreter, libc });
+        }
+        if !others.contains(&interpreter.version()) {
+            others.push(interpreter.version());
+        }
+    }
+    match wanted {
+        Some(wanted) if !others.is_empty() => {
+            Err(PythonError::Version { wanted: wanted.to_owned(), found: others.join(" and ") })
+        }
+        _ => Err(PythonError::Absent),
+    }
+}
+
+/// What the program at the true path `path` is, if its version can be told.
+fn interpreter(tree: &Tree, path: &str, program: &Program) -> Option<Interpreter> {
+    if !program.executable {
+        return None;
+    }
+    let (prefix, name) = path.rsplit_once("/bin/").unwrap_or(("", path.rsplit('/').next()?));
+    // `python3.7m` is an old way to say `python3.7`.
+    let minor = name.strip_prefix("python3.").and_then(|minor| minor.trim_end_matches('m').parse::<u16>().ok());
+    let only = |program: &Program| {
+        let mut fitting = program.facts.pythons.iter().filter(|(found, _)| minor.is_none_or(|minor| minor == *found));
+        fitting.next().filter(|_| fitting.next().is_none()).copied()
+    };
+    // A program that is built with a shared library has everything there, its version too.
+    let is_library = |name: &str| match minor {
+        Some(minor) => {
+            let rest = name.strip_prefix("libpython3.").and_then(|rest| rest.strip_prefix(&minor.to_string()));
+            rest.is_some_and(|rest| rest.starts_with(".so") || rest.starts_with("m.so"))
+        }
+        None => false,
+    };
+    let beside = format!("{prefix}/lib");
+    let library = || {
+        let mut libraries: Vec<_> = tree.programs(is_library).collect();
+        libraries.sort_by_key(|(path, _)| !path.starts_with(&beside));
+        libraries.first().and_then(|(_, library)| only(library))
+    };
+    let (minor, patch) = only(program).or_else(library)?;
+    Some(Interpreter { path: format!("/{path}"), minor, patch })
+}
+
+/// The C library that `python` runs with. The oldest, if there are several: what runs there runs on the others.
+fn libc(tree: &Tree, python: &Program) -> Option<Libc> {
+    if python.facts.is_for_musl {
+        let loaders = tree.programs(|name| name.starts_with("ld-musl-"));
+        let minor = loaders.flat_map(|(_, loader)| &loader.facts.musl).min()?;
+        return Some(Libc::Musl { minor: *minor });
+    }
+    let libraries = tree.programs(|name| name.starts_with("libc"));
+    let minor = libraries.filter_map(|(_, library)| library.facts.glibc).min()?;
+    Some(Libc::Glibc { minor })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Where the image is that the user means: in the store on this machine, in a layout on disk, or in a registry.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use imagespec_builder_oci::cache::Cache;
+use imagespec_builder_oci::{OpenError, Source, Store};
+use imagespec_core::builder::RegistryAccess;
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::digest::Digest;
+use imagespec_core::reference::Reference;
+use imagespec_core::resolve::{ResolveProblem, oci_layout};
+use imagespec_distribution::{Client, ClientOptions, CredentialStore};
+
+use crate::arguments::Settings;
+use crate::failure::{Failure, diagnostic_of};
+use crate::prepare::{self, Prepared, Surroundings};
+use crate::subject::{self, Subject};
+
+/// An image, and where it is.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// What the image is called.
+    pub(crate) name: String,
+    place: Place,
+    /// What the user may have meant, if there is no such image.
+    hint: Option<String>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Store { cache: Cache, digest: Digest },
+    Layout { folder: PathBuf, digest: Digest },
+    Registry { reference: Reference, registries: BTreeMap<String, RegistryAccess>, credential_files: Vec<PathBuf> },
+}
+
+/// Finds the image that `text` means, of a spec or another one. The store is looked in before a registry is.
+pub(crate) fn find(surroundings: &Surroundings, text: &str, settings: &Settings) -> Result<Found, Failure> {
+    let project = surroundings.project.as_ref();
+    match Subject::of(text, project)? {
+        Subject::File | Subject::Image => {
+            let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
+            of_spec(surroundings, &prepared, text)
+        }
+        Subject::Layout(path) => {
+            let (digest, folder) = oci_layout(&std::env::current_dir()?, &path).map_err(|problem| layout(&problem))?;
+            Ok(Found { name: text.to_owned(), place: Place::Layout { folder, digest }, hint: None })
+        }
+        Subject::Reference(reference) => {
+            let place = match in_store(&reference)? {
+                Some((cache, digest)) => Place::Store { cache, digest },
+                None => in_registry(surroundings, reference.clone(), None),
+            };
+            Ok(Found { name: reference.familiar(), place, hint: subject::hint(text, project) })
+        }
+    }
+}
+
+/// The image of a spec that was built already.
+fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Result<Found, Failure> {
+    let name = prepared.name.familiar();
+    let hint = format!("`imagespec build {spec}` builds it");
+    let place = match in_store(&prepared.name)? {
+        Some((cache, digest)) => Place::Store { cache, digest },
+        None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()),
+        None => {
+            return Err(Failure::new(Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)));
+        }
+    };
+    Ok(Found { name, place, hint: Some(hint) })
+}
+
+/// The image of a spec that is known to exist where it would be pushed or kept, by its digest.
+pub(crate) fn existing(surroundings: &Surroundings, prepared: &Prepared, digest: Digest) -> Result<Found, Failure> {
+    let place = if prepared.has_registry {
+        in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config())
+    } else {
+        Place::Store { cache: prepare::cache()?, digest }
+    };
+    Ok(Found { name: prepared.name.familiar(), place, hint: None })
+}
+
+impl Found {
+    /// Reads the image. `cancelled` ends what a registry is asked for.
+    pub(crate) fn read<T>(
+        &self,
+        cancelled: &(dyn Fn() -> bool + Sync),
+        read: impl FnOnce(Source<'_>) -> Result<T, OpenError>,
+    ) -> Result<T, Failure> {
+        let result = match &self.place {
+            Place::Store { cache, digest } => read(Source::Cache { cache, digest: *digest }),
+            Place::Layout { folder, digest } => read(Source::Layout { folder, digest: *digest }),
+            Place::Registry { reference, registries, credential_files } => {
+                let client = Client::new(client_options(registries.clone(), credential_files.clone()), cancelled);
+                read(Source::Registry { client: &client, reference })
+            }
+        };
+        result.map_err(|error| self.failure(&error))
+    }
+
+    fn failure(&self, error: &OpenError) -> Failure {
+        let Place::Registry { reference, .. } = &self.place else { return error.into() };
+        let OpenError::Registry(cause) = error else { return error.into() };
+        let mut failure = Failure::from(error);
+        if cause.is_not_found() {
+            let message =
+                format!("`{}` is neither in the store of this machine nor in `{}`", self.name, reference.registry());
+            failure.diagnostics = vec![Diagnostic::error(message)];
+        }
+        failure.diagnostics[0].hints.splice(0..0, self.hint.clone());
+        failure
+    }
+}
+
+/// How to reach registries.
+pub(crate) fn client_options(
+    registries: BTreeMap<String, RegistryAccess>,
+    credential_files: Vec<PathBuf>,
+) -> ClientOptions {
+    let credentials = CredentialStore::from_files(credential_files);
+    ClientOptions { registries, credentials, ..ClientOptions::default() }
+}
+
+/// The image called `name` in the store on this machine.
+pub(crate) fn in_store(name: &Reference) -> Result<Option<(Cache, Digest)>, Failure> {
+    // A question makes no folders.
+    if !prepare::cache_folder()?.is_dir() {
+        return Ok(None);
+    }
+    let cache = prepare::cache()?;
+    Ok(Store::new(cache.clone()).find(name)?.map(|digest| (cache, digest)))
+}
+
+fn in_registry(surroundings: &Surroundings, reference: Reference, registry_config: Option<PathBuf>) -> Place {
+    let registries = surroundings.registries();
+    Place::Registry { reference, registries, credential_files: prepare::credential_files(registry_config) }
+}
+
+fn layout(problem: &ResolveProblem) -> Failure {
+    let diagnostic = diagnostic_of(problem);
+    Failure::new(match problem {
+        ResolveProblem::ManyImages { .. } | ResolveProblem::NoSuchImage { .. } => {
+            problem.hint().into_iter().fold(diagnostic, Diagnostic::hint)
+        }
+        _ => diagnostic.hint("`imagespec build --output type=oci,dest=DIR` and `skopeo copy` make layouts"),
+    })
+}

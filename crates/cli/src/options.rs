@@ -1,0 +1,54 @@
+//! The options of a builder from everywhere that sets them, each checked where it was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imagespec_core::builder::Description;
+use imagespec_core::options::{OptionError, Options};
+use imagespec_core::place::{Place, Source};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::prepare::{Prepared, Surroundings};
+
+/// Collects the options of the builder that `description` describes, the weakest first: user's config, project file,
+/// the project's mirror, the spec, `--builder-opt`.
+pub(crate) fn collect(
+    description: &Description,
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    flags: &[String],
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let known = Options::of(description);
+    let (mut options, mut errors) = (BTreeMap::new(), Vec::<OptionError>::new());
+    let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
+    let tables = [&surroundings.user, &surroundings.project].into_iter().flatten();
+    let tables = tables.filter_map(|project| project.builders.get(&description.name));
+    for (name, given) in tables.flatten() {
+        errors.extend(known.check(name, given).err());
+        options.insert(name.clone(), given.value.clone());
+    }
+    // The mirror is the project's own setting, and builders that have no use for it are not to refuse it.
+    if let Some(mirror) = mirror.filter(|_| known.has(MIRROR)) {
+        options.insert(MIRROR.to_owned(), mirror.value.clone().into());
+    }
+    for (name, given) in &prepared.loaded.spec.builder_options {
+        errors.extend(known.check(name, given).err());
+        options.insert(name.clone(), given.value.clone());
+    }
+    for flag in flags {
+        let (name, text) = flag.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("`--builder-opt {flag}` has no `=`"), "write `--builder-opt KEY=VALUE`")
+        })?;
+        // The value may be a password, so that only the name is shown.
+        let source = Arc::new(Source { name: "--builder-opt".to_owned(), text: name.to_owned() });
+        let place = Place { source, line: 1, column: 1, length: name.chars().count().max(1) };
+        match known.read(name, text, &place) {
+            Ok(value) => drop(options.insert(name.to_owned(), value)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(options) } else { Err(errors.into()) }
+}
+
+const MIRROR: &str = "debian_mirror";

@@ -1,0 +1,29 @@
+//! Builders, and what they are asked for.
+
+use imagespec_tests::TestEnv;
+
+use super::{failure, refused};
+
+#[test]
+fn what_the_builder_cannot_do_is_refused_before_any_work() {
+    insta::assert_snapshot!(refused("base_image: debian\ncommands: [make]\n"), @"
+    exit 1
+    error: builder `oci` cannot do `commands`
+      --> train.yaml:2:12
+       |
+     2 | commands: [make]
+       |            ^^^^
+    hint: no builder that is installed can; `imagespec builders` lists them
+    ");
+}
+
+#[test]
+fn a_builder_that_there_is_not_is_named_with_those_that_there_are() {
+    let env = TestEnv::new();
+    env.write("train.yaml", "base_image: scratch\nbuilder: kaniko\n");
+    insta::assert_snapshot!(failure(&env, &["build", "train.yaml"]), @"
+    exit 1
+    error: there is no builder `kaniko`
+    hint: there is `oci`
+    ");
+}

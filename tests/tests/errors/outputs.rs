@@ -1,0 +1,91 @@
+//! Where images go, and the cache that they come from.
+
+use std::fs;
+
+use imagespec_tests::TestEnv;
+
+use super::{failure, without_digests};
+
+fn env() -> TestEnv {
+    let env = TestEnv::new();
+    env.write("app.yaml", "base_image: scratch\nname: app\ncopy: [data.txt]\n");
+    env.write("data.txt", "content\n");
+    env
+}
+
+#[test]
+fn an_image_is_not_scattered_over_something_else() {
+    let env = env();
+    env.write("photos/cat.jpg", "");
+    let dest = |dest: &str| failure(&env, &["build", "app.yaml", "--progress", "quiet", "--output", dest]);
+    insta::assert_snapshot!(dest("type=oci,dest=photos"), @"
+    exit 1
+    error: `FOLDER/photos` is not empty and no OCI image layout
+    hint: name a new or empty folder, or one that an earlier build wrote
+    ");
+    assert!(!env.path().join("photos/blobs").exists());
+    insta::assert_snapshot!(dest("type=oci,dest=data.txt"), @"
+    exit 1
+    error: cannot write `FOLDER/data.txt/index.json`
+    note: Not a directory (os error 20)
+    ");
+    insta::assert_snapshot!(dest("type=docker-archive,dest=nowhere/app.tar"), @"
+    exit 1
+    error: cannot write `FOLDER/nowhere/app.tar`
+    note: No such file or directory (os error 2)
+    hint: make the folder `FOLDER/nowhere` first
+    ");
+    insta::assert_snapshot!(dest("type=docker-archive,dest=photos"), @"
+    exit 1
+    error: cannot write `FOLDER/photos`
+    note: Is a directory (os error 21)
+    ");
+}
+
+#[test]
+fn an_archive_holds_one_platform() {
+    let platforms = ["--platform", "linux/amd64,linux/arm64", "--output", "type=docker-archive,dest=app.tar"];
+    let arguments = [&["build", "app.yaml", "--progress", "quiet"], platforms.as_slice()].concat();
+    insta::assert_snapshot!(failure(&env(), &arguments), @"
+    exit 1
+    error: an archive for `docker load` holds one platform, and this image has 2
+    hint: choose one by `--platform`, or write all of them to `type=oci,dest=DIR`
+    ");
+}
+
+#[test]
+fn a_file_about_an_image_that_cannot_be_written_does_not_undo_the_image() {
+    let env = env();
+    let arguments = ["build", "app.yaml", "--progress", "quiet", "--iidfile", "nowhere/id"];
+    insta::assert_snapshot!(failure(&env, &arguments), @"
+    exit 1
+    error: the image is built, but `nowhere/id` cannot be written
+    note: No such file or directory (os error 2)
+    ");
+    assert_eq!(env.run(&["exists", "app.yaml"]).code, 0);
+}
+
+#[test]
+fn a_corrupt_layer_in_the_cache_is_named_once_and_made_again() {
+    let env = env();
+    let output = ["build", "app.yaml", "--progress", "quiet", "--output", "type=oci,dest=out"];
+    assert_eq!(env.run(&["build", "app.yaml"]).code, 0);
+    for entry in fs::read_dir(env.path().join("cache/blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        // A layer is gzip, and the rest is JSON.
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let corrupt = failure(&env, &output);
+    insta::assert_snapshot!(without_digests(&corrupt), @"
+    exit 1
+    error: cannot write `FOLDER/out/blobs/sha256/DIGEST`
+    note: blob sha256:DIGEST of the cache was corrupt and has been removed; try again
+    ");
+    let healed = env.run(&output);
+    assert_eq!(healed.code, 0, "{}", healed.stderr);
+    assert_eq!(imagespec_tests::lint(&env.path().join("out")), Vec::<String>::new());
+}

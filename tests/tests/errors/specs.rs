@@ -1,0 +1,223 @@
+//! Spec and project files.
+
+use imagespec_tests::TestEnv;
+
+use super::{failure, refused};
+
+#[test]
+fn mistakes_are_shown_where_they_stand_and_all_at_once() {
+    insta::assert_snapshot!(refused("python_version: 3.10\npakages: [six]\npip_index: pypi.org\n"), @"
+    exit 1
+    error: unknown key `pakages`
+      --> train.yaml:2:1
+       |
+     2 | pakages: [six]
+       | ^^^^^^^
+    hint: did you mean `packages`?
+    error: `pip_index` cannot be `pypi.org`: it is no URL
+      --> train.yaml:3:12
+       |
+     3 | pip_index: pypi.org
+       |            ^^^^^^^^
+    hint: write a whole URL, as in `https://pypi.org/simple`
+    ");
+    let env = TestEnv::new();
+    env.write("train.toml", "packages = ['six']\nenv = 'A=1'\n");
+    env.write("train.json", "{\"packages\": [\"six\"],\n \"packages\": []}");
+    insta::assert_snapshot!(failure(&env, &["plan", "train.toml"]), @"
+    exit 1
+    error: `env` must be a mapping, but a text was found
+      --> train.toml:2:7
+       |
+     2 | env = 'A=1'
+       |       ^^^^^
+    hint: write `env: {LOG_LEVEL: info}`
+    ");
+    insta::assert_snapshot!(failure(&env, &["hash", "train.json"]), @r#"
+    exit 1
+    error: key `packages` is written twice
+      --> train.json:2:2
+       |
+     2 |  "packages": []}
+       |  ^^^^^^^^^^
+    note: it stands first at train.json:1:2
+    hint: keep one of them, and put the values of both there
+    "#);
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown() {
+    let shown = refused("pip_index: https://joe:hunter2@pypi.example/simple\n");
+    insta::assert_snapshot!(shown, @"
+    exit 1
+    error: `pip_index` has a URL with credentials in it, where others will read them
+      --> train.yaml:1:12
+    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
+    ");
+}
+
+#[test]
+fn a_mistake_in_the_project_file_stops_every_image() {
+    let env = TestEnv::new();
+    env.write("imagespec.toml", "[project]\nregistry = 'https://ghcr.io/team'\n[images.train]\npython = '3.11'\n");
+    insta::assert_snapshot!(failure(&env, &["build"]), @"
+    exit 1
+    error: `project.registry` cannot be `https://ghcr.io/team`: a registry is written without a scheme
+      --> imagespec.toml:2:12
+       |
+     2 | registry = 'https://ghcr.io/team'
+       |            ^^^^^^^^^^^^^^^^^^^^^^
+    hint: write `ghcr.io/team`
+    error: unknown key `python`
+      --> imagespec.toml:4:1
+       |
+     4 | python = '3.11'
+       | ^^^^^^
+    hint: did you mean `python_version`?
+    ");
+    env.write("imagespec.toml", "[project\n");
+    insta::assert_snapshot!(failure(&env, &["build"]), @"
+    exit 1
+    error: this is not TOML: unclosed table, expected `]`
+      --> imagespec.toml:1:9
+       |
+     1 | [project
+       |         ^
+    ");
+}
+
+#[test]
+fn what_is_to_be_built_must_exist() {
+    let env = TestEnv::new();
+    insta::assert_snapshot!(failure(&env, &["build"]), @"
+    exit 2
+    error: there is nothing to build
+    hint: name a spec file, or put `[images.NAME]` into an `imagespec.toml`
+    ");
+    insta::assert_snapshot!(failure(&env, &["build", "train"]), @"
+    exit 1
+    error: no image is called `train`
+    hint: there is no `imagespec.toml` here or above; name a spec file instead
+    ");
+    insta::assert_snapshot!(failure(&env, &["build", "train.yaml"]), @"
+    exit 1
+    error: cannot read `train.yaml`
+    note: No such file or directory (os error 2)
+    hint: name a spec file by its path, or an image of `imagespec.toml` by its name
+    ");
+    env.write("imagespec.toml", "[images.train]\nspec = 'specs/train.yaml'\n");
+    insta::assert_snapshot!(failure(&env, &["build", "tran"]), @"
+    exit 1
+    error: no image is called `tran`
+    hint: did you mean `train`?
+    ");
+    insta::assert_snapshot!(failure(&env, &["build"]), @"
+    exit 1
+    error: cannot read `FOLDER/specs/train.yaml`
+      --> imagespec.toml:2:8
+       |
+     2 | spec = 'specs/train.yaml'
+       |        ^^^^^^^^^^^^^^^^^^
+    note: No such file or directory (os error 2)
+    hint: paths are relative to the folder of the file that names them
+    ");
+    env.write("train.txt", "packages: []\n");
+    insta::assert_snapshot!(failure(&env, &["build", "./train.txt"]), @"
+    exit 1
+    error: cannot tell the format of `./train.txt`
+    hint: a spec's name ends in `.yaml`, `.yml`, `.toml` or `.json`
+    ");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_shown_like_those_in_a_file() {
+    let env = TestEnv::new();
+    env.write("train.yaml", "base_image: scratch\n");
+    let set = |setting: &str| failure(&env, &["plan", "train.yaml", "--set", setting]);
+    insta::assert_snapshot!(set("pakages=six"), @"
+    exit 1
+    error: unknown key `pakages`
+      --> --set:1:1
+       |
+     1 | pakages=six
+       | ^^^^^^^
+    hint: did you mean `packages`?
+    ");
+    insta::assert_snapshot!(set("python_version"), @"
+    exit 1
+    error: `python_version` is not of the form KEY=VALUE
+    hint: write it as in `--set python_version=3.11` or `--set env.DEBUG=1`
+    ");
+    insta::assert_snapshot!(failure(&env, &["plan", "train.yaml", "--platform", "linux/amd64,linux/amd46"]), @"
+    exit 1
+    error: `platform` cannot be `linux/amd46`: it is no platform that images are built for
+      --> --platform:1:22
+       |
+     1 | platform=linux/amd64,linux/amd46
+       |                      ^^^^^^^^^^^
+    hint: did you mean `linux/amd64`?
+    ");
+}
+
+#[test]
+fn a_spec_that_another_one_stands_on_is_shown_with_its_own_mistakes() {
+    let env = TestEnv::new();
+    env.write("train.yaml", "base_image: bases/base.yaml\n");
+    env.write("bases/base.yaml", "name: base\npakages: [six]\nuser: ''\n");
+    insta::assert_snapshot!(failure(&env, &["build", "train.yaml"]), @"
+    exit 1
+    error: the base `bases/base.yaml` is not a usable spec
+      --> train.yaml:1:13
+       |
+     1 | base_image: bases/base.yaml
+       |             ^^^^^^^^^^^^^^^
+    error: unknown key `pakages`
+      --> bases/base.yaml:2:1
+       |
+     2 | pakages: [six]
+       | ^^^^^^^
+    hint: did you mean `packages`?
+    error: `user` cannot be ``: it is empty
+      --> bases/base.yaml:3:7
+       |
+     3 | user: ''
+       |       ^^
+    ");
+    env.write("bases/base.yaml", "base_image: ../train.yaml\n");
+    insta::assert_snapshot!(failure(&env, &["build", "train.yaml"]), @"
+    exit 1
+    error: `../train.yaml` stands on itself
+      --> bases/base.yaml:1:13
+       |
+     1 | base_image: ../train.yaml
+       |             ^^^^^^^^^^^^^
+    hint: let one of the specs stand on another base
+    ");
+}
+
+#[test]
+fn an_image_that_cannot_have_its_name_is_refused() {
+    let env = TestEnv::new();
+    env.write("train.yaml", "base_image: scratch\ntag_format: '{spec_hash}/x'\n");
+    insta::assert_snapshot!(failure(&env, &["name", "train.yaml"]), @"
+    exit 1
+    error: `tag_format` cannot be `{spec_hash}/x`: the tag would not be valid
+      --> train.yaml:2:13
+       |
+     2 | tag_format: '{spec_hash}/x'
+       |             ^^^^^^^^^^^^^^^
+    hint: a tag has at most 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two
+    ");
+    env.write("train.yaml", "base_image: scratch\n");
+    insta::assert_snapshot!(failure(&env, &["name", "train.yaml", "--registry", "https://ghcr.io/team"]), @"
+    exit 1
+    error: the registry `https://ghcr.io/team` is a URL
+    hint: write `ghcr.io/team`
+    ");
+    insta::assert_snapshot!(failure(&env, &["name", "train.yaml", "--registry", "ghcr.io/Team"]), @"
+    exit 1
+    error: the image cannot be called `ghcr.io/Team/train`
+    note: `ghcr.io/Team/train` is not an image reference: a repository has lower-case letters, digits and single separators (`.`, `_`, `__`, `-`) between `/`
+    hint: set `name` to lower-case letters, digits and `-`
+    ");
+}
