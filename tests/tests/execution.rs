@@ -66,8 +66,13 @@ secrets:
     let setuid = fs::metadata(root.join("usr/local/bin/setuid")).unwrap();
     assert_eq!(setuid.permissions().mode() & 0o7777, 0o4755);
     assert_eq!(setuid.ino(), fs::metadata(root.join("usr/local/bin/twin")).unwrap().ino());
-    for absent in ["run/token", "var/log/dpkg.log", "var/log/apt", "var/cache/apt/pkgcache.bin", "usr/sbin/policy-rc.d"]
-    {
+    for absent in [
+        "run/token",
+        "var/log/dpkg.log",
+        "var/log/apt/history.log",
+        "var/cache/apt/pkgcache.bin",
+        "usr/sbin/policy-rc.d",
+    ] {
         assert!(!root.join(absent).exists(), "{absent}");
     }
     assert_eq!(fs::read_dir(root.join("var/lib/apt/lists")).map_or(0, Iterator::count), 0);
@@ -95,10 +100,17 @@ fn holders(folder: &Path, text: &[u8]) -> Vec<String> {
 fn a_failing_command_is_shown_with_its_exit_code_and_last_lines_and_leaves_nothing() {
     let env = TestEnv::new();
     debian(&env);
-    env.write("app.yaml", "name: app\nbase_image: oci:base\ncommands: [\"true\", 'echo about to fail with $TOKEN; exit 7']\nsecrets: [{id: token, env: TOKEN}]\n");
+    env.write("app.yaml", "name: app\nbase_image: oci:base\ncommands: [cd, 'echo about to fail with $TOKEN; exit 7']\nsecrets: [{id: token, env: TOKEN}]\n");
     let failed = build(&env, &[], &[]);
     let (_, error) = failed.stderr.split_once("error: ").unwrap();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    `echo about to fail with $TOKEN; exit 7` ended with exit code 7:
+           about to fail with ****
+      --> app.yaml:3:16
+       |
+     3 | commands: [cd, 'echo about to fail with $TOKEN; exit 7']
+       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
     assert_eq!((failed.code, failed.stdout.as_str()), (1, ""));
     assert_eq!(fs::read_dir(env.path().join("cache/tmp")).unwrap().count(), 0);
 
@@ -106,7 +118,15 @@ fn a_failing_command_is_shown_with_its_exit_code_and_last_lines_and_leaves_nothi
     env.write("app.yaml", unknown);
     let failed = env.run_online(&["build", "app.yaml"], &[]);
     let (_, error) = failed.stderr.split_once("error: ").unwrap();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"
+    apt-get cannot install the packages (exit code 100):
+           E: Unable to locate package no-such-package
+      --> app.yaml:3:16
+       |
+     3 | apt_packages: [no-such-package]
+       |                ^^^^^^^^^^^^^^^
+    hint: check the names at https://packages.debian.org, and whether the image's mirror is reached
+    ");
 }
 
 #[test]
@@ -114,16 +134,37 @@ fn what_cannot_execute_on_a_base_is_told() {
     let env = TestEnv::new();
     env.write("bare.yaml", "name: bare\nbase_image: scratch\ncopy: [bare.yaml]\n");
     assert_eq!(env.run(&["build", "bare.yaml", "--output", "type=oci,dest=bare"]).code, 0);
-    let mut refused = |spec: &str, arguments: &[&str]| {
+    let refused = |spec: &str, arguments: &[&str]| {
         env.write("app.yaml", spec);
         let finished = env.run(&[&["build", "app.yaml"], arguments].concat());
         assert_eq!(finished.stdout, "");
         finished.stderr.split_once("error: ").unwrap().1.to_owned()
     };
     let secret = "base_image: oci:bare\ncommands: [make]\nsecrets: [{id: token, env: TOKEN}]\n";
-    insta::assert_snapshot!(refused(secret, &[]), @"");
-    insta::assert_snapshot!(refused("base_image: oci:bare\ncommands: [make]\n", &[]), @"");
-    insta::assert_snapshot!(refused("base_image: oci:bare\napt_packages: [git]\n", &[]), @"");
+    insta::assert_snapshot!(refused(secret, &[]), @"
+    secret `token`, listed under `secrets`, is not given
+      --> app.yaml:3:11
+       |
+     3 | secrets: [{id: token, env: TOKEN}]
+       |           ^
+    hint: add `--secret id=token,src=FILE` or `--secret id=token,env=VARIABLE`
+    ");
+    insta::assert_snapshot!(refused("base_image: oci:bare\ncommands: [make]\n", &[]), @"
+    the base has no `/bin/sh`, which `make` is run by
+      --> app.yaml:2:12
+       |
+     2 | commands: [make]
+       |            ^^^^
+    hint: take a `base_image` with a system in it
+    ");
+    insta::assert_snapshot!(refused("base_image: oci:bare\napt_packages: [git]\n", &[]), @"
+    the base has no apt-get: `apt_packages` needs a Debian or an Ubuntu
+      --> app.yaml:2:16
+       |
+     2 | apt_packages: [git]
+       |                ^^^
+    hint: take a Debian or an Ubuntu as `base_image`, or leave it out
+    ");
     env.write("bare.yaml", "name: bare\nbase_image: scratch\ncopy: [bare.yaml]\nplatform: linux/arm64\n");
     assert_eq!(env.run(&["build", "bare.yaml", "--output", "type=oci,dest=arm"]).code, 0);
     insta::assert_snapshot!(refused("base_image: oci:arm\nplatform: linux/arm64\ncommands: [make]\n", &[]), @"");

@@ -17,7 +17,7 @@ use crate::emulation::{self, CannotExecute};
 use crate::layer::{FORMAT_VERSION, Layer};
 use crate::output::fetch_layer;
 use crate::progress::Step;
-use crate::sandbox::{ArchiveOptions, Form, Line, Mount, Network, Output, Run, SandboxError, User};
+use crate::sandbox::{self, ArchiveOptions, Form, Line, Mount, Network, Output, Run, SandboxError, User};
 use crate::secret::Masked;
 use crate::snapshot::{SnapshotError, Stack};
 
@@ -73,6 +73,14 @@ pub(crate) enum ExecuteError {
         code: i32,
         /// Its last lines.
         lines: Vec<String>,
+    },
+    /// The image so far has no such program.
+    #[error("the base has no `{program}`, which `{name}` is run by")]
+    NoProgram {
+        /// How the user calls it.
+        name: String,
+        /// The program.
+        program: String,
     },
     /// This machine cannot run the image's programs.
     #[error("`{name}` must run, and this machine cannot run it")]
@@ -182,6 +190,10 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
         let status = building.sandbox.run(&run, Output::Lines(&mut on_line), &cancelled);
         let status = status.map_err(|error| match error {
             SandboxError::Cancelled => Failure::Cancelled,
+            SandboxError::Inside(sandbox::Failure::Program { program: missing, .. }) => {
+                let name = execution.masked.apply(&program.name);
+                ExecuteError::NoProgram { name, program: missing }.into()
+            }
             error => ExecuteError::from(error).into(),
         })?;
         if status.code != 0 {

@@ -46,7 +46,7 @@ impl Failure {
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
             Self::Apt(_) => "apt_packages",
-            Self::Execute(ExecuteError::CannotExecute { .. }) => "commands",
+            Self::Execute(ExecuteError::CannotExecute { .. } | ExecuteError::NoProgram { .. }) => "commands",
             Self::Secret(_) => "secrets",
             _ => return None,
         };
@@ -66,6 +66,7 @@ impl Failure {
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
             Self::Cache(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => FailureKind::Machine,
+            Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
             Self::Execute(_) | Self::Apt(AptError::Failed { .. }) => FailureKind::Step,
             Self::Apt(AptError::NotDebian) | Self::Secret(_) => FailureKind::Spec,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
@@ -229,6 +230,7 @@ fn of_execute(error: &ExecuteError) -> Option<String> {
     match error {
         ExecuteError::CannotExecute { source, .. } => Some(source.hint()),
         ExecuteError::Sandbox(error) => error.hint().map(str::to_owned),
+        ExecuteError::NoProgram { .. } => Some("take a `base_image` with a system in it".to_owned()),
         ExecuteError::Failed { .. } | ExecuteError::Snapshot(_) => None,
     }
 }

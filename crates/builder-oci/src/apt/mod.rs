@@ -124,7 +124,9 @@ pub(crate) fn layer(
         exclude: &EXCLUDE,
     };
     execute::layer(building, &execution).map_err(|failure| match failure {
-        Failure::Execute(ExecuteError::Failed { code: NO_APT, .. }) => AptError::NotDebian.into(),
+        Failure::Execute(ExecuteError::Failed { code: NO_APT, .. } | ExecuteError::NoProgram { .. }) => {
+            AptError::NotDebian.into()
+        }
         Failure::Execute(ExecuteError::Failed { code, lines, .. }) => AptError::Failed { code, lines }.into(),
         failure => failure,
     })
