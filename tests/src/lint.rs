@@ -13,17 +13,21 @@ use tar::EntryType;
 
 /// Everything that is wrong with the layout in `folder`, a line each; empty if it is in order.
 pub fn lint(folder: &Path) -> Vec<String> {
-    lint_above(folder, Path::new("/nonexistent"))
+    lint_layers(folder, Path::new("/nonexistent"), Whiteouts::Refused)
 }
 
 /// The same for an image that stands on one of the layout in `base`. Of that one's layers only the digests are checked:
-/// what other programs put into layers is not our affair.
+/// what other programs put into layers is not our affair. Layers above them may hide what they have.
 pub fn lint_above(folder: &Path, base: &Path) -> Vec<String> {
+    lint_layers(folder, base, Whiteouts::Allowed)
+}
+
+fn lint_layers(folder: &Path, base: &Path, whiteouts: Whiteouts) -> Vec<String> {
     let top: Value = match fs::read(folder.join("index.json")).map(|bytes| serde_json::from_slice(&bytes)) {
         Ok(Ok(top)) => top,
         other => return vec![format!("index.json: {other:?}")],
     };
-    let mut linter = Linter { folder, base, problems: Vec::new() };
+    let mut linter = Linter { folder, base, whiteouts, problems: Vec::new() };
     linter.document(&top);
     linter.problems
 }
@@ -31,6 +35,7 @@ pub fn lint_above(folder: &Path, base: &Path) -> Vec<String> {
 struct Linter<'a> {
     folder: &'a Path,
     base: &'a Path,
+    whiteouts: Whiteouts,
     problems: Vec<String>,
 }
 
@@ -53,7 +58,7 @@ impl Linter<'_> {
             let bytes = blob(self.folder, descriptor, &mut self.problems);
             let Some(content) = content(&bytes, diff_id, &mut self.problems) else { continue };
             if !blob_path(self.base, descriptor).is_file() {
-                entries(&content, &mut self.problems);
+                entries(&content, self.whiteouts, &mut self.problems);
             }
         }
     }
@@ -90,7 +95,14 @@ fn content(blob: &[u8], diff_id: &Value, problems: &mut Vec<String>) -> Option<V
     Some(content)
 }
 
-fn entries(content: &[u8], problems: &mut Vec<String>) {
+/// Whether a layer may hide what lies beneath it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whiteouts {
+    Allowed,
+    Refused,
+}
+
+fn entries(content: &[u8], whiteouts: Whiteouts, problems: &mut Vec<String>) {
     let mut seen: BTreeMap<String, EntryType> = BTreeMap::new();
     let mut archive = tar::Archive::new(content);
     let entries = match archive.entries() {
@@ -104,8 +116,19 @@ fn entries(content: &[u8], problems: &mut Vec<String>) {
         if !Path::new(&path).components().all(|component| matches!(component, Component::Normal(_))) {
             problems.push(format!("{path}: leads out"));
         }
-        if path.rsplit('/').next().is_some_and(|name| name.starts_with(".wh.") && name != ".wh..wh..opq") {
-            problems.push(format!("{path}: a whiteout, in an image that deletes nothing"));
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        match name.strip_prefix(".wh.") {
+            None | Some(".wh..opq") => {}
+            Some(hidden) if hidden.is_empty() || hidden.starts_with(".wh.") => {
+                problems.push(format!("{path}: a whiteout of nothing"));
+            }
+            Some(hidden) if seen.contains_key(&format!("{folder}/{hidden}")) => {
+                problems.push(format!("{path}: hides what its own layer brings"));
+            }
+            Some(_) if whiteouts == Whiteouts::Refused => {
+                problems.push(format!("{path}: a whiteout, in an image that deletes nothing"));
+            }
+            Some(_) => {}
         }
         let parents = path.match_indices('/').map(|(index, _)| &path[..index]);
         for parent in parents {

@@ -14,9 +14,12 @@ use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
 use imagespec_distribution::{Client, ClientOptions, CredentialStore};
 use serde_json::{Map, Value, json};
 
+use crate::apt::{self, AptError};
 use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
 use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer, ValidUntil};
 use crate::cache::{Cache, CacheError};
+use crate::command;
+use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
 use crate::layer::{LayerError, LayerPath};
@@ -24,6 +27,7 @@ use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
+use crate::secret::SecretError;
 use crate::survey::{self, SurveyError};
 
 /// The embedded builder, `oci`.
@@ -41,11 +45,25 @@ pub(crate) struct Building<'a> {
     pub(crate) progress: Progress<'a>,
 }
 
+/// Where in an image a step stands.
+pub(crate) struct Position<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) platform: &'a Platform,
+    /// The layers so far, lowest first.
+    pub(crate) below: &'a [ImageLayer],
+    /// The variables that programs find.
+    pub(crate) env: &'a [(String, String)],
+    /// The Python that was found.
+    pub(crate) python: Option<&'a BasePython>,
+}
+
 /// Why a build failed. Each part has an error of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("the build was cancelled")]
     Cancelled,
+    #[error(transparent)]
+    Nested(Box<Failure>),
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error(transparent)]
@@ -62,6 +80,12 @@ pub(crate) enum Failure {
     Python(#[from] PythonError),
     #[error(transparent)]
     Survey(#[from] SurveyError),
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
@@ -94,6 +118,9 @@ impl Builder for OciBuilder {
                 Feature::Pip,
                 Feature::MultiplePlatforms,
                 Feature::Copy,
+                Feature::Apt,
+                Feature::Run,
+                Feature::RunSecrets,
                 Feature::User,
                 Feature::Entrypoint,
                 Feature::Cmd,
@@ -149,18 +176,24 @@ impl Building<'_> {
 
     fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
         let mut base = self.base(&plan.base, platform)?;
-        if let (Some(step), None) = (plan.python(), &base.python) {
-            base.python = Some(survey::python(self, &base, step.version.as_deref())?);
-        }
-        let mut layers = Vec::new();
+        let own_config = base.config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+        let env = image::environment(&own_config, plan);
+        let base_count = base.layers.len();
+        let mut layers = base.layers.clone();
         for step in &plan.steps {
             self.check_cancelled()?;
-            layers.extend(self.step(step, &base, platform)?);
+            if let (Step::Python(python), None) = (step, &base.python) {
+                base.python = Some(survey::python(self, &layers, &base.config, python.version.as_deref())?);
+            }
+            let position = Position { plan, platform, below: &layers, env: &env, python: base.python.as_ref() };
+            let made = self.step(step, &position)?;
+            layers.extend(made);
         }
-        if let Some(folder) = self.workdir_layer(plan, &layers)? {
-            layers.push(folder);
+        let mut own = layers.split_off(base_count);
+        if let Some(folder) = self.workdir_layer(plan, &own)? {
+            own.push(folder);
         }
-        Ok(image::assemble(self.request, plan, platform, base, layers))
+        Ok(image::assemble(self.request, plan, platform, base, own))
     }
 
     fn base(&self, base: &Base, platform: &Platform) -> Result<BaseImage, Failure> {
@@ -181,7 +214,7 @@ impl Building<'_> {
                 )
             }
             Base::Plan(plan) => {
-                let image = self.image(plan, platform)?;
+                let image = self.image(plan, platform).map_err(|failure| Failure::Nested(Box::new(failure)))?;
                 Ok(BaseImage {
                     digest: Some(image.digest),
                     reference: None,
@@ -276,15 +309,15 @@ impl Building<'_> {
         }
     }
 
-    fn step(&self, step: &Step, base: &BaseImage, platform: &Platform) -> Result<Vec<ImageLayer>, Failure> {
-        let python = || base.python.as_ref().expect("a plan with packages has a Python step, which found it");
+    fn step(&self, step: &Step, position: &Position<'_>) -> Result<Vec<ImageLayer>, Failure> {
+        let python = || position.python.expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
                 let (layer, outcome) = python::environment(self, step, python())?;
                 Ok(vec![own_layer(layer, outcome, "python environment")])
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python(), platform.machine())?;
+                let layers = python::packages(self, step, python(), position.platform.machine())?;
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {
@@ -295,7 +328,16 @@ impl Building<'_> {
                 )?;
                 Ok(vec![own_layer(layer, outcome, "files")])
             }
-            Step::Apt(_) | Step::Conda(_) | Step::Run(_) => Err(Failure::Unsupported { step: step.kind() }),
+            Step::Apt(step) => {
+                let (layer, outcome) = apt::layer(self, step, position)?;
+                let packages: Vec<_> = step.packages.iter().map(String::as_str).collect();
+                Ok(vec![own_layer(layer, outcome, &packages.join(", "))])
+            }
+            Step::Run(step) => {
+                let (layer, outcome) = command::layer(self, step, position)?;
+                Ok(vec![own_layer(layer, outcome, "commands")])
+            }
+            Step::Conda(_) => Err(Failure::Unsupported { step: step.kind() }),
         }
     }
 

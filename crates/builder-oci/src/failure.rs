@@ -1,15 +1,20 @@
 //! What a failure is called outside of this crate: its kind, and what to do about it.
 
+use std::borrow::Cow;
+
 use imagespec_core::builder::{BuildError, FailureKind};
 
+use crate::apt::AptError;
 use crate::base::BaseError;
 use crate::bootstrap::{BootstrapError, MirrorError, ReleaseError};
 use crate::builder::Failure;
 use crate::cache::CacheError;
+use crate::execute::ExecuteError;
 use crate::files::FilesError;
 use crate::output::OutputError;
 use crate::python::PythonError;
 use crate::sandbox::SandboxError;
+use crate::secret::SecretError;
 use crate::wheel::{DownloadError, PylockError, ResolveError};
 
 const OTHER_MIRROR: &str = "the mirror, or something on the way to it, sends what Debian did not sign: set `debian_mirror` under `[project]` \
@@ -22,25 +27,35 @@ impl Failure {
     pub(crate) fn tell(&self) -> BuildError {
         BuildError {
             hints: self.hint().into_iter().collect(),
-            field: self.field().map(str::to_owned),
+            field: self.field().map(Cow::into_owned),
             ..BuildError::new(self.kind(), self)
         }
     }
 
     /// The field of the spec that asked for what failed.
-    fn field(&self) -> Option<&'static str> {
-        match self {
-            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => Some("base_image"),
-            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => Some("base_image"),
-            Self::Python(PythonError::Version { .. }) => Some("python_version"),
-            Self::Python(_) => Some("packages"),
-            Self::Files(_) => Some("copy"),
-            _ => None,
+    fn field(&self) -> Option<Cow<'static, str>> {
+        if let Self::Execute(ExecuteError::Failed { position, .. }) = self {
+            return Some(format!("commands[{position}]").into());
         }
+        let field = match self {
+            // The fields are those of another spec.
+            Self::Nested(_) => "base_image",
+            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
+            Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
+            Self::Python(PythonError::Version { .. }) => "python_version",
+            Self::Python(_) => "packages",
+            Self::Files(_) => "copy",
+            Self::Apt(_) => "apt_packages",
+            Self::Execute(ExecuteError::CannotExecute { .. } | ExecuteError::NoProgram { .. }) => "commands",
+            Self::Secret(_) => "secrets",
+            _ => return None,
+        };
+        Some(field.into())
     }
 
     fn kind(&self) -> FailureKind {
         match self {
+            Self::Nested(failure) => failure.kind(),
             Self::Cancelled | Self::Bootstrap(BootstrapError::Sandbox(SandboxError::Cancelled)) => {
                 FailureKind::Cancelled
             }
@@ -50,7 +65,10 @@ impl Failure {
             Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
-            Self::Cache(_) | Self::Output(_) => FailureKind::Machine,
+            Self::Cache(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => FailureKind::Machine,
+            Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
+            Self::Execute(_) | Self::Apt(AptError::Failed { .. }) => FailureKind::Step,
+            Self::Apt(AptError::NotDebian) | Self::Secret(_) => FailureKind::Spec,
             Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(_) => FailureKind::Step,
             Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
@@ -59,6 +77,7 @@ impl Failure {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Nested(failure) => return failure.hint(),
             Self::Registry(error) => return error.hint(),
             Self::Cache(error) => of_cache(error)?,
             Self::Files(FilesError::Changed { .. }) => "build again when nothing writes to it",
@@ -66,6 +85,12 @@ impl Failure {
             Self::Bootstrap(error) => return of_bootstrap(error),
             Self::Python(error) => of_python(error)?,
             Self::Output(error) => return of_output(error),
+            Self::Execute(error) => return of_execute(error),
+            Self::Apt(error) => of_apt(error),
+            Self::Secret(SecretError::Absent { id }) => {
+                return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));
+            }
+            Self::Secret(_) => return None,
             Self::Cancelled
             | Self::Layer(_)
             | Self::Files(_)
@@ -198,6 +223,24 @@ fn of_download(error: &DownloadError) -> Option<&'static str> {
         }
         DownloadError::Cache(error) => of_cache(error),
         _ => None,
+    }
+}
+
+fn of_execute(error: &ExecuteError) -> Option<String> {
+    match error {
+        ExecuteError::CannotExecute { source, .. } => Some(source.hint()),
+        ExecuteError::Sandbox(error) => error.hint().map(str::to_owned),
+        ExecuteError::NoProgram { .. } => Some("take a `base_image` with a system in it".to_owned()),
+        ExecuteError::Failed { .. } | ExecuteError::Snapshot(_) => None,
+    }
+}
+
+fn of_apt(error: &AptError) -> &'static str {
+    match error {
+        AptError::NotDebian => "take a Debian or an Ubuntu as `base_image`, or leave it out",
+        AptError::Failed { .. } => {
+            "check the names at https://packages.debian.org, and whether the image's mirror is reached"
+        }
     }
 }
 

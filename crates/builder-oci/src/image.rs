@@ -136,27 +136,8 @@ fn container_config(
     labels: &Map<String, Value>,
 ) -> Map<String, Value> {
     let wanted: &ImageConfig = &plan.config;
-    let inherited = config.get("Env").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut env: Vec<(String, String)> = inherited
-        .iter()
-        .filter_map(|entry| entry.as_str()?.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    if plan.python().is_some() {
-        let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value);
-        let bin = format!("{VENV}/bin");
-        if path.split(':').next() != Some(&bin) {
-            let path = format!("{bin}:{path}");
-            set_variable(&mut env, "PATH", &path);
-        }
-    } else if !env.iter().any(|(name, _)| name == "PATH") {
-        set_variable(&mut env, "PATH", PATH_DEFAULT);
-    }
-    for (name, value) in &wanted.env {
-        set_variable(&mut env, name, value);
-    }
+    let mut env = environment(&config, plan);
     // The last thing set, so that a nested spec's id does not stand in the way.
-    env.retain(|(name, _)| name != ID_VARIABLE);
     env.push((ID_VARIABLE.to_owned(), id.to_owned()));
     config.insert("Env".into(), env.iter().map(|(name, value)| format!("{name}={value}")).collect());
     config.insert("WorkingDir".into(), wanted.workdir.clone().into());
@@ -177,6 +158,26 @@ fn container_config(
     all.sort_keys();
     config.insert("Labels".into(), all.into());
     config
+}
+
+/// The variables of an image of `plan` on a base with this container `config`, but for the id.
+pub(crate) fn environment(config: &Map<String, Value>, plan: &Plan) -> Vec<(String, String)> {
+    let inherited = config.get("Env").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut env: Vec<(String, String)> = inherited
+        .iter()
+        .filter_map(|entry| entry.as_str()?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    for (name, value) in &plan.config.env {
+        set_variable(&mut env, name, value);
+    }
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value).to_owned();
+    let bin = format!("{VENV}/bin");
+    let is_first = path.split(':').next() == Some(&bin);
+    let path = if plan.python().is_some() && !is_first { format!("{bin}:{path}") } else { path };
+    set_variable(&mut env, "PATH", &path);
+    env.retain(|(name, _)| name != ID_VARIABLE);
+    env
 }
 
 fn set_variable(env: &mut Vec<(String, String)>, name: &str, value: &str) {

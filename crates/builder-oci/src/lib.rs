@@ -9,10 +9,13 @@ pub mod layer;
 pub mod sandbox;
 pub mod wheel;
 
+mod apt;
 mod base;
 mod builder;
+mod command;
 mod documents;
 mod emulation;
+mod execute;
 mod failure;
 mod files;
 mod image;
@@ -23,6 +26,8 @@ mod output;
 mod progress;
 mod python;
 mod run;
+mod secret;
+mod snapshot;
 mod survey;
 
 pub use builder::OciBuilder;

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::documents::{Config, Content, Document, OpenError, Source, blob, platform};
 use crate::emulation;
 use crate::progress::Progress;
-use crate::run::Compression;
+use crate::snapshot::Compression;
 
 /// Takes the image of `source` into `cache` and returns the digest of its manifest.
 ///

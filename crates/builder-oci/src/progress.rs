@@ -95,6 +95,11 @@ impl Step<'_> {
         self.tell(done, self.total);
     }
 
+    /// A program of the step printed a line.
+    pub(crate) fn output(&self, line: String) {
+        self.session.event(Event::Output { step: self.number, line });
+    }
+
     /// How much there is to do, if that is known.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total

@@ -234,7 +234,7 @@ pub struct BuildError {
     pub causes: Vec<String>,
     /// What to do about it.
     pub hints: Vec<String>,
-    /// The field of the spec that asked for what failed, if it is one.
+    /// The field of the spec that asked for what failed, if it is one; `commands[1]` is the second command.
     #[serde(default)]
     pub field: Option<String>,
 }

@@ -257,14 +257,8 @@ pub fn bootstrap(
 
 /// Fails where the programs of the packages cannot run, before anything is fetched for nothing.
 fn check_execution(wanted: &Bootstrap) -> Result<(), BootstrapError> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    };
     // Nothing is known of a machine that has no name as a platform.
-    let Ok(machine) = Platform::new("linux", architecture, None) else { return Ok(()) };
+    let Some(machine) = emulation::machine() else { return Ok(()) };
     emulation::check(&wanted.platform, &machine).map_err(|source| BootstrapError::CannotExecute {
         suite: wanted.suite.clone(),
         platform: wanted.platform.clone(),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use imagespec_core::digest::{Digest, Hasher};
@@ -52,6 +53,20 @@ impl Cache {
         let mut writer = self.blob_writer()?;
         writer.write_all(bytes).map_err(|source| writer.io_error(source))?;
         writer.commit()
+    }
+
+    /// Stores `content` as a blob that may be executed, and gives its path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn store_program(&self, content: &[u8]) -> Result<PathBuf, CacheError> {
+        let path = self.blob_path(self.store_bytes(content)?.digest);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|source| CacheError::Io {
+            action: "make executable",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(path)
     }
 
     /// Whether the blob of `digest` is here. Its content is verified when it is read, not now.

@@ -5,6 +5,7 @@
 //! ROOT/records/KIND/HEX     what was found out for a key: JSON
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
+//! ROOT/apt/ARCHITECTURE/…   packages and lists that the apt of images fetched, verified by apt as it uses them
 //! ROOT/locks/…              empty files that are locked while something is made
 //! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
 //! ROOT/tmp/…                what is being written; rubbish as soon as nobody uses the cache
@@ -89,7 +90,7 @@ impl CacheError {
 }
 
 /// The folders of a cache.
-const FOLDERS: [&str; 6] = ["blobs/sha256", "records", "snapshots", "store", "locks", "tmp"];
+const FOLDERS: [&str; 7] = ["blobs/sha256", "records", "snapshots", "store", "apt", "locks", "tmp"];
 /// The lock that all users of a cache share.
 const USE: &str = "cache";
 

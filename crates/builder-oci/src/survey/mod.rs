@@ -11,9 +11,9 @@ use flate2::read::MultiGzDecoder;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::base::{BaseImage, ImageLayer};
+use crate::base::ImageLayer;
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
 use crate::image::PATH_DEFAULT;
@@ -52,16 +52,21 @@ pub(crate) enum SurveyError {
     },
 }
 
-/// The Python that `base` runs when somebody types `python3` or the version that is `wanted` (`3.11`, `3.11.2`).
+/// The Python that an image of the layers `beneath` and of `config` runs when somebody types `python3` or the version that is `wanted` (`3.11`, `3.11.2`).
 ///
 /// # Errors
 /// When there is none, only other versions, or a layer cannot be had or read.
-pub(crate) fn python(building: &Building<'_>, base: &BaseImage, wanted: Option<&str>) -> Result<BasePython, Failure> {
+pub(crate) fn python(
+    building: &Building<'_>,
+    beneath: &[ImageLayer],
+    config: &Map<String, Value>,
+    wanted: Option<&str>,
+) -> Result<BasePython, Failure> {
     let mut tree = Tree::default();
-    for survey in layers(building, &base.layers)? {
+    for survey in layers(building, beneath)? {
         tree.apply(&survey);
     }
-    Ok(choose(&tree, &search_path(base), wanted)?)
+    Ok(choose(&tree, &search_path(config), wanted)?)
 }
 
 /// The surveys of all layers, those that were made earlier and those that are made now.
@@ -108,8 +113,8 @@ fn survey(cache: &Cache, layer: &ImageLayer) -> Result<LayerSurvey, Failure> {
 }
 
 /// The folders in which the base looks for programs.
-fn search_path(base: &BaseImage) -> Vec<String> {
-    let env = base.config.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
+fn search_path(config: &Map<String, Value>) -> Vec<String> {
+    let env = config.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
     let mut variables = env.into_iter().flatten().filter_map(Value::as_str);
     let path = variables.find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH_DEFAULT);
     path.split(':').filter(|folder| folder.starts_with('/')).map(str::to_owned).collect()

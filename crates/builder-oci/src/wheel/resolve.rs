@@ -5,8 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -317,16 +316,8 @@ fn unpack(cache: &Cache, key: Key, name: &WheelName, sha256: Digest) -> Result<P
     let mut wheel = Wheel::open(&path, name)?;
     let position = wheel.member(&format!("{}.data/scripts/uv", wheel.stem)).ok_or_else(absent)?;
     let content = wheel.read(position)?;
-    let mut writer = cache.blob_writer()?;
-    writer.write_all(&content).map_err(|source| writer.io_error(source))?;
-    let program = writer.commit()?;
-    let path = cache.blob_path(program.digest);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|source| CacheError::Io {
-        action: "make executable",
-        path: path.clone(),
-        source,
-    })?;
-    cache.remember(key, &program.digest)?;
+    let path = cache.store_program(&content)?;
+    cache.remember(key, &Digest::of(&content))?;
     Ok(path)
 }
 

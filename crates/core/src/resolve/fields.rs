@@ -78,13 +78,16 @@ fn brings_cuda(spec: &Spec, base: &ResolvedBase) -> bool {
     from_index || from_base
 }
 
-/// Where `field` was written: the field itself, or the first of its values.
+/// Where `field` was written: the field itself, or the first of its values. `commands[1]` is the second command.
 pub(super) fn place_of<'a>(spec: &'a Spec, field: &str) -> Option<&'a Place> {
     fn one<T>(field: &Option<Located<T>>) -> Option<&Place> {
         field.as_ref().map(|located| &located.place)
     }
     fn first<'a, T: 'a>(field: impl IntoIterator<Item = &'a Located<T>>) -> Option<&'a Place> {
         field.into_iter().next().map(|located| &located.place)
+    }
+    if let Some(number) = field.strip_prefix("commands[").and_then(|rest| rest.strip_suffix(']')) {
+        return spec.commands.get(number.parse::<usize>().ok()?).map(|command| &command.place);
     }
     match field {
         "name" => one(&spec.name),

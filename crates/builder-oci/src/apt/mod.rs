@@ -1,0 +1,141 @@
+//! The step that installs Debian packages: the image's own apt, in the sandbox.
+//!
+//! Packages and lists that apt fetches are kept in the cache for later builds and never reach the layer; neither do
+//! its logs, backups and caches, nor anything else that says when or how often it ran.
+
+use std::fs;
+use std::path::PathBuf;
+
+use imagespec_core::event::Outcome;
+use imagespec_core::plan::AptStep;
+
+use crate::builder::{Building, Failure, Position};
+use crate::cache::{CacheError, Key};
+use crate::execute::{self, ExecuteError, Execution, Program};
+use crate::image::PATH_DEFAULT;
+use crate::layer::Layer;
+use crate::progress;
+use crate::sandbox::{Access, Mount};
+use crate::secret::Masked;
+
+const INSTALL: &str = include_str!("install.sh");
+/// The script's exit code on a base that is not Debian's.
+const NO_APT: i32 = 90;
+/// Keeps services from being started while packages are installed (Debian's invoke-rc.d).
+const POLICY: &str = "#!/bin/sh\nexit 101\n";
+
+/// What says when, how often or where apt and the packages' scripts ran.
+const EXCLUDE: [&str; 36] = [
+    "dev",
+    "etc/.pwd.lock",
+    "etc/group-",
+    "etc/gshadow-",
+    "etc/hosts",
+    "etc/machine-id",
+    "etc/passwd-",
+    "etc/resolv.conf",
+    "etc/shadow-",
+    "etc/subgid-",
+    "etc/subuid-",
+    "proc",
+    "run",
+    "sys",
+    "tmp",
+    "var/cache/apt/pkgcache.bin",
+    "var/cache/apt/srcpkgcache.bin",
+    "var/cache/debconf/config.dat-old",
+    "var/cache/debconf/passwords.dat-old",
+    "var/cache/debconf/templates.dat-old",
+    "var/cache/fontconfig",
+    "var/cache/ldconfig/aux-cache",
+    "var/cache/man",
+    "var/lib/dbus/machine-id",
+    "var/lib/dpkg/diversions-old",
+    "var/lib/dpkg/lock",
+    "var/lib/dpkg/lock-frontend",
+    "var/lib/dpkg/statoverride-old",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/triggers/Lock",
+    "var/lib/systemd/random-seed",
+    "var/log/alternatives.log",
+    "var/log/apt",
+    "var/log/dpkg.log",
+    "var/log/fontconfig.log",
+    "var/tmp",
+];
+
+/// A base that has no apt.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AptError {
+    /// It is no Debian or Ubuntu.
+    #[error("the base has no apt-get: `apt_packages` needs a Debian or an Ubuntu")]
+    NotDebian,
+    /// apt failed.
+    #[error("apt-get cannot install the packages (exit code {code}):\n{}", .lines.join("\n"))]
+    Failed {
+        /// Its exit code.
+        code: i32,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+}
+
+/// Finds or makes the layer of `apt`.
+pub(crate) fn layer(
+    building: &Building<'_>,
+    apt: &AptStep,
+    position: &Position<'_>,
+) -> Result<(Layer, Outcome), Failure> {
+    let cache = &building.cache;
+    let architecture = position.platform.debian_architecture();
+    // apt's own locks make the second of two builds fail instead of wait.
+    let _lock = cache.lock(&format!("apt-{architecture}"))?;
+    let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", INSTALL, "install"].map(str::to_owned).into();
+    argv.extend(apt.packages.iter().cloned());
+    let env = [
+        ("PATH", PATH_DEFAULT),
+        ("HOME", "/root"),
+        ("LC_ALL", "C.UTF-8"),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("PERL_HASH_SEED", "0"),
+        ("PYTHONHASHSEED", "0"),
+        ("SOURCE_DATE_EPOCH", &building.request.timestamp.to_string()),
+    ];
+    let policy = cache.store_program(POLICY.as_bytes())?;
+    let mount = |source, target: &str, access| Mount { source, target: PathBuf::from(target), access };
+    let below: Vec<_> = position.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
+    let lists = Key::new("apt-lists", below.iter().map(String::as_bytes));
+    let mounts = vec![
+        mount(folder(building, &format!("apt/{architecture}/archives"))?, "/var/cache/apt/archives", Access::ReadWrite),
+        mount(folder(building, &format!("apt/{architecture}/{lists}"))?, "/var/lib/apt/lists", Access::ReadWrite),
+        mount(policy, "/usr/sbin/policy-rc.d", Access::ReadOnly),
+    ];
+    let execution = Execution {
+        title: format!("install {}", progress::count(apt.packages.len(), "Debian package")),
+        below: position.below,
+        platform: position.platform,
+        programs: vec![Program { name: "apt-get".to_owned(), argv }],
+        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        secret_env: Vec::new(),
+        cwd: PathBuf::from("/"),
+        mounts,
+        masked: Masked::default(),
+        exclude: &EXCLUDE,
+    };
+    execute::layer(building, &execution).map_err(|failure| match failure {
+        Failure::Execute(ExecuteError::Failed { code: NO_APT, .. } | ExecuteError::NoProgram { .. }) => {
+            AptError::NotDebian.into()
+        }
+        Failure::Execute(ExecuteError::Failed { code, lines, .. }) => AptError::Failed { code, lines }.into(),
+        failure => failure,
+    })
+}
+
+fn folder(building: &Building<'_>, name: &str) -> Result<PathBuf, Failure> {
+    let path = building.cache.root().join(name);
+    match fs::create_dir_all(path.join("partial")) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(CacheError::Io { action: "make", path, source }.into()),
+    }
+}
