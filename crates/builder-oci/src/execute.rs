@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use imagespec_core::event::Outcome;
+use imagespec_core::event::{Outcome, Unit};
 use imagespec_core::platform::Platform;
 use serde_json::json;
 
@@ -107,6 +107,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
     let key = key(building, execution);
     building.progress.counted(
         &execution.title,
+        Unit::Items,
         None,
         |step| {
             building.cache.layer_of_archive(key, |compressor| {
