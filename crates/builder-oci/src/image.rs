@@ -168,14 +168,19 @@ pub(crate) fn environment(config: &Map<String, Value>, plan: &Plan) -> Vec<(Stri
         .filter_map(|entry| entry.as_str()?.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    if !env.iter().any(|(name, _)| name == "PATH") {
+        set_variable(&mut env, "PATH", PATH_DEFAULT);
+    }
     for (name, value) in &plan.config.env {
         set_variable(&mut env, name, value);
     }
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value).to_owned();
     let bin = format!("{VENV}/bin");
-    let is_first = path.split(':').next() == Some(&bin);
-    let path = if plan.python().is_some() && !is_first { format!("{bin}:{path}") } else { path };
-    set_variable(&mut env, "PATH", &path);
+    if plan.python().is_some()
+        && let Some((_, path)) = env.iter_mut().find(|(name, _)| name == "PATH")
+        && path.split(':').next() != Some(&bin)
+    {
+        *path = format!("{bin}:{path}");
+    }
     env.retain(|(name, _)| name != ID_VARIABLE);
     env
 }
@@ -230,7 +235,31 @@ fn rfc3339(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use imagespec_core::plan::{Base, PythonStep, Step};
+
     use super::*;
+
+    #[test]
+    fn the_environment_comes_first_on_path_whoever_set_it() {
+        let plan = |steps: Vec<Step>, path: Option<&str>| Plan {
+            platforms: BTreeSet::from([Platform::linux_amd64()]),
+            base: Base::Scratch,
+            steps,
+            config: ImageConfig {
+                env: path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
+                ..ImageConfig::default()
+            },
+        };
+        let python = || vec![Step::Python(PythonStep { version: None, executable: None })];
+        let base = |path: &str| serde_json::from_value(json!({ "Env": [format!("PATH={path}")] })).unwrap();
+        let path = |config: &Map<String, Value>, plan: &Plan| environment(config, plan)[0].1.clone();
+        assert_eq!(path(&Map::new(), &plan(Vec::new(), None)), PATH_DEFAULT);
+        assert_eq!(path(&base("/a:/b"), &plan(python(), None)), "/opt/venv/bin:/a:/b");
+        assert_eq!(path(&base("/a:/b"), &plan(python(), Some("/mine"))), "/opt/venv/bin:/mine");
+        assert_eq!(path(&base("/opt/venv/bin:/a"), &plan(python(), None)), "/opt/venv/bin:/a");
+    }
 
     #[test]
     fn seconds_become_dates() {

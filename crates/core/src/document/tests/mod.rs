@@ -4,7 +4,6 @@ mod hostile;
 mod refused;
 mod scalars;
 
-
 use super::*;
 
 fn parse(name: &str, text: impl AsRef<[u8]>) -> Result<Node, SpecError> {
