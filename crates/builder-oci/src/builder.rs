@@ -28,7 +28,7 @@ use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
-use crate::survey::{self, SurveyError};
+use crate::survey::SurveyError;
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -183,7 +183,10 @@ impl Building<'_> {
         for step in &plan.steps {
             self.check_cancelled()?;
             if let (Step::Python(python), None) = (step, &base.python) {
-                base.python = Some(survey::python(self, &layers, &base.config, python.version.as_deref())?);
+                let position = Position { plan, platform, below: &layers, env: &env, python: None };
+                let (found, brought) = python::find(self, python, &position, &base.config)?;
+                base.python = Some(found);
+                layers.extend(brought);
             }
             let position = Position { plan, platform, below: &layers, env: &env, python: base.python.as_ref() };
             let made = self.step(step, &position)?;
@@ -360,7 +363,7 @@ impl Building<'_> {
     }
 }
 
-fn own_layer(layer: crate::layer::Layer, outcome: Outcome, title: &str) -> ImageLayer {
+pub(crate) fn own_layer(layer: crate::layer::Layer, outcome: Outcome, title: &str) -> ImageLayer {
     ImageLayer { layer, media_type: GZIP_LAYER.to_owned(), title: title.to_owned(), outcome, origin: Origin::Cache }
 }
 

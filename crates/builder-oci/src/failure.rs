@@ -42,7 +42,7 @@ impl Failure {
             Self::Nested(_) => "base_image",
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
-            Self::Python(PythonError::Version { .. }) => "python_version",
+            Self::Python(PythonError::Version { .. } | PythonError::NoPackage { .. }) => "python_version",
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
             Self::Apt(_) => "apt_packages",
@@ -183,6 +183,9 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
     match error {
         PythonError::Absent | PythonError::NoLibc { .. } => {
             Some("take a `base_image` that has Python, or leave it out to get a Debian with one")
+        }
+        PythonError::NoPackage { .. } => {
+            Some("leave `python_version` out to get the one that its release has, or take another `base_image`")
         }
         PythonError::Version { .. } => Some("leave `python_version` or `base_image` out"),
         PythonError::Resolve(error) => of_resolve(error),

@@ -1,14 +1,20 @@
 //! The Python environment at `/opt/venv`: the venv itself, and packages resolved by uv and laid out from their wheels.
 
+use std::collections::BTreeSet;
+
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
-use imagespec_core::plan::{PipInput, PipStep, PythonStep, Requirement, VENV};
+use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, VENV};
+use serde_json::{Map, Value};
 
-use crate::builder::{Building, Failure};
+use crate::apt::{self, AptError};
+use crate::base::ImageLayer;
+use crate::builder::{Building, Failure, Position, own_layer};
 use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::progress;
+use crate::survey;
 use crate::wheel::{
     Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel,
     Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
@@ -27,6 +33,12 @@ pub(crate) enum PythonError {
     /// The base has no Python, or none that says its version.
     #[error("no Python was found in the base")]
     Absent,
+    /// The base has no Python, and its distribution none of the version.
+    #[error("the base has no Python, and its apt has no `{package}`")]
+    NoPackage {
+        /// The package that was looked for.
+        package: String,
+    },
     /// A Python without a C library that is known.
     #[error("the base has `{python}`, but neither glibc nor musl, which wheels are made for")]
     NoLibc {
@@ -68,6 +80,43 @@ impl BasePython {
         let interpreter = Interpreter { path: format!("/usr/bin/python3.{minor}"), minor, patch };
         Some(Self { interpreter, libc: Libc::Glibc { minor: libc_minor } })
     }
+}
+
+/// The Python that `step` asks for: the one of the layers so far, else Debian's package of it, whose layer comes too.
+pub(crate) fn find(
+    building: &Building<'_>,
+    step: &PythonStep,
+    position: &Position<'_>,
+    config: &Map<String, Value>,
+) -> Result<(BasePython, Option<ImageLayer>), Failure> {
+    let wanted = step.version.as_deref();
+    let absent = match survey::python(building, position.below, config, wanted) {
+        Err(Failure::Python(error @ (PythonError::Absent | PythonError::Version { .. }))) => Failure::from(error),
+        found => return Ok((found?, None)),
+    };
+    // The images of this machine's own processor or of one that it emulates can be asked; others stay as they are.
+    if !survey::has_apt(building, position.below)? {
+        return Err(absent);
+    }
+    let package = match wanted {
+        // A release has one patch version, which apt calls otherwise: `3.11.2-1+b1`.
+        Some(wanted) => format!("python{}", wanted.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")),
+        None => "python3".to_owned(),
+    };
+    let packages = AptStep { packages: BTreeSet::from([package.clone()]) };
+    let (layer, outcome) = match apt::layer(building, &packages, position) {
+        // The release has another version.
+        Err(Failure::Apt(AptError::Failed { .. })) => {
+            return Err(match absent {
+                Failure::Python(PythonError::Absent) => PythonError::NoPackage { package }.into(),
+                absent => absent,
+            });
+        }
+        made => made?,
+    };
+    let layers: Vec<_> = position.below.iter().cloned().chain([own_layer(layer, outcome, &package)]).collect();
+    let python = survey::python(building, &layers, config, wanted)?;
+    Ok((python, layers.into_iter().next_back()))
 }
 
 /// Makes or finds the layer of the empty environment.

@@ -77,11 +77,12 @@ fn remark<R: Read>(entry: &Entry, path: String, layer: &mut TarReader<R>) -> Res
     Ok(remark.map(|remark| (path, remark)))
 }
 
-/// Whether a file of this name may be a Python, libpython, or a C library.
+/// Whether a file of this name may be a Python, libpython, a C library or apt.
 fn is_of_interest(name: &str) -> bool {
     let is_version = |text: &str| text.is_empty() || text.starts_with(['3', '.']);
     name.strip_prefix("python").is_some_and(is_version)
         || name.starts_with("libpython3.")
+        || name == "apt-get"
         || name == "libc.so.6"
         || (name.starts_with("libc-2.") && name.ends_with(".so"))
         || (name.starts_with("ld-musl-") && name.ends_with(".so.1"))

@@ -27,7 +27,7 @@ use layer::LayerSurvey;
 use tree::{Program, Tree};
 
 /// Names another survey of the same layer when what it looks for changes.
-const FORMAT_VERSION: &[u8] = b"1";
+const FORMAT_VERSION: &[u8] = b"2";
 /// Versions of Python that are looked for by name where nothing is called `python3`.
 const MINORS: std::ops::RangeInclusive<u16> = 8..=20;
 
@@ -67,6 +67,18 @@ pub(crate) fn python(
         tree.apply(&survey);
     }
     Ok(choose(&tree, &search_path(config), wanted)?)
+}
+
+/// Whether the layers `beneath` have Debian's apt.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub(crate) fn has_apt(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<bool, Failure> {
+    let mut tree = Tree::default();
+    for survey in layers(building, beneath)? {
+        tree.apply(&survey);
+    }
+    Ok(tree.program("usr/bin/apt-get").is_some())
 }
 
 /// The surveys of all layers, those that were made earlier and those that are made now.
