@@ -5,7 +5,10 @@ mod environment;
 mod lint;
 mod quickstart;
 mod registry;
+mod said;
 mod server;
+
+pub use insta;
 
 pub use engine::{DockerEngine, is_root, skip};
 pub use environment::{Finished, TestEnv, outsider};

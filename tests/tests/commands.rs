@@ -14,19 +14,6 @@ fn project() -> TestEnv {
     env
 }
 
-fn stdout(env: &TestEnv, arguments: &[&str]) -> String {
-    let finished = env.run(arguments);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    finished.stdout
-}
-
-/// Exit code and stderr of a run that prints no data.
-fn said(env: &TestEnv, arguments: &[&str]) -> String {
-    let finished = env.run(arguments);
-    assert_eq!(finished.stdout, "");
-    format!("exit code {}\n{}", finished.code, finished.stderr)
-}
-
 fn read(env: &TestEnv, path: &str) -> String {
     fs::read_to_string(env.path().join(path)).expect("the file is there")
 }
@@ -34,7 +21,7 @@ fn read(env: &TestEnv, path: &str) -> String {
 #[test]
 fn init_writes_a_spec_that_can_be_built_and_never_overwrites_one() {
     let env = TestEnv::new();
-    insta::assert_snapshot!(said(&env, &["init"]), @"
+    insta::assert_snapshot!(env.said(&["init"]), @"
     exit code 0
     wrote imagespec.yaml
     next: imagespec build imagespec.yaml
@@ -61,19 +48,19 @@ fn init_writes_a_spec_that_can_be_built_and_never_overwrites_one() {
     # entrypoint: [python, /root/train.py]
     ");
     assert_eq!(env.run(&["build", "--dry-run", "imagespec.yaml"]).code, 0);
-    insta::assert_snapshot!(said(&env, &["init"]), @"
+    insta::assert_snapshot!(env.said(&["init"]), @"
     exit code 1
     error: `imagespec.yaml` exists, and is not overwritten
     hint: `imagespec build imagespec.yaml` builds it
     hint: `imagespec init OTHER.yaml` writes another one
     ");
-    insta::assert_snapshot!(said(&env, &["init", "train.yaml"]), @"
+    insta::assert_snapshot!(env.said(&["init", "train.yaml"]), @"
     exit code 0
     wrote train.yaml
     next: imagespec build train.yaml
     then: imagespec run train.yaml -- python --version
     ");
-    insta::assert_snapshot!(said(&env, &["init", "train.toml"]), @"
+    insta::assert_snapshot!(env.said(&["init", "train.toml"]), @"
     exit code 2
     error: `init` writes YAML, and `train.toml` does not end in `.yaml`
     hint: name a file that ends in `.yaml`
@@ -84,7 +71,7 @@ fn init_writes_a_spec_that_can_be_built_and_never_overwrites_one() {
 fn init_takes_the_packages_that_the_folder_lists() {
     let env = TestEnv::new();
     env.write("a/requirements.txt", "six==1.16.0\n");
-    insta::assert_snapshot!(said(&env, &["init", "a"]), @"
+    insta::assert_snapshot!(env.said(&["init", "a"]), @"
     exit code 0
     wrote a/imagespec.yaml, with the packages of requirements.txt
     next: imagespec build a/imagespec.yaml
@@ -98,7 +85,7 @@ fn init_takes_the_packages_that_the_folder_lists() {
         "version = 1\nrevision = 3\nrequires-python = \">=3.12\"\n\n[[package]]\nname = \"b\"\nversion = \"1\"\n\
          source = { virtual = \".\" }\n",
     );
-    insta::assert_snapshot!(said(&env, &["init", "b"]), @"
+    insta::assert_snapshot!(env.said(&["init", "b"]), @"
     exit code 0
     wrote b/imagespec.yaml, with the packages of uv.lock
     next: imagespec build b/imagespec.yaml
@@ -108,7 +95,7 @@ fn init_takes_the_packages_that_the_folder_lists() {
     assert!(text.contains("\npython_version: 3.13\n") && text.contains("\nrequirements: uv.lock\n"), "{text}");
 
     env.write("c/requirements.txt", "-e .\n");
-    insta::assert_snapshot!(said(&env, &["init", "c"]), @"
+    insta::assert_snapshot!(env.said(&["init", "c"]), @"
     exit code 0
     warning: requirements.txt is not used: `-e` installs a folder of this machine in place, which an image cannot have
     wrote c/imagespec.yaml
@@ -121,15 +108,15 @@ fn init_takes_the_packages_that_the_folder_lists() {
 #[test]
 fn the_schema_is_json_and_its_help_says_how_editors_read_it() {
     let env = TestEnv::new();
-    let schema: Value = serde_json::from_str(&stdout(&env, &["schema"])).expect("JSON");
+    let schema: Value = serde_json::from_str(&env.stdout(&["schema"])).expect("JSON");
     assert_eq!(schema["properties"]["packages"]["examples"][0][0], "pandas");
-    assert!(stdout(&env, &["schema", "--help"]).contains("# yaml-language-server: $schema=imagespec.schema.json"));
+    assert!(env.stdout(&["schema", "--help"]).contains("# yaml-language-server: $schema=imagespec.schema.json"));
 }
 
 #[test]
 fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
     let env = project();
-    stdout(&env, &["build", "app.yaml"]);
+    env.stdout(&["build", "app.yaml"]);
     env.write("cache/tmp/bootstrap-x/root/etc/passwd", "");
     env.write("cache/blobs/sha256/0000", "nobody needs it");
     let clean = |arguments: &[&str]| {
@@ -176,7 +163,7 @@ fn prune_makes_no_cache_where_there_is_none() {
 fn an_option_that_the_builder_does_not_take_is_refused_before_any_work() {
     let env = project();
     env.write("option.yaml", &format!("{SPEC}builder_options:\n  debian_miror: http://deb.example\n"));
-    insta::assert_snapshot!(said(&env, &["build", "option.yaml"]), @"
+    insta::assert_snapshot!(env.said(&["build", "option.yaml"]), @"
     exit code 1
     error: builder `oci` has no option `debian_miror`
       --> option.yaml:5:3
@@ -185,7 +172,7 @@ fn an_option_that_the_builder_does_not_take_is_refused_before_any_work() {
        |   ^^^^^^^^^^^^
     hint: did you mean `debian_mirror`?
     ");
-    insta::assert_snapshot!(said(&env, &["build", "app.yaml", "--builder-opt", "jobs=hunter2"]), @"
+    insta::assert_snapshot!(env.said(&["build", "app.yaml", "--builder-opt", "jobs=hunter2"]), @"
     exit code 1
     error: builder `oci` has no option `jobs`
       --> --builder-opt:1:1
@@ -194,13 +181,13 @@ fn an_option_that_the_builder_does_not_take_is_refused_before_any_work() {
        | ^^^^
     hint: `oci` takes `debian_mirror`, `debian_check_valid_until`
     ");
-    insta::assert_snapshot!(said(&env, &["build", "app.yaml", "--builder-opt", "jobs"]), @"
+    insta::assert_snapshot!(env.said(&["build", "app.yaml", "--builder-opt", "jobs"]), @"
     exit code 2
     error: `--builder-opt jobs` has no `=`
     hint: write `--builder-opt KEY=VALUE`
     ");
     env.write("imagespec.toml", "[builders.oci]\ndebian_mirror = [1]\n\n[builders.other]\nanything = 1\n");
-    insta::assert_snapshot!(said(&env, &["build", "app.yaml", "--dry-run"]), @"
+    insta::assert_snapshot!(env.said(&["build", "app.yaml", "--dry-run"]), @"
     exit code 1
     error: option `debian_mirror` of builder `oci` must be a text, but a list was found
       --> imagespec.toml:2:17
@@ -215,7 +202,7 @@ fn an_option_that_the_builder_does_not_take_is_refused_before_any_work() {
 fn a_secret_that_is_malformed_or_unused_says_so_and_never_shows_its_value() {
     let env = project();
     env.write("token", "hunter2");
-    let secret = |secret: &str| said(&env, &["build", "app.yaml", "--dry-run", "--secret", secret]);
+    let secret = |secret: &str| env.said(&["build", "app.yaml", "--dry-run", "--secret", secret]);
     insta::assert_snapshot!(secret("hunter2"), @"
     exit code 2
     error: `--secret` takes `id`, and `src` or `env`
@@ -247,7 +234,7 @@ fn a_secret_that_is_malformed_or_unused_says_so_and_never_shows_its_value() {
     hint: write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`
     ");
     let twice = ["build", "app.yaml", "--secret", "id=token,src=token", "--secret", "id=token,src=data.txt"];
-    insta::assert_snapshot!(said(&env, &twice), @"
+    insta::assert_snapshot!(env.said(&twice), @"
     exit code 2
     error: secret `token` is given twice
     hint: leave one of them out
@@ -280,7 +267,7 @@ fn the_report_of_an_image_that_exists_is_that_of_its_build() {
     for registry in [&[][..], &["--registry", &target]] {
         let env = project();
         let build = |file: &str| {
-            stdout(&env, &[&["build", "app.yaml", "--metadata-file", file], registry].concat());
+            env.stdout(&[&["build", "app.yaml", "--metadata-file", file], registry].concat());
             report(&env, file)
         };
         let built = build("built.json");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider, snapshot};
 
 /// An image whose one program is Debian's static busybox.
 fn project() -> TestEnv {
@@ -20,45 +20,18 @@ fn project() -> TestEnv {
     env
 }
 
-fn stdout(env: &TestEnv, arguments: &[&str]) -> String {
-    let finished = env.run(arguments);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    finished.stdout
-}
-
-fn refused(env: &TestEnv, arguments: &[&str]) -> String {
-    let finished = env.run(arguments);
-    assert_eq!(finished.stdout, "");
-    format!("exit code {}\n{}", finished.code, finished.stderr)
-}
-
-/// Compares with digests, hashes and ports left out.
-macro_rules! snapshot {
-    ($text:expr, @$expected:literal) => {
-        insta::with_settings!({filters => vec![
-            (r"sha256:[0-9a-f]{64}", "sha256:…"),
-            (r"\b[a-z2-7]{32}\b", "HASH"),
-            (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
-            (r"\d+ bytes", "N bytes"),
-            (r" *\d+\.\d\d s", "T s"),
-        ]}, {
-            insta::assert_snapshot!($text, @$expected);
-        });
-    };
-}
-
 #[test]
 fn a_program_runs_in_an_image_of_the_store_by_spec_and_by_name() {
     let env = project();
-    snapshot!(refused(&env, &["run", "app.yaml"]), @"
+    snapshot!(env.said(&["run", "app.yaml"]), @"
     exit code 1
     error: `app:HASH` is not built on this machine
     hint: `imagespec build app.yaml` builds it
     ");
-    let built = stdout(&env, &["build", "app.yaml"]);
-    assert_eq!(stdout(&env, &["run", "app.yaml"]), "hello from /root\n");
-    assert_eq!(stdout(&env, &["run", built.trim()]), "hello from /root\n");
-    assert_eq!(stdout(&env, &["run", "app.yaml", "--", "/root/busybox", "echo", "a b"]), "a b\n");
+    let built = env.stdout(&["build", "app.yaml"]);
+    assert_eq!(env.stdout(&["run", "app.yaml"]), "hello from /root\n");
+    assert_eq!(env.stdout(&["run", built.trim()]), "hello from /root\n");
+    assert_eq!(env.stdout(&["run", "app.yaml", "--", "/root/busybox", "echo", "a b"]), "a b\n");
     assert_eq!(env.run(&["run", "app.yaml", "--", "/root/busybox", "sh", "-c", "exit 7"]).code, 7);
 }
 
@@ -66,19 +39,19 @@ fn a_program_runs_in_an_image_of_the_store_by_spec_and_by_name() {
 fn a_layout_is_run_for_this_machine_and_for_no_other() {
     let env = project();
     let arguments = ["build", "app.yaml", "--platform", "linux/amd64,linux/arm64", "--output", "type=oci,dest=out"];
-    stdout(&env, &arguments);
-    assert_eq!(stdout(&env, &["run", "oci:out"]), "hello from /root\n");
-    snapshot!(refused(&env, &["run", "oci:out", "--platform", "linux/s390x"]), @"
+    env.stdout(&arguments);
+    assert_eq!(env.stdout(&["run", "oci:out"]), "hello from /root\n");
+    snapshot!(env.said(&["run", "oci:out", "--platform", "linux/s390x"]), @"
     exit code 1
     error: there is no image for `linux/s390x`, only for `linux/amd64`, `linux/arm64`
     hint: `--platform linux/amd64` takes that one
     ");
-    snapshot!(refused(&env, &["run", "oci:out", "--platform", "linux/amd64,linux/arm64"]), @"
+    snapshot!(env.said(&["run", "oci:out", "--platform", "linux/amd64,linux/arm64"]), @"
     exit code 2
     error: one platform is run at a time
     hint: pass one `--platform`
     ");
-    snapshot!(refused(&env, &["run", "oci:out", "--set", "env.A=1"]), @"
+    snapshot!(env.said(&["run", "oci:out", "--set", "env.A=1"]), @"
     exit code 2
     error: `--set` changes a spec, and `oci:out` is none
     hint: leave it out
@@ -92,14 +65,14 @@ fn an_image_for_another_processor_is_refused_before_anything_runs() {
         return;
     }
     let env = project();
-    stdout(&env, &["build", "app.yaml", "--platform", "linux/arm64", "--output", "type=oci,dest=out"]);
-    snapshot!(refused(&env, &["run", "oci:out"]), @"
+    env.stdout(&["build", "app.yaml", "--platform", "linux/arm64", "--output", "type=oci,dest=out"]);
+    snapshot!(env.said(&["run", "oci:out"]), @"
     exit code 1
     error: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
     hint: take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
     ");
-    stdout(&env, &["build", "app.yaml", "--platform", "linux/arm64"]);
-    let by_spec = refused(&env, &["run", "app.yaml", "--platform", "linux/arm64"]);
+    env.stdout(&["build", "app.yaml", "--platform", "linux/arm64"]);
+    let by_spec = env.said(&["run", "app.yaml", "--platform", "linux/arm64"]);
     assert!(by_spec.starts_with("exit code 1\nerror: the image is for `linux/arm64`"), "{by_spec}");
     assert!(!env.path().join("cache/snapshots").read_dir().is_ok_and(|mut entries| entries.next().is_some()));
 }
@@ -107,7 +80,7 @@ fn an_image_for_another_processor_is_refused_before_anything_runs() {
 #[test]
 fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
     let env = project();
-    stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=out"]);
+    env.stdout(&["build", "app.yaml", "--output", "type=oci,dest=out"]);
     let layout = format!("oci:{}", env.path().join("out").display());
     // From plain archives, so that they are compressed anew.
     let plain = format!("dir:{}", env.path().join("plain").display());
@@ -123,7 +96,7 @@ fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
         let name = format!("{}/other:{tag}", registry.host());
         let target = format!("docker://{name}");
         outsider("skopeo", &[&["copy", "-q", "--dest-tls-verify=false"], options, &[&target]].concat());
-        let inspected = stdout(&env, &["inspect", &name, "--format", "json"]);
+        let inspected = env.stdout(&["inspect", &name, "--format", "json"]);
         assert!(inspected.contains(media_type), "{inspected}");
         let other = TestEnv::new();
         let first = other.run(&["run", &name]);
@@ -140,27 +113,27 @@ fn an_image_of_a_registry_is_pulled_once_whatever_its_form() {
 fn the_image_of_a_spec_that_was_pushed_is_run_on_another_machine() {
     let registry = DockerRegistry::start(Setup::Open);
     let target = format!("{}/team", registry.host());
-    stdout(&project(), &["build", "app.yaml", "--registry", &target]);
+    project().stdout(&["build", "app.yaml", "--registry", &target]);
     let other = project();
-    assert_eq!(stdout(&other, &["run", "app.yaml", "--registry", &target]), "hello from /root\n");
+    assert_eq!(other.stdout(&["run", "app.yaml", "--registry", &target]), "hello from /root\n");
 }
 
 #[test]
 fn what_cannot_be_run_says_why() {
     let registry = DockerRegistry::start(Setup::Open);
     let env = project();
-    stdout(&env, &["build", "app.yaml", "--set", "cmd="]);
-    snapshot!(refused(&env, &["run", "app.yaml", "--set", "cmd="]), @"
+    env.stdout(&["build", "app.yaml", "--set", "cmd="]);
+    snapshot!(env.said(&["run", "app.yaml", "--set", "cmd="]), @"
     exit code 1
     error: the image names no program to run
     hint: name one: `imagespec run app.yaml -- CMD`
     ");
-    snapshot!(refused(&env, &["run", &format!("{}/team/app:1", registry.host())]), @"
+    snapshot!(env.said(&["run", &format!("{}/team/app:1", registry.host())]), @"
     exit code 1
     error: `127.0.0.1:PORT/team/app:1` is neither in the store of this machine nor in `127.0.0.1:PORT`
     ");
-    stdout(&env, &["build", "app.yaml"]);
-    snapshot!(refused(&env, &["run", "app.yaml", "--", "/root/nothing"]), @"
+    env.stdout(&["build", "app.yaml"]);
+    snapshot!(env.said(&["run", "app.yaml", "--", "/root/nothing"]), @"
     exit code 1
     error: cannot start `/root/nothing`
     note: No such file or directory (os error 2)
@@ -171,7 +144,7 @@ fn what_cannot_be_run_says_why() {
 #[test]
 fn a_layer_that_is_not_what_the_config_says_is_not_unpacked_under_that_name() {
     let env = project();
-    stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=out"]);
+    env.stdout(&["build", "app.yaml", "--output", "type=oci,dest=out"]);
     let layout = format!("oci:{}", env.path().join("out").display());
     let bad = format!("oci:{}:bad", env.path().join("bad").display());
     outsider("skopeo", &["copy", "-q", &layout, &bad]);
@@ -197,7 +170,7 @@ fn a_layer_that_is_not_what_the_config_says_is_not_unpacked_under_that_name() {
     let manifest = write(&manifest.replace(&config_digest, &lie));
     let text = index.replace(&manifest_digest, &manifest);
     fs::write(env.path().join("bad/index.json"), text).expect("the index can be written");
-    snapshot!(refused(&env, &["run", "oci:bad"]), @"
+    snapshot!(env.said(&["run", "oci:bad"]), @"
     exit code 1
     error: the content of layer `sha256:…` has the digest sha256:… instead of sha256:…
     ");
@@ -208,7 +181,7 @@ fn a_layer_that_is_not_what_the_config_says_is_not_unpacked_under_that_name() {
 #[test]
 fn the_cache_is_not_cleaned_under_a_program_that_runs() {
     let env = project();
-    stdout(&env, &["build", "app.yaml"]);
+    env.stdout(&["build", "app.yaml"]);
     let mut running = env
         .command(&["run", "app.yaml", "--", "/root/busybox", "sh", "-c", "echo ready; /root/busybox cat"])
         .stdin(Stdio::piped())
@@ -218,7 +191,7 @@ fn the_cache_is_not_cleaned_under_a_program_that_runs() {
     let mut ready = [0; 6];
     std::io::Read::read_exact(running.stdout.as_mut().expect("a pipe"), &mut ready).expect("the program is ready");
     for command in [&["cache", "prune", "--older-than", "0s"][..], &["cache", "clear"]] {
-        let said = refused(&env, command).replace(&env.path().display().to_string(), "FOLDER");
+        let said = env.said(command).replace(&env.path().display().to_string(), "FOLDER");
         insta::allow_duplicates! {
             insta::assert_snapshot!(said, @"
             exit code 75
