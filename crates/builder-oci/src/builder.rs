@@ -115,6 +115,7 @@ impl Builder for OciBuilder {
                 Feature::BaseBootstrap,
                 Feature::BaseNested,
                 Feature::Python,
+                Feature::PythonExecutable,
                 Feature::Pip,
                 Feature::MultiplePlatforms,
                 Feature::Copy,
@@ -182,7 +183,10 @@ impl Building<'_> {
         let mut layers = base.layers.clone();
         for step in &plan.steps {
             self.check_cancelled()?;
-            if let (Step::Python(python), None) = (step, &base.python) {
+            // The Python of a bootstrapped base is known, unless another one is named.
+            if let Step::Python(python) = step
+                && (base.python.is_none() || python.executable.is_some())
+            {
                 let position = Position { plan, platform, below: &layers, env: &env, python: None };
                 let (found, brought) = python::find(self, python, &position, &base.config)?;
                 base.python = Some(found);

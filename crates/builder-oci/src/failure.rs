@@ -41,6 +41,7 @@ impl Failure {
             // The fields are those of another spec.
             Self::Nested(_) => "base_image",
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
+            Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
             Self::Python(PythonError::Version { .. } | PythonError::NoPackage { .. }) => "python_version",
             Self::Python(_) => "packages",
@@ -183,6 +184,9 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
     match error {
         PythonError::Absent | PythonError::NoLibc { .. } => {
             Some("take a `base_image` that has Python, or leave it out to get a Debian with one")
+        }
+        PythonError::NotAt { .. } => {
+            Some("name a program of CPython 3, or leave `python_exec` out to get the first on PATH")
         }
         PythonError::NoPackage { .. } => {
             Some("leave `python_version` out to get the one that its release has, or take another `base_image`")

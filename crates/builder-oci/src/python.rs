@@ -39,6 +39,12 @@ pub(crate) enum PythonError {
         /// The package that was looked for.
         package: String,
     },
+    /// What `python_exec` names is no Python that is known.
+    #[error("the base has no Python at `{path}`")]
+    NotAt {
+        /// The path.
+        path: String,
+    },
     /// A Python without a C library that is known.
     #[error("the base has `{python}`, but neither glibc nor musl, which wheels are made for")]
     NoLibc {
@@ -90,12 +96,12 @@ pub(crate) fn find(
     config: &Map<String, Value>,
 ) -> Result<(BasePython, Option<ImageLayer>), Failure> {
     let wanted = step.version.as_deref();
-    let absent = match survey::python(building, position.below, config, wanted) {
+    let absent = match survey::python(building, position.below, config, step) {
         Err(Failure::Python(error @ (PythonError::Absent | PythonError::Version { .. }))) => Failure::from(error),
         found => return Ok((found?, None)),
     };
     // The images of this machine's own processor or of one that it emulates can be asked; others stay as they are.
-    if !survey::has_apt(building, position.below)? {
+    if step.executable.is_some() || !survey::has_apt(building, position.below)? {
         return Err(absent);
     }
     let package = match wanted {
@@ -115,7 +121,7 @@ pub(crate) fn find(
         made => made?,
     };
     let layers: Vec<_> = position.below.iter().cloned().chain([own_layer(layer, outcome, &package)]).collect();
-    let python = survey::python(building, &layers, config, wanted)?;
+    let python = survey::python(building, &layers, config, step)?;
     Ok((python, layers.into_iter().next_back()))
 }
 

@@ -10,6 +10,7 @@ use std::io::{self, BufReader, Read};
 use flate2::read::MultiGzDecoder;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
+use imagespec_core::plan::PythonStep;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -52,7 +53,8 @@ pub(crate) enum SurveyError {
     },
 }
 
-/// The Python that an image of the layers `beneath` and of `config` runs when somebody types `python3` or the version that is `wanted` (`3.11`, `3.11.2`).
+/// The Python that an image of the layers `beneath` and of `config` runs when somebody types `python3` or the
+/// version that `step` asks for, or the one at the path that it names.
 ///
 /// # Errors
 /// When there is none, only other versions, or a layer cannot be had or read.
@@ -60,13 +62,17 @@ pub(crate) fn python(
     building: &Building<'_>,
     beneath: &[ImageLayer],
     config: &Map<String, Value>,
-    wanted: Option<&str>,
+    step: &PythonStep,
 ) -> Result<BasePython, Failure> {
     let mut tree = Tree::default();
     for survey in layers(building, beneath)? {
         tree.apply(&survey);
     }
-    Ok(choose(&tree, &search_path(config), wanted)?)
+    let wanted = step.version.as_deref();
+    Ok(match &step.executable {
+        Some(path) => named(&tree, path, wanted)?,
+        None => choose(&tree, &search_path(config), wanted)?,
+    })
 }
 
 /// Whether the layers `beneath` have Debian's apt.
@@ -130,6 +136,20 @@ fn search_path(config: &Map<String, Value>) -> Vec<String> {
     let mut variables = env.into_iter().flatten().filter_map(Value::as_str);
     let path = variables.find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH_DEFAULT);
     path.split(':').filter(|folder| folder.starts_with('/')).map(str::to_owned).collect()
+}
+
+/// The Python at `path`, which must be of the `wanted` version.
+fn named(tree: &Tree, path: &str, wanted: Option<&str>) -> Result<BasePython, PythonError> {
+    let absent = || PythonError::NotAt { path: path.to_owned() };
+    let (true_path, program) = tree.program(path).ok_or_else(absent)?;
+    let interpreter = interpreter(tree, &true_path, program).ok_or_else(absent)?;
+    if let Some(wanted) = wanted
+        && !interpreter.is_version(wanted)
+    {
+        return Err(PythonError::Version { wanted: wanted.to_owned(), found: interpreter.version() });
+    }
+    let libc = libc(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
+    Ok(BasePython { interpreter, libc })
 }
 
 fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BasePython, PythonError> {

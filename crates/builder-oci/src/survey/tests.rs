@@ -63,6 +63,17 @@ fn of_two_pythons_the_first_on_path_is_taken_unless_another_is_wanted() {
 }
 
 #[test]
+fn a_python_that_is_named_is_the_one_that_is_taken() {
+    let mut tree = Tree::default();
+    tree.apply(&debian());
+    tree.apply(&vec![python("opt/py/bin/python3.12", &[(12, 4)]), link("opt/py/bin/python", "python3.12")]);
+    let found = |path, wanted| named(&tree, path, wanted).map(|python| python.interpreter.path);
+    assert_eq!(found("/opt/py/bin/python", None).unwrap(), "/opt/py/bin/python3.12");
+    insta::assert_snapshot!(found("/opt/py/bin/python", Some("3.11")).unwrap_err(), @"the base has Python 3.12.4, and `python_version` asks for 3.11");
+    insta::assert_snapshot!(found("/usr/bin/perl", None).unwrap_err(), @"the base has no Python at `/usr/bin/perl`");
+}
+
+#[test]
 fn a_python_that_is_a_shared_library_has_its_version_there() {
     let layer = vec![
         python("usr/local/bin/python3.13", &[]),
