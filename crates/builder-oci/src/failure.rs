@@ -199,6 +199,11 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Pylock(PylockError::OtherPython { .. }) => {
             Some("lock again for that Python, or take a `python_version` or a `base_image` that fits")
         }
+        PythonError::Pylock(PylockError::NotAllowed { .. }) => Some(
+            "ask its publisher which digest is right; if this one is, make the hashes again: `uv pip compile \
+             --generate-hashes`, `pip-compile --generate-hashes` or `poetry lock`",
+        ),
+        PythonError::Pylock(PylockError::OtherHashes { .. }) => Some("add its `--hash=sha256:…`"),
         PythonError::Pylock(_) => Some("make the lock file again with a current tool"),
         PythonError::Download(error) => of_download(error),
         PythonError::Wheel(_) => Some(OTHER_VERSION),

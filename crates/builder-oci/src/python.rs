@@ -16,8 +16,8 @@ use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::progress;
 use crate::survey;
 use crate::wheel::{
-    Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme, SelectedWheel,
-    Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
+    AllowedDigests, Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme,
+    SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -168,7 +168,7 @@ pub(crate) fn packages(
         libc: python.libc,
     };
     let lock = lock(building, step, &target)?;
-    let wheels = select(&lock, &target).map_err(PythonError::from)?;
+    let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
         &format!("fetch {}", progress::count(wheels.len(), "wheel")),
@@ -187,6 +187,18 @@ pub(crate) fn packages(
             (outcome, progress::count(layers.len(), "layer"))
         },
     )
+}
+
+/// uv takes the hashes to choose versions by and does not insist on them, so that it is done here.
+fn allowed(step: &PipStep, target: &Target) -> Result<AllowedDigests, PythonError> {
+    match &step.input {
+        PipInput::Requirements { requirements, constraints } => {
+            Ok(AllowedDigests::new(requirements.iter().chain(constraints), target)?)
+        }
+        PipInput::Locked { requirements, .. } => Ok(AllowedDigests::new(requirements, target)?),
+        // The lock file is where the digests of the wheels come from.
+        PipInput::UvLock { .. } | PipInput::Pylock { .. } => Ok(AllowedDigests::default()),
+    }
 }
 
 /// The packages of `step` as the text of a `pylock.toml`.

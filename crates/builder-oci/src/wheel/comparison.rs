@@ -90,7 +90,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
         extra_args: &[],
         dependencies: Dependencies::Followed,
     };
-    let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target).unwrap();
+    let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target, &AllowedDigests::default()).unwrap();
     download(&cache, &wheels, &|_| {}).unwrap();
 
     run(Command::new(uv.program()).args(["venv", "--quiet", "--python", "3.11"]).arg(&venv));

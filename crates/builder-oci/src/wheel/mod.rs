@@ -1,6 +1,7 @@
 //! Python packages as layers: wheels are chosen, fetched, verified and laid out straight from their archives. Nothing
 //! of a package is executed, and no interpreter is needed.
 
+mod allowed;
 mod archive;
 mod bucket;
 mod download;
@@ -14,6 +15,7 @@ mod resolve;
 mod scripts;
 mod venv;
 
+pub use allowed::AllowedDigests;
 pub use archive::Wheel;
 pub use bucket::{Weighed, assign};
 pub use download::{DownloadError, download};

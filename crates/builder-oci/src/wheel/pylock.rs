@@ -10,6 +10,7 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, Verbati
 use serde::Deserialize;
 use url::Url;
 
+use super::allowed::AllowedDigests;
 use super::name::{Target, WheelName, best, normalize};
 
 /// More packages than this are refused.
@@ -101,6 +102,22 @@ pub enum PylockError {
         /// What is wrong.
         problem: String,
     },
+    /// None of the wheels that run on the target has a digest that the requirements allow.
+    #[error("`{file}` of package `{package}` has digest {found}, which is none of those that the requirements allow")]
+    NotAllowed {
+        /// The package.
+        package: String,
+        /// The wheel that would have been taken.
+        file: String,
+        /// The digest that the index gives for it.
+        found: Digest,
+    },
+    /// Digests that cannot be compared with those of an index.
+    #[error("the hashes of `{package}` are of other kinds than sha256")]
+    OtherHashes {
+        /// The package.
+        package: String,
+    },
     /// Two entries of one package are for the same target.
     #[error("package `{package}` stands twice in the lock file for {target}")]
     Twice {
@@ -127,6 +144,8 @@ struct Package {
     marker: Option<String>,
     #[serde(default)]
     wheels: Vec<LockedWheel>,
+    /// A file that a requirement names by its URL.
+    archive: Option<LockedWheel>,
 }
 
 #[derive(Deserialize)]
@@ -143,11 +162,11 @@ struct Hashes {
     sha256: Option<String>,
 }
 
-/// The wheels that the lock file `text` asks for on `target`, sorted by name.
+/// The wheels that the lock file `text` asks for on `target`, sorted by name, each with a digest that is `allowed`.
 ///
 /// # Errors
-/// When it cannot be read, or a package that the target needs has no wheel for it.
-pub fn select(text: &str, target: &Target) -> Result<Vec<SelectedWheel>, PylockError> {
+/// When it cannot be read, or a package that the target needs has no wheel for it, or none that is allowed.
+pub fn select(text: &str, target: &Target, allowed: &AllowedDigests) -> Result<Vec<SelectedWheel>, PylockError> {
     let lock: Pylock = toml::from_str(text).map_err(|source| PylockError::Syntax { source })?;
     if lock.lock_version != "1.0" && !lock.lock_version.starts_with("1.") {
         return Err(PylockError::Version { version: lock.lock_version });
@@ -162,7 +181,7 @@ pub fn select(text: &str, target: &Target) -> Result<Vec<SelectedWheel>, PylockE
     let mut selected: Vec<SelectedWheel> = Vec::new();
     for package in &lock.packages {
         if is_wanted(package, &environment)? {
-            selected.push(select_one(package, target)?);
+            selected.push(select_one(package, target, allowed)?);
         }
     }
     selected.sort_by(|left, right| left.name.cmp(&right.name));
@@ -183,7 +202,7 @@ fn check_python(required: &str, target: &Target) -> Result<(), PylockError> {
     Err(PylockError::OtherPython { required: required.to_owned(), found: found.to_string() })
 }
 
-fn environment(target: &Target) -> Result<MarkerEnvironment, PylockError> {
+pub(super) fn environment(target: &Target) -> Result<MarkerEnvironment, PylockError> {
     let short = format!("3.{}", target.python_minor);
     let full = format!("{short}.{}", target.python_patch);
     MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
@@ -214,13 +233,13 @@ fn is_wanted(package: &Package, environment: &MarkerEnvironment) -> Result<bool,
     })
 }
 
-fn select_one(package: &Package, target: &Target) -> Result<SelectedWheel, PylockError> {
+fn select_one(package: &Package, target: &Target, allowed: &AllowedDigests) -> Result<SelectedWheel, PylockError> {
     let unusable = |problem: &dyn std::fmt::Display| PylockError::Wheel {
         package: package.name.clone(),
         problem: problem.to_string(),
     };
     let mut candidates = Vec::with_capacity(package.wheels.len());
-    for wheel in &package.wheels {
+    for wheel in package.wheels.iter().chain(&package.archive) {
         let url = wheel.url.as_deref().ok_or_else(|| unusable(&"it has no `url`"))?;
         let url = Url::parse(url).map_err(|error| unusable(&format!("`url` is none: {error}")))?;
         let name = match &wheel.name {
@@ -232,7 +251,25 @@ fn select_one(package: &Package, target: &Target) -> Result<SelectedWheel, Pyloc
         let name = WheelName::new(&name).map_err(|error| unusable(&error))?;
         candidates.push((name, url, wheel));
     }
-    let Some((file_name, url, wheel)) = best(&candidates, |candidate| &candidate.0, target) else {
+    let digest = |file_name: &WheelName, wheel: &LockedWheel| {
+        let sha256 = wheel.hashes.sha256.as_deref().ok_or_else(|| unusable(&format!("`{file_name}` has no sha256")))?;
+        Digest::from_hex(sha256).map_err(|error| unusable(&error))
+    };
+    let is_allowed = |candidate: &&(WheelName, Url, &LockedWheel)| {
+        let (file_name, _, wheel) = *candidate;
+        // One without a proper digest is refused below, if it is the one that fits.
+        digest(file_name, wheel).map_or(true, |digest| allowed.contains(&package.name, digest))
+    };
+    let candidates: Vec<_> = candidates.iter().collect();
+    let considered: Vec<_> = candidates.iter().copied().filter(is_allowed).collect();
+    let Some((file_name, url, wheel)) = best(&considered, |candidate| &candidate.0, target).copied() else {
+        if let Some((file_name, _, wheel)) = best(&candidates, |candidate| &candidate.0, target) {
+            return Err(PylockError::NotAllowed {
+                package: package.name.clone(),
+                file: file_name.to_string(),
+                found: digest(file_name, wheel)?,
+            });
+        }
         return Err(PylockError::NoWheel {
             package: package.name.clone(),
             target: target.to_string(),
@@ -245,13 +282,12 @@ fn select_one(package: &Package, target: &Target) -> Result<SelectedWheel, Pyloc
     if !matches!(url.scheme(), "https" | "http" | "file") {
         return Err(unusable(&format!("`{}` is no scheme to fetch from", url.scheme())));
     }
-    let sha256 = wheel.hashes.sha256.as_deref().ok_or_else(|| unusable(&format!("`{file_name}` has no sha256")))?;
     Ok(SelectedWheel {
         name: normalize(&package.name),
         version: package.version.clone().unwrap_or_else(|| file_name.version().to_owned()),
         file_name: file_name.clone(),
         url: url.clone(),
-        sha256: Digest::from_hex(sha256).map_err(|error| unusable(&error))?,
+        sha256: digest(file_name, wheel)?,
         size_bytes: wheel.size,
     })
 }
@@ -303,7 +339,7 @@ mod tests {
             ]
             "#,
         );
-        let selected = select(&text, &target()).unwrap();
+        let selected = select(&text, &target(), &AllowedDigests::default()).unwrap();
         assert_eq!(selected.len(), 1);
         assert_eq!((selected[0].name.as_str(), selected[0].size_bytes), ("torch", Some(5)));
         assert_eq!(selected[0].file_name.as_str(), "torch-2.0+cpu-cp311-cp311-linux_x86_64.whl");
@@ -313,11 +349,15 @@ mod tests {
     fn a_lock_file_for_another_python_is_refused() {
         let error = |required: &str| {
             let text = format!("lock-version = \"1.0\"\ncreated-by = \"uv\"\nrequires-python = \"{required}\"\n");
-            select(&text, &target()).unwrap_err()
+            select(&text, &target(), &AllowedDigests::default()).unwrap_err()
         };
         insta::assert_snapshot!(error(">=3.12"), @"the lock file is for Python >=3.12, and the image has 3.11.2");
         insta::assert_snapshot!(error("3.x"), @"`requires-python` of the lock file is no version specifier: `3.x`");
-        assert_eq!(select("lock-version = \"1.0\"\nrequires-python = \">=3.11.2\"\n", &target()).unwrap(), []);
+        assert_eq!(
+            select("lock-version = \"1.0\"\nrequires-python = \">=3.11.2\"\n", &target(), &AllowedDigests::default())
+                .unwrap(),
+            []
+        );
     }
 
     #[test]
@@ -329,9 +369,9 @@ mod tests {
             wheels = [{ url = "https://x.test/a-1-cp312-cp312-win_amd64.whl", hashes = { sha256 = "HASH" } }]
             "#,
         );
-        insta::assert_snapshot!(select(&text, &target()).unwrap_err(), @"package `a` has no wheel for Python 3.11 on x86_64 with glibc 2.36; it has `a-1-cp312-cp312-win_amd64.whl`");
+        insta::assert_snapshot!(select(&text, &target(), &AllowedDigests::default()).unwrap_err(), @"package `a` has no wheel for Python 3.11 on x86_64 with glibc 2.36; it has `a-1-cp312-cp312-win_amd64.whl`");
         let text = lock("[[packages]]\nname = \"a\"\n");
-        insta::assert_snapshot!(select(&text, &target()).unwrap_err(), @"package `a` has no wheel for Python 3.11 on x86_64 with glibc 2.36; it has none at all");
+        insta::assert_snapshot!(select(&text, &target(), &AllowedDigests::default()).unwrap_err(), @"package `a` has no wheel for Python 3.11 on x86_64 with glibc 2.36; it has none at all");
     }
 
     #[test]
@@ -344,7 +384,10 @@ mod tests {
             ("https://x.test/", "{ sha256 = \"HASH\" }"),
         ] {
             let text = format!("[[packages]]\nname = \"a\"\nwheels = [{{ url = \"{url}\", hashes = {hashes} }}]");
-            assert!(matches!(select(&lock(&text), &target()), Err(PylockError::Wheel { .. })), "{url} {hashes}");
+            assert!(
+                matches!(select(&lock(&text), &target(), &AllowedDigests::default()), Err(PylockError::Wheel { .. })),
+                "{url} {hashes}"
+            );
         }
     }
 }

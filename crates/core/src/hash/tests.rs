@@ -119,7 +119,11 @@ fn the_order_of_commands_channels_indexes_and_arguments_matters() {
             packages: texts(&["x"]),
             ..Spec::default()
         },
-        |list| Spec { pip_extra_args: texts(list), packages: texts(&["x"]), ..Spec::default() },
+        |list| Spec {
+            pip_extra_args: list.iter().map(|word| at(format!("--upgrade-package={word}"))).collect(),
+            packages: texts(&["x"]),
+            ..Spec::default()
+        },
         |list| Spec { entrypoint: some(list.iter().map(|word| (*word).to_owned()).collect()), ..Spec::default() },
         |list| Spec { cmd: some(list.iter().map(|word| (*word).to_owned()).collect()), ..Spec::default() },
     ];
@@ -231,7 +235,8 @@ fn the_pyproject_beside_a_lock_counts() {
         let project = Project::new(&[(name, lock), ("pyproject.toml", "[project]\nname = 'a'")]);
         // A lock without packages would be no reason for a step of its own.
         let lock_of_one = format!(
-            "[[package]]\nname = 'six'\nversion = '1.0'\ngroups = ['main']\nsource = {{ type = 'git', url = 'https://example.org/six' }}\n{lock}"
+            "[[package]]\nname = 'six'\nversion = '1.0'\ngroups = ['main']\nfiles = [{{ hash = 'sha256:{}' }}]\n{lock}",
+            "0".repeat(64)
         );
         if name == "poetry.lock" {
             project.write(name, lock_of_one);

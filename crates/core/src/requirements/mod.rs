@@ -37,6 +37,7 @@ pub use requirement::RequirementProblem;
 
 pub(crate) use error::redacted;
 pub(crate) use path::{display_name, locate};
+use requirement::refuse_sources;
 pub(crate) use requirement::{BadRequirement, CREDENTIALS_HINT, check_url, normalize, refuse_credentials_in};
 use text::TextFile;
 
@@ -123,9 +124,11 @@ pub(crate) fn normal_text(text: &str) -> String {
 }
 
 fn listed(package: &Located<String>) -> Result<Requirement, RequirementsError> {
-    match normalize(&package.value) {
+    let normal = normalize(&package.value).map_err(|bad| bad.problem);
+    let checked = normal.and_then(|text| refuse_sources(&text).map(|()| text));
+    match checked {
         Ok(text) => Ok(Requirement { text, hashes: BTreeSet::new() }),
-        Err(bad) => Err(RequirementsError::new(RequirementsProblem::Requirement(bad.problem), package.place.clone())),
+        Err(problem) => Err(RequirementsError::new(RequirementsProblem::Requirement(problem), package.place.clone())),
     }
 }
 

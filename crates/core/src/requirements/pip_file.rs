@@ -45,9 +45,10 @@ enum Meaning {
     Hash,
     RequireHashes,
     Editable,
-    /// Handed to the resolver, without or with a value.
+    /// Handed to the resolver.
     CarryFlag,
-    CarryValue,
+    /// Wheels are all that is installed, so it says nothing new.
+    OnlyBinary,
     Refused(&'static str),
 }
 
@@ -64,8 +65,8 @@ const OPTIONS: [(&str, Option<&str>, Meaning); 18] = [
     ("--require-hashes", None, Meaning::RequireHashes),
     ("--no-index", None, Meaning::CarryFlag),
     ("--pre", None, Meaning::CarryFlag),
-    ("--no-binary", None, Meaning::CarryValue),
-    ("--only-binary", None, Meaning::CarryValue),
+    ("--no-binary", None, Meaning::Refused("remove it: only wheels are installed")),
+    ("--only-binary", None, Meaning::OnlyBinary),
     ("--prefer-binary", None, Meaning::Refused("remove it, or name the packages with `--only-binary`")),
     ("--trusted-host", None, Meaning::Refused("use an index with a certificate that this machine trusts")),
     ("--use-feature", None, Meaning::Refused("remove it: it chooses between versions of pip itself")),
@@ -173,6 +174,8 @@ impl Reader<'_> {
         let text = requirement::normalize(wanted).map_err(|bad| {
             RequirementsError::new(RequirementsProblem::Requirement(bad.problem), line.place(bad.span))
         })?;
+        requirement::refuse_sources(&text)
+            .map_err(|problem| RequirementsError::new(RequirementsProblem::Requirement(problem), line.whole()))?;
         let mut hashes = BTreeSet::new();
         for option in options {
             match option.meaning {
@@ -221,7 +224,10 @@ impl Reader<'_> {
             Meaning::Include(included) => self.include(file, &value, included, line.place(option.value_span))?,
             Meaning::RequireHashes => self.requires_hashes = true,
             Meaning::CarryFlag => push_new(&mut self.found.extra_args, option.name),
-            Meaning::CarryValue => self.found.extra_args.extend([option.name, value]),
+            Meaning::OnlyBinary if value.split(',').any(|package| package.trim() == ":none:") => {
+                return Err(option.refused("remove it: only wheels are installed", line));
+            }
+            Meaning::OnlyBinary => self.found.extra_args.extend([option.name, value]),
             Meaning::Editable => {
                 let place = line.whole();
                 return Err(RequirementsError::new(RequirementsProblem::Editable { option: option.name }, place));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{RequirementsError, RequirementsProblem};
-use super::requirement::normalize;
+use super::requirement::{normalize, refuse_sources};
 use super::text::TextFile;
 use crate::plan::Requirement;
 
@@ -61,9 +61,10 @@ pub(super) fn read(file: &TextFile) -> Result<Pyproject, RequirementsError> {
     }
     let mut requirements = BTreeSet::new();
     for dependency in &project.dependencies {
-        let text = normalize(dependency.get_ref()).map_err(|bad| {
-            RequirementsError::new(RequirementsProblem::Requirement(bad.problem), file.place(dependency.span()))
-        })?;
+        let at =
+            |problem| RequirementsError::new(RequirementsProblem::Requirement(problem), file.place(dependency.span()));
+        let text = normalize(dependency.get_ref()).map_err(|bad| at(bad.problem))?;
+        refuse_sources(&text).map_err(at)?;
         requirements.insert(Requirement { text, hashes: BTreeSet::new() });
     }
     Ok(Pyproject { requirements, requires_python: project.requires_python })

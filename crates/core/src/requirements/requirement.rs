@@ -75,6 +75,12 @@ pub enum RequirementProblem {
         /// The URL.
         url: String,
     },
+    /// Sources that would have to be built on this machine.
+    #[error("`{url}` is no wheel, and packages are not built")]
+    Source {
+        /// The URL.
+        url: String,
+    },
     /// A URL that nobody can fetch.
     #[error("URLs of kind `{scheme}` cannot be installed from")]
     Scheme {
@@ -104,6 +110,9 @@ impl RequirementProblem {
             }
             Self::Credentials { .. } => CREDENTIALS_HINT.into(),
             Self::Repository { url } => format!("write `git+{url}`"),
+            Self::Source { .. } => {
+                "name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`".into()
+            }
             Self::Scheme { .. } => "use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`".into(),
         }
     }
@@ -146,6 +155,21 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
     let parsed =
         parse(trimmed).map_err(|bad| BadRequirement { span: shift(&bad.span, start as isize, &whole), ..bad })?;
     display(&parsed, parsed.name.as_ref()).map_err(bad)
+}
+
+/// Checks that a requirement in its normal form names no repository and no archive of sources: who installs it would have
+/// to fetch and build them outside of any sandbox.
+pub(crate) fn refuse_sources(normal: &str) -> Result<(), RequirementProblem> {
+    let word = normal.split(" ; ").next().unwrap_or_default();
+    let url = word.split_once(" @ ").map_or(word, |(_, url)| url).trim();
+    if !is_bare_url(url) {
+        return Ok(());
+    }
+    let path = url.split(['#', '?']).next().unwrap_or_default();
+    if !url.starts_with("git+") && path.ends_with(".whl") {
+        return Ok(());
+    }
+    Err(RequirementProblem::Source { url: path.to_owned() })
 }
 
 /// Checks that a URL of an index or of a page with wheels can be fetched and holds no credentials.

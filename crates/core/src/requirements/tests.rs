@@ -63,26 +63,63 @@ fn comments_blank_lines_and_continued_lines_are_read_as_pip_reads_them() {
 
 #[test]
 fn options_of_the_resolver_are_carried_in_order() {
-    insta::assert_snapshot!(read_text("-i https://one.example/simple\n--index-url=https://two.example/simple\n--extra-index-url 'https://three.example/simple'\n-fhttps://links.example/x.html\n--pre\n--no-binary numpy,scipy\n--only-binary=:all:\n--no-index --pre\nnumpy\n"), @r"
+    insta::assert_snapshot!(read_text("-i https://one.example/simple\n--index-url=https://two.example/simple\n--extra-index-url 'https://three.example/simple'\n-fhttps://links.example/x.html\n--pre\n--only-binary=:all:\n--no-index --pre\nnumpy\n"), @r"
     install numpy
     index https://two.example/simple
     extra index https://three.example/simple
     find links https://links.example/x.html
     argument --pre
-    argument --no-binary
-    argument numpy,scipy
     argument --only-binary
     argument :all:
     argument --no-index
     ");
+    let project = Project::new(&[]);
+    let error = |text: &str| project.requirements_error("requirements.txt", text);
+    insta::assert_snapshot!(error("--no-binary numpy"), @"
+    `--no-binary` is not supported in a requirements file
+    --> requirements.txt:1:1
+    hint: remove it: only wheels are installed
+    ");
+    insta::assert_snapshot!(error("--only-binary=:none:"), @"
+    `--only-binary` is not supported in a requirements file
+    --> requirements.txt:1:1
+    hint: remove it: only wheels are installed
+    ");
 }
 
 #[test]
-fn vcs_and_url_requirements_are_kept() {
-    insta::assert_snapshot!(read_text("git+https://github.com/a/b@90a4455#subdirectory=x/y\ntorch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'\nhttps://example.org/p-1-py3-none-any.whl\n"), @r"
-    install git+https://github.com/a/b@90a4455#subdirectory=x/y
+fn url_requirements_are_kept_if_they_are_wheels() {
+    insta::assert_snapshot!(read_text("torch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'\nhttps://example.org/p-1-py3-none-any.whl\n"), @r"
     install https://example.org/p-1-py3-none-any.whl
     install torch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'
+    ");
+    let project = Project::new(&[]);
+    let error = |text: &str| project.requirements_error("requirements.txt", text);
+    insta::assert_snapshot!(error("six\ngit+https://github.com/a/b@90a4455#subdirectory=x/y"), @"
+    `git+https://github.com/a/b@90a4455` is no wheel, and packages are not built
+    --> requirements.txt:2:1
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    ");
+    insta::assert_snapshot!(error("b @ git+ssh://git@github.com/a/b"), @"
+    `git+ssh://git@github.com/a/b` is no wheel, and packages are not built
+    --> requirements.txt:1:1
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    ");
+    insta::assert_snapshot!(error("https://example.org/p-1.tar.gz"), @"
+    `https://example.org/p-1.tar.gz` is no wheel, and packages are not built
+    --> requirements.txt:1:1
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    ");
+    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["p @ https://example.org/p-1.zip"]), ..Spec::default() }), @"
+    `https://example.org/p-1.zip` is no wheel, and packages are not built
+    --> train.yaml:1:1
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    ");
+    let project = "[project]\nname = \"x\"\ndependencies = [\"b @ git+https://github.com/a/b\"]\n";
+    insta::assert_snapshot!(Project::new(&[]).requirements_error("pyproject.toml", project), @"
+    `git+https://github.com/a/b` is no wheel, and packages are not built
+    --> pyproject.toml:3:17
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
     ");
 }
 
@@ -372,12 +409,12 @@ version = "1.0"
 optional = false
 python-versions = ">=3.9"
 groups = ["main"]
-files = []
+files = [{file = "flytekit-1-py3-none-any.whl", hash = "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"}]
 develop = false
 
 [package.source]
-type = "git"
-url = "https://github.com/flyteorg/flytekit.git"
+type = "url"
+url = "https://wheels.example/flytekit-1-py3-none-any.whl"
 reference = "main"
 resolved_reference = "90a4455c2cc2b3e171dfff69f605f47d48ea1ff1"
 subdirectory = "plugins/x"
@@ -392,7 +429,8 @@ content-hash = "00"
 fn a_poetry_lock_becomes_its_main_packages_with_hashes() {
     let project = Project::new(&[("poetry.lock", POETRY), ("pyproject.toml", "[tool.poetry]")]);
     insta::assert_snapshot!(read_in(&project, "poetry.lock"), @r"
-    locked flytekit @ git+https://github.com/flyteorg/flytekit.git@90a4455c2cc2b3e171dfff69f605f47d48ea1ff1#subdirectory=plugins/x
+    locked flytekit @ https://wheels.example/flytekit-1-py3-none-any.whl
+      sha256:fffff
     locked numpy==2.1.0 ; python_full_version < '3.13'
       sha256:aaaaa
     locked torch==2.4.0+cu118 ; sys_platform == 'linux'
@@ -415,14 +453,19 @@ fn a_poetry_lock_that_cannot_be_used_is_refused_by_entry() {
     --> poetry.lock:59:16
     hint: run `poetry lock` with Poetry 2
     ");
-    insta::assert_snapshot!(error(POETRY.replace("\"git\"", "\"directory\"")), @r"
-    package `flytekit` is locked to `https://github.com/flyteorg/flytekit.git`, a file or folder of this machine
+    insta::assert_snapshot!(error(POETRY.replace("\"url\"", "\"directory\"")), @r"
+    package `flytekit` is locked to `https://wheels.example/flytekit-1-py3-none-any.whl`, a file or folder of this machine
     --> poetry.lock:43:8
     hint: publish it to an index, or copy its code with `source_root` or `copy`
     ");
-    insta::assert_snapshot!(error(POETRY.replace("\"git\"", "\"carrier-pigeon\"")), @r"
+    insta::assert_snapshot!(error(POETRY.replace("\"url\"", "\"carrier-pigeon\"")), @r"
     package `flytekit` has a source of kind `carrier-pigeon`, which is not supported
     --> poetry.lock:43:8
+    ");
+    insta::assert_snapshot!(error(POETRY.replace("\"url\"", "\"git\"")), @"
+    `git+https://wheels.example/flytekit-1-py3-none-any.whl@90a4455c2cc2b3e171dfff69f605f47d48ea1ff1` is no wheel, and packages are not built
+    --> poetry.lock:43:8
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
     ");
     insta::assert_snapshot!(error(POETRY.replace("optional = true", "optional = false")), @r"
     package `redis` has no hashes in the lock file

@@ -105,6 +105,14 @@ pub enum ResolveProblem {
         /// What to do.
         hint: &'static str,
     },
+    /// An argument of the resolver that a spec may not set.
+    #[error("`{argument}` cannot stand in `pip_extra_args`")]
+    Argument {
+        /// The argument without its value.
+        argument: String,
+        /// What to do.
+        hint: String,
+    },
     /// A variable that imagespec sets itself.
     #[error("`{name}` is set by imagespec itself")]
     ReservedVariable {
@@ -155,6 +163,7 @@ impl ResolveProblem {
             }
             Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
             Self::Without { hint, .. } => hint,
+            Self::Argument { hint, .. } => return Some(hint.clone()),
             Self::ReservedVariable { .. } => "choose another name",
             Self::Layout { .. } => {
                 "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \

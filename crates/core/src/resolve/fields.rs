@@ -1,9 +1,9 @@
 //! What fields ask of each other and of the base. Pure.
 
 use super::error::{ResolveError, ResolveProblem};
-use super::{RESERVED_VARIABLES, ResolvedBase};
+use super::{RESERVED_VARIABLES, ResolvedBase, arguments};
 use crate::place::{Located, Place};
-use crate::requirements::{check_url, refuse_credentials_in};
+use crate::requirements::check_url;
 use crate::spec::{SourceCopyMode, Spec};
 
 /// Checks what a spec alone tells.
@@ -11,10 +11,7 @@ pub(super) fn check(spec: &Spec) -> Result<(), ResolveError> {
     for url in spec.pip_index.iter().chain(&spec.pip_extra_index_url) {
         check_url(&url.value).map_err(|problem| ResolveError::new(ResolveProblem::Url(problem), &url.place))?;
     }
-    for argument in &spec.pip_extra_args {
-        refuse_credentials_in(&argument.value)
-            .map_err(|problem| ResolveError::new(ResolveProblem::Url(problem), &argument.place))?;
-    }
+    arguments::check(&spec.pip_extra_args)?;
     for name in RESERVED_VARIABLES {
         if let Some(variable) = spec.env.get(name) {
             let problem = ResolveProblem::ReservedVariable { name: name.to_owned() };

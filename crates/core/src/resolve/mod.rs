@@ -16,6 +16,7 @@ use crate::reference::Reference;
 use crate::requirements::{self, BadRequirement, PathProblem, Requirements};
 use crate::spec::{BaseImage, SourceCopyMode, Spec};
 
+mod arguments;
 mod base;
 mod error;
 mod fields;

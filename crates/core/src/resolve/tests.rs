@@ -283,3 +283,62 @@ fn a_bad_package_is_refused_where_it_stands() {
     hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
     ");
 }
+
+#[test]
+fn arguments_that_execute_programs_or_touch_files_of_this_machine_are_refused() {
+    let project = Project::new(&[]);
+    let spec = |words: &[&str]| Spec { pip_extra_args: texts(words), packages: texts(&["six"]), ..Spec::default() };
+    for words in [
+        &["--pre", "--prerelease=allow", "--resolution", "lowest", "--index-strategy", "unsafe-best-match"][..],
+        &["--exclude-newer", "2025-01-01", "--no-deps", "-U", "-P", "six", "--only-binary=:all:"],
+        &["--find-links=https://wheels.example/page"],
+    ] {
+        assert!(project.resolve(&spec(words)).is_ok(), "{words:?}");
+    }
+    let error = |words: &[&str]| project.error(&spec(words));
+    insta::assert_snapshot!(error(&["--pre", "--python", "/tmp/evil"]), @"
+    `--python` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: use `python_version` or `base_image`
+    ");
+    insta::assert_snapshot!(error(&["--output-file=/etc/cron.d/x"]), @"
+    `--output-file` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: these can: `--exclude-newer`, `--exclude-newer-package`, `--find-links`, `-f`, `--fork-strategy`, `--index-strategy`, `--native-tls`, `--no-deps`, `--no-emit-package`, `--no-index`, `--only-binary`, `--pre`, `--prerelease`, `--refresh`, `--refresh-package`, `--resolution`, `--system-certs`, `--unsafe-package`, `--upgrade`, `-U`, `--upgrade-package`, `-P`
+    ");
+    insta::assert_snapshot!(error(&["--constraint", "/etc/hostname"]), @"
+    `--constraint` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: write `-c FILE` into the file that `requirements` names
+    ");
+    insta::assert_snapshot!(error(&["--only-binary=six,:none:"]), @"
+    `--only-binary` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: only wheels are installed: remove it
+    ");
+    insta::assert_snapshot!(error(&["--find-links", "/srv/wheels"]), @"
+    `/srv/wheels` is a file or folder of this machine, and only what an index or a URL has can be installed
+    --> train.yaml:1:1
+    hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
+    ");
+    insta::assert_snapshot!(error(&["--resolution"]), @"
+    `--resolution` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: it takes a value: write `--resolution`, and the value behind it
+    ");
+    insta::assert_snapshot!(error(&["--resolution", "--python=x"]), @"
+    `--resolution` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: it takes a value: write `--resolution`, and the value behind it
+    ");
+    insta::assert_snapshot!(error(&["--pre=yes"]), @"
+    `--pre` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: it takes no value: write `--pre`
+    ");
+    insta::assert_snapshot!(error(&["/etc/hostname"]), @"
+    `/etc/hostname` cannot stand in `pip_extra_args`
+    --> train.yaml:1:1
+    hint: packages are listed in `packages`
+    ");
+}

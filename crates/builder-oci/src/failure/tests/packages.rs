@@ -11,7 +11,7 @@ use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
 use crate::python::PythonError;
 use crate::wheel::{
-    Dependencies, Libc, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
+    AllowedDigests, Dependencies, Libc, PylockError, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
 };
 
 fn target() -> Target {
@@ -137,7 +137,7 @@ fn a_lock_that_cannot_be_used_says_which_package_and_why() {
     let failure = |packages: &str| {
         let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
         let text = format!("lock-version = \"1.0\"\n{}", packages.replace("HASH", hash));
-        told(PythonError::from(select(&text, &target()).unwrap_err()))
+        told(PythonError::from(select(&text, &target(), &AllowedDigests::default()).unwrap_err()))
     };
     let wheel = |url: &str, hashes: &str| {
         failure(&format!("[[packages]]\nname = \"a\"\nwheels = [{{ url = \"{url}\", hashes = {hashes} }}]"))
@@ -151,7 +151,7 @@ fn a_lock_that_cannot_be_used_says_which_package_and_why() {
           invalid type: integer `1`, expected a string
     hint: make the lock file again with a current tool
     ");
-    insta::assert_snapshot!(told(PythonError::from(select("lock-version = \"2.0\"", &target()).unwrap_err())), @"
+    insta::assert_snapshot!(told(PythonError::from(select("lock-version = \"2.0\"", &target(), &AllowedDigests::default()).unwrap_err())), @"
     error: lock files of version `2.0` cannot be read; 1.0 can
     hint: make the lock file again with a current tool
     ");
@@ -188,6 +188,64 @@ fn a_lock_that_cannot_be_used_says_which_package_and_why() {
     error: package `a` stands twice in the lock file for Python 3.11 on x86_64 with glibc 2.36
     hint: make the lock file again with a current tool
     ");
+}
+
+#[test]
+fn a_wheel_with_another_digest_than_the_requirements_allow_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
+    let target = target();
+    // Of six 1.17.0 as PyPI has it: the wheel, and the source, which is no wheel.
+    let wheel = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
+    let source = "sha256:ff70335d468e7eb6ec65b95b99d3a2836546063f63acc5171de367e834932a81";
+    let select = |hashes: &[&str], dependencies| {
+        let hashes = hashes.iter().map(|hash| (*hash).to_owned()).collect();
+        let requirement = imagespec_core::plan::Requirement { text: "six==1.17.0".to_owned(), hashes };
+        let text: String = requirement.hashes.iter().map(|hash| format!(" --hash={hash}")).collect();
+        let resolution = Resolution {
+            requirements: &format!("six==1.17.0{text}\n"),
+            constraints: "",
+            target: &target,
+            index: Some("https://pypi.org/simple"),
+            extra_indexes: &[],
+            find_links: &[],
+            extra_args: &[],
+            dependencies,
+        };
+        let lock = uv.resolve(&cache, &resolution).unwrap();
+        let allowed = AllowedDigests::new([&requirement], &target).unwrap();
+        select(&lock, &target, &allowed)
+    };
+    // As from requirements.txt, then as from poetry.lock.
+    for dependencies in [Dependencies::Followed, Dependencies::Listed] {
+        let selected = select(&[source, wheel], dependencies).unwrap();
+        assert_eq!(selected[0].sha256.to_string(), wheel);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told(PythonError::from(select(&[source], dependencies).unwrap_err())), @"
+            error: `six-1.17.0-py2.py3-none-any.whl` of package `six` has digest sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274, which is none of those that the requirements allow
+            hint: ask its publisher which digest is right; if this one is, make the hashes again: `uv pip compile --generate-hashes`, `pip-compile --generate-hashes` or `poetry lock`
+            ");
+        }
+    }
+}
+
+#[test]
+fn of_several_wheels_an_allowed_one_is_taken() {
+    let hash = |text: &[u8]| imagespec_core::digest::Digest::of(text);
+    let wheel = |name: &str, digest| {
+        format!("{{ url = \"https://x.test/{name}\", hashes = {{ sha256 = \"{}\" }} }}", hash(digest).to_hex())
+    };
+    let (fits, any) = (wheel("a-1-cp311-cp311-linux_x86_64.whl", b"fits"), wheel("a-1-py3-none-any.whl", b"any"));
+    let text = format!("lock-version = \"1.0\"\n[[packages]]\nname = \"a\"\nwheels = [{fits}, {any}]\n");
+    let select = |digest| {
+        let hashes = std::iter::once(hash(digest).to_string()).collect();
+        let requirement = imagespec_core::plan::Requirement { text: "a==1".to_owned(), hashes };
+        select(&text, &target(), &AllowedDigests::new([&requirement], &target()).unwrap())
+    };
+    assert_eq!(select(b"fits").unwrap()[0].file_name.as_str(), "a-1-cp311-cp311-linux_x86_64.whl");
+    assert_eq!(select(b"any").unwrap()[0].file_name.as_str(), "a-1-py3-none-any.whl");
+    assert!(matches!(select(b"none").unwrap_err(), PylockError::NotAllowed { .. }));
 }
 
 #[test]
