@@ -14,7 +14,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 use imagespec_distribution::Blob;
 
-use crate::base::{ImageLayer, Origin};
+use crate::base::{BaseError, ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
 use crate::progress;
@@ -162,7 +162,8 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
         Some(blob.size_bytes),
         |step| {
             let mut writer = building.cache.blob_writer()?;
-            building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done))?;
+            let pulled = building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done));
+            pulled.map_err(BaseError::from)?;
             writer.commit_as(blob.digest, &reference.familiar())?;
             Ok(())
         },

@@ -7,15 +7,15 @@ mod tree;
 
 use std::io::{self, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::base::ImageLayer;
+use crate::base::{Cancelled, ImageLayer, UNPACKED_SIZE_BYTES_MAX};
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
+use crate::compression::Compression;
 use crate::image::PATH_DEFAULT;
 use crate::output::fetch_layer;
 use crate::progress;
@@ -27,7 +27,9 @@ use layer::LayerSurvey;
 use tree::{Program, Tree};
 
 /// Names another survey of the same layer when what it looks for changes.
-const FORMAT_VERSION: &[u8] = b"1";
+const FORMAT_VERSION: &[u8] = b"2";
+/// A PATH has some ten folders; what comes after these is not looked at.
+const FOLDERS_MAX: usize = 64;
 /// Versions of Python that are looked for by name where nothing is called `python3`.
 const MINORS: std::ops::RangeInclusive<u16> = 8..=20;
 
@@ -82,10 +84,10 @@ fn layers(building: &Building<'_>, layers: &[ImageLayer]) -> Result<Vec<LayerSur
                 building.check_cancelled()?;
                 fetch_layer(building, layer)?;
             }
-            let cache = &building.cache;
+            let (cache, cancelled) = (&building.cache, || building.progress.is_cancelled());
             let made = layers.par_iter().zip(known).map(|(layer, known)| match known {
                 Some(survey) => Ok(survey),
-                None => survey(cache, layer),
+                None => survey(cache, layer, &cancelled),
             });
             made.collect()
         },
@@ -97,19 +99,37 @@ fn key(layer: &ImageLayer) -> Key {
     Key::new("survey", [FORMAT_VERSION, layer.layer.digest.to_string().as_bytes()])
 }
 
-fn survey(cache: &Cache, layer: &ImageLayer) -> Result<LayerSurvey, Failure> {
+fn survey(cache: &Cache, layer: &ImageLayer, cancelled: Cancelled<'_>) -> Result<LayerSurvey, Failure> {
     let digest = layer.layer.digest;
     let unreadable = |source| SurveyError::Unreadable { digest, source };
     let blob = cache.open_blob(digest)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
-    let content: Box<dyn Read> = match layer.media_type.rsplit(['+', '.']).next() {
-        Some("gzip") => Box::new(MultiGzDecoder::new(blob)),
-        Some("zstd") => Box::new(zstd::Decoder::new(blob).map_err(unreadable)?),
-        _ => Box::new(blob),
-    };
+    let compression = Compression::of(&layer.media_type).expect("a base's layers have media types that are known");
+    let content = compression.open(blob).map_err(unreadable)?;
+    let content = Guarded { content, left_bytes: UNPACKED_SIZE_BYTES_MAX, cancelled };
     let survey = layer::survey(BufReader::with_capacity(256 << 10, content))
         .map_err(|source| SurveyError::Layer { digest, source })?;
     cache.remember(key(layer), &survey)?;
     Ok(survey)
+}
+
+/// A layer's content, until there is more of it than any layer has, or the user asks to stop.
+struct Guarded<'a, R> {
+    content: R,
+    left_bytes: u64,
+    cancelled: Cancelled<'a>,
+}
+
+impl<R: Read> Read for Guarded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.cancelled)() {
+            return Err(io::Error::other("cancelled"));
+        }
+        let count = self.content.read(buffer)?;
+        let left = self.left_bytes.checked_sub(count as u64);
+        let too_large = || format!("it unpacks to more than {} GiB", UNPACKED_SIZE_BYTES_MAX >> 30);
+        self.left_bytes = left.ok_or_else(|| io::Error::other(too_large()))?;
+        Ok(count)
+    }
 }
 
 /// The folders in which the base looks for programs.
@@ -117,7 +137,7 @@ fn search_path(config: &Map<String, Value>) -> Vec<String> {
     let env = config.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
     let mut variables = env.into_iter().flatten().filter_map(Value::as_str);
     let path = variables.find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH_DEFAULT);
-    path.split(':').filter(|folder| folder.starts_with('/')).map(str::to_owned).collect()
+    path.split(':').filter(|folder| folder.starts_with('/')).take(FOLDERS_MAX).map(str::to_owned).collect()
 }
 
 fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BasePython, PythonError> {
