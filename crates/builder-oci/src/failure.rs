@@ -1,6 +1,7 @@
 //! What a failure is called outside of this crate: its kind, and what to do about it.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 
 use imagespec_core::builder::{BuildError, FailureKind};
 
@@ -149,7 +150,7 @@ fn of_base(error: &BaseError) -> Option<String> {
             "its registry has no such image: check the spelling of its name and tag"
         }
         BaseError::Registry(error) => return error.hint(),
-        BaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+        BaseError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
             "a part of the base is missing: copy it again"
         }
         BaseError::Io { .. } => return None,
@@ -268,19 +269,31 @@ fn of_apt(error: &AptError) -> &'static str {
 
 fn of_output(error: &OutputError) -> Option<String> {
     let hint = match error {
-        OutputError::Io { source, path } if source.kind() == std::io::ErrorKind::NotFound => {
+        OutputError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
             return path.parent().map(|folder| format!("make the folder `{}` first", folder.display()));
         }
+        OutputError::Io { source, path } if source.kind() == ErrorKind::IsADirectory => {
+            return Some(format!("name a file: `{}`", path.join("image.tar").display()));
+        }
+        OutputError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
+            "name a folder: a new or empty one, or one that an earlier build wrote"
+        }
+        OutputError::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
+        {
+            "name a place that you may write to"
+        }
+        OutputError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => "make room there",
         OutputError::NotALayout { .. } => "name a new or empty folder, or one that an earlier build wrote",
         OutputError::ManyPlatforms { .. } => "choose one by `--platform`, or write all of them to `type=oci,dest=DIR`",
-        OutputError::NoEngine { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        OutputError::NoEngine { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             "join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`"
         }
         OutputError::NoEngine { .. } => {
             "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output type=docker-archive,dest=FILE`, \
              which needs no engine"
         }
-        _ => return None,
+        OutputError::Io { .. } | OutputError::Engine { .. } | OutputError::OtherImage { .. } => return None,
     };
     Some(hint.to_owned())
 }

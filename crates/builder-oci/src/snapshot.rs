@@ -150,8 +150,10 @@ fn snapshot(
         }
     });
     if let Err(error) = unpacked {
-        // What is in it may belong to ids that only the sandbox can remove.
-        sandbox.remove(&tree)?;
+        // What is in it may belong to ids that only the sandbox can remove. That it cannot would hide why.
+        if let Err(remains) = sandbox.remove(&tree) {
+            tracing::debug!(%remains, "a tree that was not finished");
+        }
         return Err(error);
     }
     fs::rename(&tree, &target).map_err(|source| SnapshotError::Folder { path: target.clone(), source })?;

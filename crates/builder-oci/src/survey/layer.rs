@@ -107,7 +107,7 @@ fn is_of_interest(name: &str) -> bool {
 
 /// The path without `/` at its ends and `.` components. Nothing for one with `..`, which no layer may have, that is
 /// longer than Linux can open, or that is no UTF-8, as no Python's is.
-fn clean_path(path: &[u8]) -> Option<String> {
+pub(super) fn clean_path(path: &[u8]) -> Option<String> {
     if path.len() > PATH_SIZE_BYTES_MAX {
         return None;
     }
