@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
-use imagespec_core::plan::{Base, Plan, Step};
+use imagespec_core::plan::{Base, FILES_ROOT, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
 use imagespec_distribution::{Client, ClientOptions, CredentialStore};
@@ -22,13 +22,13 @@ use crate::command;
 use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
-use crate::layer::{LayerError, LayerPath};
+use crate::layer::{Attributes, FORMAT_VERSION, LayerError, LayerPath};
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
-use crate::survey::SurveyError;
+use crate::survey::{self, Standing, SurveyError};
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -196,10 +196,8 @@ impl Building<'_> {
             let made = self.step(step, &position)?;
             layers.extend(made);
         }
-        let mut own = layers.split_off(base_count);
-        if let Some(folder) = self.workdir_layer(plan, &own)? {
-            own.push(folder);
-        }
+        layers.extend(self.workdir_layer(plan, &own_config, &layers)?);
+        let own = layers.split_off(base_count);
         Ok(image::assemble(self.request, plan, platform, base, own))
     }
 
@@ -348,16 +346,39 @@ impl Building<'_> {
         }
     }
 
-    /// A working directory that nothing else brings, on an image that has no base: engines make it, `umoci` does not.
-    fn workdir_layer(&self, plan: &Plan, layers: &[ImageLayer]) -> Result<Option<ImageLayer>, Failure> {
-        let workdir = LayerPath::new(&plan.config.workdir);
-        let (Base::Scratch, true, Ok(path)) = (&plan.base, layers.is_empty(), workdir) else { return Ok(None) };
+    /// The working directory, if no layer of the image brings it. What stands there already keeps its owner and mode.
+    fn workdir_layer(
+        &self,
+        plan: &Plan,
+        base: &Map<String, Value>,
+        layers: &[ImageLayer],
+    ) -> Result<Option<ImageLayer>, Failure> {
+        let workdir = plan.config.workdir.trim_end_matches('/');
+        let of_base = base.get("WorkingDir").and_then(Value::as_str).unwrap_or_default();
+        // Every system has a home for root, and every image its own working directory: no layer is pulled for these.
+        let is_known = (workdir == FILES_ROOT && plan.base != Base::Scratch)
+            || of_base.strip_prefix(workdir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let (false, Ok(path)) = (is_known, LayerPath::new(workdir)) else { return Ok(None) };
+        let standings = survey::folders(self, layers, &path)?;
+        let is_complete = standings.iter().all(|standing| matches!(standing, Standing::Folder { .. }));
+        // A link on the way leads to where only an engine can make a folder.
+        if is_complete || standings.contains(&Standing::Other) {
+            return Ok(None);
+        }
+        let described = format!("{standings:?}");
         let key = crate::cache::Key::new(
             "workdir",
-            [crate::layer::FORMAT_VERSION, path.as_str(), &self.request.timestamp.to_string()].map(str::as_bytes),
+            [FORMAT_VERSION, path.as_str(), &described, &self.request.timestamp.to_string()].map(str::as_bytes),
         );
         let (layer, outcome) = self.cache.layer::<Failure>(key, self.request.timestamp, |writer| {
-            Ok(writer.directory(&path, crate::layer::Attributes::root(0o755))?)
+            for (folder, standing) in path.parents().chain([path.as_str()]).zip(&standings) {
+                let attributes = match *standing {
+                    Standing::Folder { mode, user, group } => Attributes { mode, uid: user.into(), gid: group.into() },
+                    Standing::Absent | Standing::Other => Attributes::root(0o755),
+                };
+                writer.directory(&LayerPath::new(folder).expect("a parent of a path is one"), attributes)?;
+            }
+            Ok(())
         })?;
         Ok(Some(own_layer(layer, outcome, "working directory")))
     }

@@ -183,21 +183,33 @@ impl<'a> Source<'a> {
 
     /// The config that a manifest names, as bytes and as what it says.
     pub(crate) fn config(&self, manifest: &ImageManifest) -> Result<(Vec<u8>, Config), OpenError> {
-        let blob = blob(manifest.config())?;
-        let bytes = match self {
-            Self::Registry { client, reference } => {
-                bounded(blob)?;
-                let mut bytes = Vec::new();
-                client.pull_blob(reference, blob, &mut bytes, &mut |_| {})?;
-                bytes
-            }
-            _ => self.read(blob.digest, blob.size_bytes)?,
-        };
+        let bytes = self.config_bytes(manifest)?;
         let config = serde_json::from_slice(&bytes).map_err(|error| OpenError::Malformed {
-            name: blob.digest.to_string(),
+            name: manifest.config().digest().to_string(),
             problem: format!("its config: {error}"),
         })?;
         Ok((bytes, config))
+    }
+
+    /// The config that a manifest names.
+    pub(crate) fn config_bytes(&self, manifest: &ImageManifest) -> Result<Vec<u8>, OpenError> {
+        let blob = small_blob(manifest.config())?;
+        match self {
+            Self::Registry { client, reference } => {
+                let mut bytes = Vec::new();
+                client.pull_blob(reference, blob, &mut bytes, &mut |_| {})?;
+                Ok(bytes)
+            }
+            _ => self.read(blob.digest, blob.size_bytes),
+        }
+    }
+
+    /// What a blob is called in errors: its file, if it has one.
+    pub(crate) fn shown(&self, digest: Digest) -> String {
+        match self {
+            Self::Layout { folder, .. } => blob_path(folder, digest).display().to_string(),
+            Self::Cache { .. } | Self::Registry { .. } => digest.to_string(),
+        }
     }
 
     /// Copies a blob into `sink`. What came is verified by the caller.
@@ -236,8 +248,9 @@ impl<'a> Source<'a> {
                 let path = blob_path(folder, digest);
                 let mut bytes = Vec::new();
                 File::open(&path)
-                    .and_then(|file| file.take(SIZE_BYTES_MAX).read_to_end(&mut bytes))
+                    .and_then(|file| file.take(SIZE_BYTES_MAX + 1).read_to_end(&mut bytes))
                     .map_err(|source| OpenError::Read { path: path.clone(), source })?;
+                bounded(Blob { digest, size_bytes: bytes.len() as u64 })?;
                 let found = Digest::of(&bytes);
                 if found != digest {
                     let what = path.display().to_string();
@@ -255,6 +268,11 @@ impl<'a> Source<'a> {
 pub(crate) fn blob(descriptor: &Descriptor) -> Result<Blob, OpenError> {
     Blob::try_from(descriptor)
         .map_err(|error| OpenError::Malformed { name: descriptor.digest().to_string(), problem: error.to_string() })
+}
+
+/// The blob of a document that `descriptor` says, which must not be larger than any real one.
+pub(crate) fn small_blob(descriptor: &Descriptor) -> Result<Blob, OpenError> {
+    bounded(blob(descriptor)?)
 }
 
 fn bounded(blob: Blob) -> Result<Blob, OpenError> {

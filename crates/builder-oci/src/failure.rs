@@ -1,6 +1,7 @@
 //! What a failure is called outside of this crate: its kind, and what to do about it.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 
 use imagespec_core::builder::{BuildError, FailureKind};
 
@@ -11,6 +12,7 @@ use crate::builder::Failure;
 use crate::cache::CacheError;
 use crate::execute::ExecuteError;
 use crate::files::FilesError;
+use crate::layer::LayerError;
 use crate::output::OutputError;
 use crate::python::PythonError;
 use crate::sandbox::SandboxError;
@@ -40,6 +42,7 @@ impl Failure {
         let field = match self {
             // The fields are those of another spec.
             Self::Nested(_) => "base_image",
+            Self::Bootstrap(BootstrapError::Architecture { .. }) => "platform",
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
@@ -60,19 +63,20 @@ impl Failure {
             Self::Cancelled | Self::Bootstrap(BootstrapError::Sandbox(SandboxError::Cancelled)) => {
                 FailureKind::Cancelled
             }
-            Self::Registry(error) if error.is_cancelled() => FailureKind::Cancelled,
-            Self::Registry(error) if error.is_denied() => FailureKind::Denied,
-            Self::Registry(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Registry(error) | Self::Base(BaseError::Registry(error)) => of_registry(error),
             Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
-            Self::Cache(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => FailureKind::Machine,
+            Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
+                FailureKind::Machine
+            }
             Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
             Self::Execute(_) | Self::Apt(AptError::Failed { .. }) => FailureKind::Step,
             Self::Apt(AptError::NotDebian) | Self::Secret(_) => FailureKind::Spec,
-            Self::Layer(_) | Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
+            Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
+            Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) => FailureKind::Step,
-            Self::Registry(_) | Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
+            Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
         }
     }
 
@@ -82,7 +86,9 @@ impl Failure {
             Self::Registry(error) => return error.hint(),
             Self::Cache(error) => of_cache(error)?,
             Self::Files(FilesError::Changed { .. }) => "build again when nothing writes to it",
-            Self::Base(error) => of_base(error)?,
+            Self::Base(error) => return of_base(error),
+            Self::Layer(LayerError::Cache(error)) => of_cache(error)?,
+            Self::Layer(LayerError::Io { .. }) => CACHE_FOLDER,
             Self::Bootstrap(error) => return of_bootstrap(error),
             Self::Python(error) => of_python(error)?,
             Self::Output(error) => return of_output(error),
@@ -100,6 +106,18 @@ impl Failure {
             | Self::BaseNotHandedOver { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+fn of_registry(error: &imagespec_distribution::Error) -> FailureKind {
+    if error.is_cancelled() {
+        FailureKind::Cancelled
+    } else if error.is_denied() {
+        FailureKind::Denied
+    } else if error.is_temporary() {
+        FailureKind::Temporary
+    } else {
+        FailureKind::Spec
     }
 }
 
@@ -124,16 +142,21 @@ fn of_cache(error: &CacheError) -> Option<&'static str> {
     }
 }
 
-fn of_base(error: &BaseError) -> Option<&'static str> {
-    match error {
-        BaseError::Platform { .. } => Some("set `platform`, or take another `base_image`"),
-        BaseError::Malformed { .. } => Some("copy or push the image again with a current tool"),
-        BaseError::ManyImages { .. } => Some("save one image alone: `docker save IMAGE`"),
-        BaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Some("a part of the base is missing: copy it again")
+fn of_base(error: &BaseError) -> Option<String> {
+    let hint = match error {
+        BaseError::Platform { .. } => "set `platform`, or take another `base_image`",
+        BaseError::Malformed { .. } => "copy or push the image again with a current tool",
+        BaseError::ManyImages { .. } => "save one image alone: `docker save IMAGE`",
+        BaseError::Registry(error) if error.is_not_found() => {
+            "its registry has no such image: check the spelling of its name and tag"
         }
-        BaseError::Io { .. } => None,
-    }
+        BaseError::Registry(error) => return error.hint(),
+        BaseError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            "a part of the base is missing: copy it again"
+        }
+        BaseError::Io { .. } => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_bootstrap(error: &BootstrapError) -> Option<String> {
@@ -258,19 +281,31 @@ fn of_apt(error: &AptError) -> &'static str {
 
 fn of_output(error: &OutputError) -> Option<String> {
     let hint = match error {
-        OutputError::Io { source, path } if source.kind() == std::io::ErrorKind::NotFound => {
+        OutputError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
             return path.parent().map(|folder| format!("make the folder `{}` first", folder.display()));
         }
+        OutputError::Io { source, path } if source.kind() == ErrorKind::IsADirectory => {
+            return Some(format!("name a file: `{}`", path.join("image.tar").display()));
+        }
+        OutputError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
+            "name a folder: a new or empty one, or one that an earlier build wrote"
+        }
+        OutputError::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
+        {
+            "name a place that you may write to"
+        }
+        OutputError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => "make room there",
         OutputError::NotALayout { .. } => "name a new or empty folder, or one that an earlier build wrote",
         OutputError::ManyPlatforms { .. } => "choose one by `--platform`, or write all of them to `type=oci,dest=DIR`",
-        OutputError::NoEngine { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        OutputError::NoEngine { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             "join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`"
         }
         OutputError::NoEngine { .. } => {
             "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output type=docker-archive,dest=FILE`, \
              which needs no engine"
         }
-        _ => return None,
+        OutputError::Io { .. } | OutputError::Engine { .. } | OutputError::OtherImage { .. } => return None,
     };
     Some(hint.to_owned())
 }

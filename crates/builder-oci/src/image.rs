@@ -36,6 +36,9 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an index.
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Digest and name of the image beneath (OCI image-spec, "Annotations").
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
 pub(crate) const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Adds `layers` and the plan's config to `base`.
@@ -62,9 +65,10 @@ pub(crate) fn assemble(
     config.insert("created".into(), created.into());
     config.insert("architecture".into(), platform.architecture().into());
     config.insert("os".into(), platform.os().into());
-    if let Some(variant) = platform.variant() {
-        config.insert("variant".into(), variant.into());
-    }
+    match platform.variant() {
+        Some(variant) => config.insert("variant".into(), variant.into()),
+        None => config.shift_remove("variant"),
+    };
     let base_config = config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
     let container = container_config(base_config, plan, &request.id.to_string(), &labels);
     config.insert("config".into(), container.into());
@@ -153,6 +157,8 @@ fn container_config(
         set_or_remove(&mut config, "Cmd", cmd);
     }
     let mut all = config.get("Labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    // They say what the base stands on, which is not what this image stands on.
+    all.retain(|name, _| !matches!(name.as_str(), BASE_DIGEST | BASE_NAME));
     all.extend(wanted.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())));
     all.extend(labels.clone());
     all.sort_keys();
@@ -207,10 +213,10 @@ fn own_labels(request: &BuildRequest, base: &BaseImage) -> Map<String, Value> {
     labels.insert("imagespec.spec-hash".into(), request.spec_hash.to_string().into());
     labels.insert("imagespec.version".into(), env!("CARGO_PKG_VERSION").into());
     if let Some(digest) = base.digest {
-        labels.insert("org.opencontainers.image.base.digest".into(), digest.to_string().into());
+        labels.insert(BASE_DIGEST.into(), digest.to_string().into());
     }
     if let Some(reference) = &base.reference {
-        labels.insert("org.opencontainers.image.base.name".into(), reference.to_string().into());
+        labels.insert(BASE_NAME.into(), reference.to_string().into());
     }
     labels
 }

@@ -13,6 +13,7 @@ mod apt;
 mod base;
 mod builder;
 mod command;
+mod compression;
 mod documents;
 mod emulation;
 mod execute;

@@ -9,10 +9,10 @@ use imagespec_distribution::{NoPlatform, choose};
 use oci_spec::image::ImageManifest;
 
 use crate::cache::Cache;
+use crate::compression::Compression;
 use crate::documents::{Config, Content, Document, OpenError, Source, blob, platform};
 use crate::emulation;
 use crate::progress::Progress;
-use crate::snapshot::Compression;
 
 /// Takes the image of `source` into `cache` and returns the digest of its manifest.
 ///
@@ -43,7 +43,7 @@ pub fn open(
 }
 
 /// The manifest of the image for `platform`, or of the only one.
-fn manifest(source: Source<'_>, platform: &Platform) -> Result<(Document, ImageManifest), OpenError> {
+pub(crate) fn manifest(source: Source<'_>, platform: &Platform) -> Result<(Document, ImageManifest), OpenError> {
     let mut document = source.top()?;
     if let Content::Index(index) = &document.content {
         let chosen = choose(index, platform)?.clone();

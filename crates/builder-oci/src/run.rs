@@ -88,8 +88,11 @@ pub fn run(
         hostname: "imagespec".to_owned(),
     };
     let result = sandbox.run(&run, Output::Inherit, cancelled);
-    stack.remove(sandbox)?;
-    Ok(result?.code)
+    let removed = stack.remove(sandbox);
+    // What became of the program is what was asked for; it goes before what became of its leftovers.
+    let code = result?.code;
+    removed?;
+    Ok(code)
 }
 
 /// The entry point and its arguments, as engines put them together.

@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use imagespec_core::digest::{Digest, Hasher};
 use tempfile::TempDir;
 
 use crate::cache::{Cache, CacheError};
+use crate::compression::Compression;
 use crate::sandbox::{Devices, Root, Sandbox, SandboxError, UnpackOptions, Whiteouts};
 
 /// Why layers could not be made into a tree.
@@ -59,30 +59,6 @@ pub enum SnapshotError {
     /// The sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-}
-
-/// How a layer's archive is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    /// What the media type of a layer says, OCI's or Docker's; `None` for one that is no layer, or that holds another
-    /// system's files.
-    pub(crate) fn of(media_type: &str) -> Option<Self> {
-        let name = media_type
-            .strip_prefix("application/vnd.oci.image.layer.v1.")
-            .or_else(|| media_type.strip_prefix("application/vnd.docker.image.rootfs.diff."))?;
-        match name {
-            "tar" => Some(Self::None),
-            "tar+gzip" | "tar.gzip" => Some(Self::Gzip),
-            "tar+zstd" | "tar.zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
 }
 
 /// A stack of layers to run something on.
@@ -160,12 +136,7 @@ fn snapshot(
     let aside = aside.map_err(|source| SnapshotError::Folder { path: cache.temporary_folder(), source })?;
     let tree = folder_in(aside.path(), "tree")?;
     let unreadable = |source| SnapshotError::Decompress { digest, source };
-    let content: Box<dyn Read> = match compression {
-        Compression::None => Box::new(blob),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(blob)),
-        // A window of more than 128 MiB, which no encoder makes unless it is told to, is refused.
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(blob).map_err(unreadable)?),
-    };
+    let content = compression.open(blob).map_err(unreadable)?;
     let mut content = Hashed { content, hasher: Hasher::default() };
     let options = UnpackOptions { whiteouts: Whiteouts::Overlay, devices: Devices::Skip };
     let unpacked = sandbox.unpack(&tree, &mut content, options).map_err(SnapshotError::from).and_then(|()| {
@@ -179,8 +150,10 @@ fn snapshot(
         }
     });
     if let Err(error) = unpacked {
-        // What is in it may belong to ids that only the sandbox can remove.
-        sandbox.remove(&tree)?;
+        // What is in it may belong to ids that only the sandbox can remove. That it cannot would hide why.
+        if let Err(remains) = sandbox.remove(&tree) {
+            tracing::debug!(%remains, "a tree that was not finished");
+        }
         return Err(error);
     }
     fs::rename(&tree, &target).map_err(|source| SnapshotError::Folder { path: target.clone(), source })?;

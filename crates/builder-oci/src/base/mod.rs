@@ -6,9 +6,14 @@ mod registry;
 
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
+use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
+use imagespec_distribution::NoPlatform;
 use serde_json::{Map, Value};
 
+use crate::builder::Failure;
+use crate::compression::Compression;
+use crate::documents::OpenError;
 use crate::layer::Layer;
 use crate::python::BasePython;
 
@@ -55,26 +60,14 @@ pub(crate) enum Origin {
     Registry(Reference),
 }
 
-/// The media type that OCI has for a layer, whatever Docker called it; `None` for one that no engine reads.
-///
-/// Docker's image manifest, schema 2, differs from OCI's in names alone.
-fn layer_media_type(found: &str) -> Option<&'static str> {
-    match found {
-        "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
-            Some("application/vnd.oci.image.layer.v1.tar")
-        }
-        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-            Some(GZIP_LAYER)
-        }
-        "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-            Some("application/vnd.oci.image.layer.v1.tar+zstd")
-        }
-        _ => None,
-    }
-}
+/// What a layer, or a compressed archive of an image, may unpack to.
+pub(crate) const UNPACKED_SIZE_BYTES_MAX: u64 = 64 << 30;
+
+/// Whether the user asked to stop.
+pub(crate) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// The media type of the layers that are made here.
-pub(crate) const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const GZIP_LAYER: &str = Compression::Gzip.media_type();
 
 /// Joins a manifest's layers with the config's diff_ids.
 fn base_layers(
@@ -93,13 +86,13 @@ fn base_layers(
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (descriptor, diff_id) in manifest.layers().iter().zip(diff_ids) {
         let found = descriptor.media_type().to_string();
-        let media_type = layer_media_type(&found).ok_or_else(|| malformed(format!("a layer of type `{found}`")))?;
+        let compression = Compression::of(&found).ok_or_else(|| malformed(format!("a layer of type `{found}`")))?;
         let digest = descriptor.digest().to_string().parse();
         let digest = digest.map_err(|error| malformed(format!("{error}")))?;
         let diff_id = diff_id.as_str().unwrap_or_default().parse().map_err(|error| malformed(format!("{error}")))?;
         layers.push(ImageLayer {
             layer: Layer { digest, size_bytes: descriptor.size(), diff_id },
-            media_type: media_type.to_owned(),
+            media_type: compression.media_type().to_owned(),
             title: "base".to_owned(),
             outcome: Outcome::Cached,
             origin: origin.clone(),
@@ -108,9 +101,39 @@ fn base_layers(
     Ok(layers)
 }
 
-fn parse_config(name: &str, bytes: &[u8]) -> Result<Map<String, Value>, BaseError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| BaseError::Malformed { base: name.to_owned(), problem: format!("its config: {error}") })
+/// The config in `bytes`, which must be of `platform`, whatever an index or nobody said of the base `name`.
+fn config_of(name: &str, bytes: &[u8], platform: &Platform) -> Result<Map<String, Value>, BaseError> {
+    let malformed =
+        |problem: String| BaseError::Malformed { base: name.to_owned(), problem: format!("its config: {problem}") };
+    let config: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let found =
+        Platform::new(text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
+            .map_err(|error| malformed(error.to_string()))?;
+    if found.architecture() == platform.architecture() {
+        return Ok(config);
+    }
+    let (base, platform) = (name.to_owned(), platform.to_string());
+    Err(BaseError::Platform { base, platform, available: found.to_string() })
+}
+
+/// What it means for the base `name` that one of its documents cannot be read.
+fn unreadable(name: &str, error: OpenError) -> Failure {
+    let base = name.to_owned();
+    match error {
+        OpenError::Malformed { problem, .. } => BaseError::Malformed { base, problem }.into(),
+        OpenError::Absent { .. } | OpenError::LayerType { .. } | OpenError::CannotExecute(_) => {
+            BaseError::Malformed { base, problem: error.to_string() }.into()
+        }
+        OpenError::Platform(NoPlatform { wanted, available }) => {
+            let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
+            BaseError::Platform { base, platform: wanted.to_string(), available }.into()
+        }
+        OpenError::Read { path, source } => BaseError::Io { path: path.display().to_string(), source }.into(),
+        OpenError::Registry(error) => BaseError::Registry(error).into(),
+        OpenError::Cache(error) => error.into(),
+        OpenError::Cancelled => Failure::Cancelled,
+    }
 }
 
 /// Why a base cannot be used.
@@ -144,6 +167,9 @@ pub(crate) enum BaseError {
         /// What they are called.
         names: String,
     },
+    /// The registry did not give the base.
+    #[error(transparent)]
+    Registry(#[from] imagespec_distribution::Error),
     /// A file of the base cannot be read.
     #[error("cannot read `{path}` of the base")]
     Io {

@@ -2,10 +2,10 @@
 
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
-use imagespec_distribution::Blob;
 
-use super::{BaseError, BaseImage, Origin, base_layers, parse_config};
+use super::{BaseError, BaseImage, Origin, base_layers, config_of, unreadable};
 use crate::builder::{Building, Failure};
+use crate::documents::{self, Source};
 
 /// Reads manifest and config of `reference` for `platform`.
 pub(crate) fn from_registry(
@@ -14,19 +14,17 @@ pub(crate) fn from_registry(
     platform: &Platform,
 ) -> Result<BaseImage, Failure> {
     let name = reference.familiar();
-    let (pulled, manifest) = building.client.pull_image(reference, platform)?;
-    let blob = Blob::try_from(manifest.config())
-        .map_err(|error| BaseError::Malformed { base: name.clone(), problem: error.to_string() })?;
-    let bytes = match building.cache.read_blob(blob.digest)? {
-        Some(bytes) => bytes,
+    let (pulled, manifest) = building.client.pull_image(reference, platform).map_err(BaseError::from)?;
+    let read = |digest| match building.cache.read_blob(digest)? {
+        Some(bytes) => Ok(bytes),
         None => {
-            let mut bytes = Vec::new();
-            building.client.pull_blob(reference, blob, &mut bytes, &mut |_| {})?;
+            let bytes = Source::Registry { client: &building.client, reference }.config_bytes(&manifest)?;
             building.cache.store_bytes(&bytes)?;
-            bytes
+            Ok(bytes)
         }
     };
-    let config = parse_config(&name, &bytes)?;
+    let bytes = documents::small_blob(manifest.config()).and_then(|blob| read(blob.digest));
+    let config = config_of(&name, &bytes.map_err(|error| unreadable(&name, error))?, platform)?;
     let layers = base_layers(&name, &manifest, &config, &Origin::Registry(reference.clone()))?;
     Ok(BaseImage { digest: Some(pulled.digest), reference: Some(reference.clone()), config, layers, python: None })
 }

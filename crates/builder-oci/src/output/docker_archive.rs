@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::json;
 use tar::{EntryType, Header};
 
-use super::OutputError;
-use super::layout::write_aside;
+use super::layout::{folder_of, write_aside};
+use super::{OutputError, check_writable};
 use crate::builder::{Building, Failure};
 use crate::image::{INDEX, Image, MANIFEST};
 
@@ -19,6 +19,15 @@ const BLOCK_SIZE_BYTES: u64 = 512;
 pub(super) struct Archive {
     parts: VecDeque<Box<dyn Read + Send>>,
     size_bytes: u64,
+}
+
+/// Finds out whether an archive can be written to `file`.
+pub(super) fn check(file: &Path) -> Result<(), Failure> {
+    if file.is_dir() {
+        let source = io::ErrorKind::IsADirectory.into();
+        return Err(OutputError::Io { path: file.to_owned(), source }.into());
+    }
+    Ok(check_writable(folder_of(file), file)?)
 }
 
 /// Writes the archive of `image` to `file`.

@@ -21,6 +21,7 @@ use super::OutputError;
 use super::docker_archive::Archive;
 use crate::builder::{Building, Failure};
 use crate::image::Image;
+use crate::network::innermost;
 
 /// How long an engine may take to say that it is there, or what it has.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,7 +72,7 @@ impl<'a> Engine<'a> {
         let client = Client::builder().unix_socket(socket).redirect(Policy::none()).no_proxy().timeout(None);
         // There is no TLS on a socket, so the system's certificates need not be read.
         let client = client.tls_certs_only([]).build();
-        let broken = |error: reqwest::Error| failed(socket, "answer", &innermost(&error));
+        let broken = |error: reqwest::Error| failed(socket, "answer", &cause(&error));
         let engine = Self { building, socket, client: client.map_err(broken)? };
         let answer = engine.ask("answer", "_ping")?;
         if answer.status == StatusCode::OK { Ok(engine) } else { Err(engine.refused("answer", &answer).into()) }
@@ -96,7 +97,7 @@ impl<'a> Engine<'a> {
             .header("Content-Type", "application/x-tar")
             .body(Body::sized(upload, size_bytes))
             .build()
-            .map_err(|error| failed(self.socket, ACTION, &innermost(&error)))?;
+            .map_err(|error| failed(self.socket, ACTION, &cause(&error)))?;
         let answer = self.send(ACTION, request).inspect_err(|_| given_up.store(true, Ordering::Relaxed))?;
         if answer.status != StatusCode::OK {
             return Err(self.refused(ACTION, &answer).into());
@@ -132,7 +133,7 @@ impl<'a> Engine<'a> {
     /// Asks for `path`, which the engine answers at once.
     fn ask(&self, action: &'static str, path: &str) -> Result<Answer, Failure> {
         let request = self.client.get(url(path)).timeout(ANSWER_TIMEOUT).build();
-        self.send(action, request.map_err(|error| failed(self.socket, action, &innermost(&error)))?)
+        self.send(action, request.map_err(|error| failed(self.socket, action, &cause(&error)))?)
     }
 
     /// Sends `request` on a thread of its own, so that the user need not wait for it after cancelling.
@@ -166,7 +167,7 @@ fn url(path: &str) -> String {
 }
 
 fn answer(client: &Client, request: Request) -> Result<Answer, String> {
-    let response = client.execute(request).map_err(|error| innermost(&error))?;
+    let response = client.execute(request).map_err(|error| cause(&error))?;
     let status = response.status();
     let mut body = Vec::new();
     let read = response.take(ANSWER_SIZE_BYTES_MAX).read_to_end(&mut body);
@@ -195,17 +196,16 @@ fn is_id_of(found: &str, image: &Image) -> bool {
     [image.config_digest, image.digest].iter().any(|digest| found == digest.to_string())
 }
 
+/// What lies at the bottom of a failed request, which names no URL.
+fn cause(error: &reqwest::Error) -> String {
+    one_line(&innermost(error).to_string())
+}
+
 /// Words of an engine on one line of bounded length.
 fn one_line(text: &str) -> String {
     let text = text.chars().take(PROBLEM_LENGTH_MAX);
     let text: String = text.map(|character| if character.is_control() { ' ' } else { character }).collect();
     text.trim().to_owned()
-}
-
-/// The text of the innermost cause, which names no URL.
-fn innermost(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    one_line(&std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first).to_string())
 }
 
 impl Read for Upload {

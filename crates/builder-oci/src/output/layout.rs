@@ -1,6 +1,6 @@
 //! Writes an OCI image layout (OCI image-spec, "Image Layout"): a folder with blobs and an `index.json`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use imagespec_core::digest::Digest;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::OutputError;
+use super::{OutputError, check_writable};
 use crate::builder::{Building, Failure};
 use crate::image::{INDEX, Image, MANIFEST};
 
@@ -19,11 +19,15 @@ pub(super) fn write(
     images: &[Image],
     index: Option<&[u8]>,
 ) -> Result<(), Failure> {
-    let mut manifests = existing(folder)?;
     let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(|source| OutputError::Io { path: blobs.clone(), source })?;
-    // First, so that a folder that a failed build leaves behind is known for a layout.
-    write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
+    {
+        fs::create_dir_all(folder).map_err(|source| OutputError::Io { path: folder.to_owned(), source })?;
+        let _lock = lock(folder)?;
+        existing(folder)?;
+        fs::create_dir_all(&blobs).map_err(|source| OutputError::Io { path: blobs.clone(), source })?;
+        // First, so that a folder that a failed build leaves behind is known for a layout.
+        write_aside(&folder.join("oci-layout"), |file| file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
+    }
     for image in images {
         for layer in &image.layers {
             building.check_cancelled()?;
@@ -45,6 +49,8 @@ pub(super) fn write(
     }
     let tag = building.request.name.tag().unwrap_or("latest");
     let document = index.unwrap_or(&images[0].manifest);
+    let _lock = lock(folder)?;
+    let mut manifests = existing(folder)?;
     manifests.retain(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] != tag);
     manifests.push(json!({
         "mediaType": if index.is_some() { INDEX } else { MANIFEST },
@@ -56,26 +62,57 @@ pub(super) fn write(
     write_aside(&folder.join("index.json"), |file| file.write_all(top.as_bytes()))
 }
 
+/// Finds out whether an image can be added to a layout in `folder`, which may not exist yet.
+pub(super) fn check(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        {
+            let _lock = lock(folder)?;
+            existing(folder)?;
+        }
+        return Ok(check_writable(folder, folder)?);
+    }
+    if folder.exists() {
+        let source = io::ErrorKind::NotADirectory.into();
+        return Err(OutputError::Io { path: folder.to_owned(), source }.into());
+    }
+    let nearest = folder.ancestors().skip(1).find(|ancestor| ancestor.exists());
+    Ok(check_writable(nearest.unwrap_or(Path::new(".")), folder)?)
+}
+
+/// Keeps other builds from changing the index of the layout in `folder` until the file is dropped.
+fn lock(folder: &Path) -> Result<File, OutputError> {
+    let io_error = |source| OutputError::Io { path: folder.to_owned(), source };
+    let file = File::open(folder).map_err(io_error)?;
+    match file.lock() {
+        // Some network file systems have no locks, and nothing else for us to do.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(io_error(error)),
+        Ok(()) | Err(_) => Ok(file),
+    }
+}
+
 /// The entries of the layout that is there already.
-fn existing(folder: &Path) -> Result<Vec<Value>, Failure> {
+fn existing(folder: &Path) -> Result<Vec<Value>, OutputError> {
+    let not_a_layout = || OutputError::NotALayout { path: folder.to_owned() };
+    let io_error = |path: &Path, source| OutputError::Io { path: path.to_owned(), source };
+    if !folder.join("oci-layout").is_file() {
+        // Never scatter blobs over a folder that is something else.
+        let mut entries = fs::read_dir(folder).map_err(|source| io_error(folder, source))?;
+        return if entries.next().is_none() { Ok(Vec::new()) } else { Err(not_a_layout()) };
+    }
     let path = folder.join("index.json");
     match fs::read(&path) {
         Ok(bytes) => {
-            let top: Value =
-                serde_json::from_slice(&bytes).map_err(|_| OutputError::NotALayout { path: folder.to_owned() })?;
-            Ok(top["manifests"].as_array().cloned().unwrap_or_default())
+            let top: Value = serde_json::from_slice(&bytes).map_err(|_| not_a_layout())?;
+            top["manifests"].as_array().cloned().ok_or_else(not_a_layout)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Never scatter blobs over a folder that is something else.
-            let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-            if is_empty || !folder.exists() || folder.join("oci-layout").is_file() {
-                Ok(Vec::new())
-            } else {
-                Err(OutputError::NotALayout { path: folder.to_owned() }.into())
-            }
-        }
-        Err(source) => Err(OutputError::Io { path, source }.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(io_error(&path, source)),
     }
+}
+
+/// The folder in which `target` lies.
+pub(super) fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_bytes(blobs: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -85,7 +122,7 @@ fn write_bytes(blobs: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// Writes a file aside, syncs it and gives it its name.
 pub(super) fn write_aside(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let io_error = |source| OutputError::Io { path: target.to_owned(), source };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(target);
     // A temporary file that cannot be made would be named in the error, and nobody knows its name.
     fs::metadata(folder).map_err(io_error)?;
     let mut file = NamedTempFile::new_in(folder).map_err(io_error)?;

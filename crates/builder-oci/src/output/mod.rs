@@ -7,14 +7,14 @@ mod registry;
 mod store;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::Output;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 use imagespec_distribution::Blob;
 
-use crate::base::{ImageLayer, Origin};
+use crate::base::{BaseError, ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
 use crate::progress;
@@ -83,11 +83,26 @@ pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
         if count > 1 && matches!(output, Output::Docker { .. } | Output::DockerArchive { .. }) {
             return Err(OutputError::ManyPlatforms { count }.into());
         }
-        if let Output::Docker { socket } = output {
-            Engine::connect(socket, building)?;
+        match output {
+            Output::Docker { socket } => drop(Engine::connect(socket, building)?),
+            Output::Oci { dest } => layout::check(dest)?,
+            Output::DockerArchive { dest } => docker_archive::check(dest)?,
+            Output::Store | Output::Registry => {}
         }
     }
     Ok(())
+}
+
+/// Finds out whether `target` could be made in `folder`, by making a file without a name there.
+fn check_writable(folder: &Path, target: &Path) -> Result<(), OutputError> {
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        // The error would name the folder.
+        Err(error) => {
+            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            Err(OutputError::Io { path: target.to_owned(), source })
+        }
+    }
 }
 
 /// Writes `images`, and the `index` over them if there is one, to `output`.
@@ -162,7 +177,8 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
         Some(blob.size_bytes),
         |step| {
             let mut writer = building.cache.blob_writer()?;
-            building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done))?;
+            let pulled = building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done));
+            pulled.map_err(BaseError::from)?;
             writer.commit_as(blob.digest, &reference.familiar())?;
             Ok(())
         },

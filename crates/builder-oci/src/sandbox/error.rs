@@ -70,6 +70,9 @@ pub enum SandboxError {
     Cancelled,
 }
 
+/// What fails when a program's working directory is none.
+pub(super) const ENTER_WORKDIR: &str = "enter the working directory";
+
 impl SandboxError {
     /// What to do about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
@@ -86,6 +89,12 @@ impl SandboxError {
             ),
             Self::Inside(Failure::OwnerNotMapped { .. }) => {
                 Some("give the user a larger range of ids in /etc/subuid and /etc/subgid")
+            }
+            Self::Inside(Failure::UnknownUser { .. }) => {
+                Some("set `user` to one that the image's /etc/passwd has, or to a number, which needs no entry there")
+            }
+            Self::Inside(Failure::System { action, .. }) if action == ENTER_WORKDIR => {
+                Some("set `workdir` to a folder that the image's user may enter")
             }
             _ => None,
         }

@@ -68,9 +68,9 @@ pub struct Run {
     pub root: Root,
     /// The program and its arguments. Without a `/` it is looked for in `PATH` of `env`.
     pub argv: Vec<String>,
-    /// Its whole environment.
+    /// Its whole environment, but for HOME, which it gets from the tree's /etc/passwd if it is not here.
     pub env: Vec<(String, String)>,
-    /// Its working directory, in the tree.
+    /// Its working directory, in the tree. It is made if the tree does not have it.
     pub cwd: PathBuf,
     /// Who runs it.
     pub user: User,

@@ -1,14 +1,14 @@
 //! The last stage: gives up what the program must not have, and becomes the program.
 
 use std::convert::Infallible;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Cause;
+use super::error::{Cause, ENTER_WORKDIR};
 use super::wire::{Channel, Session};
 use super::{Failure, Mode, User, privileges, seccomp, users};
 
@@ -38,20 +38,21 @@ pub(super) fn main(channel: &Channel) -> Result<Infallible, Failure> {
     if order.mode == Mode::UserNamespaceSingle && identity.user != 0 {
         return Err(Failure::UserNotMapped { user: identity.user, mode: order.mode });
     }
-    nix::unistd::chdir(&order.cwd).map_err(Failure::system("enter the working directory", order.cwd.display()))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // Engines make a working directory that an image does not have.
+    fs::create_dir_all(&order.cwd)
+        .and_then(|()| Ok(nix::unistd::chdir(&order.cwd)?))
+        .map_err(Failure::system(ENTER_WORKDIR, order.cwd.display()))?;
+    let mut env = order.env;
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".to_owned(), users::home(identity.user)));
+    }
     if order.session == Session::New {
         nix::unistd::setsid().map_err(Failure::system("make", "session"))?;
     }
     privileges::give_up(&identity, order.mode)?;
     seccomp::apply(order.mode)?;
-    let error = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(order.env.iter().map(|(name, value)| (name, value)))
-        .stdin(input)
-        .stdout(output)
-        .stderr(error)
-        .exec();
+    let error =
+        Command::new(program).args(arguments).env_clear().envs(env).stdin(input).stdout(output).stderr(error).exec();
     Err(Failure::Program { program: program.clone(), cause: Cause::new(&error) })
 }

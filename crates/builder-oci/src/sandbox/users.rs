@@ -36,6 +36,23 @@ fn read(path: &str) -> Result<String, Failure> {
     }
 }
 
+/// The home of a user in the tree that is this process's root. A user that the tree does not know has `/`, as in
+/// docker, and root has `/root`.
+pub(super) fn home(user: u32) -> String {
+    // A tree without a file of users that can be read knows nobody.
+    home_in(&read("/etc/passwd").unwrap_or_default(), user)
+}
+
+fn home_in(passwd: &str, user: u32) -> String {
+    let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let entry = entries.find(|fields| fields.get(2).is_some_and(|id| id.parse() == Ok(user)));
+    match entry.and_then(|fields| fields.get(5).copied()).filter(|home| home.starts_with('/')) {
+        Some(home) => home.to_owned(),
+        None if user == 0 => "/root".to_owned(),
+        None => "/".to_owned(),
+    }
+}
+
 fn named(text: &str, passwd: &str, groups: &str) -> Result<Identity, Failure> {
     let unknown = |name: &str| Failure::UnknownUser { name: name.to_owned() };
     let (user, group) = match text.split_once(':') {
@@ -94,6 +111,12 @@ mod tests {
         let ann = Identity { user: 1000, group: 1001, supplementary: vec![10] };
         assert_eq!(named("ann", PASSWD, GROUP).expect("known"), ann);
         assert_eq!(named("1000", PASSWD, GROUP).expect("known"), ann);
+    }
+
+    #[test]
+    fn a_home_is_what_the_tree_says_and_root_has_one_anyway() {
+        assert_eq!(home_in(PASSWD, 1000), "/home/ann");
+        assert_eq!([home_in(PASSWD, 7), home_in("", 0), home_in("ann:x:7:7::relative:", 7)], ["/", "/root", "/"]);
     }
 
     #[test]

@@ -13,6 +13,10 @@ use crate::sandbox::tar_entry::{Entry, TarReader};
 const PROGRAM_SIZE_BYTES_MAX: u64 = 128 << 20;
 /// A whole Debian desktop has 60,000 links.
 const REMARKS_MAX: usize = 1_000_000;
+/// Their paths and targets have some MB.
+const REMARKS_SIZE_BYTES_MAX: usize = 64 << 20;
+/// No path on Linux is longer (limits.h, PATH_MAX).
+pub(super) const PATH_SIZE_BYTES_MAX: usize = 4096;
 
 /// What a layer does to the paths that matter, in the order of the layer.
 pub(super) type LayerSurvey = Vec<(String, Remark)>;
@@ -38,16 +42,28 @@ pub(super) enum Remark {
     Emptied,
 }
 
+impl Remark {
+    /// What a link leads to.
+    fn target(&self) -> Option<&str> {
+        match self {
+            Self::Symlink(target) | Self::HardLink(target) => Some(target),
+            Self::Program { .. } | Self::Removed | Self::Emptied => None,
+        }
+    }
+}
+
 /// Reads an uncompressed layer to its end.
 pub(super) fn survey(layer: impl Read) -> Result<LayerSurvey, Failure> {
     let mut layer = TarReader::new(layer);
     let mut remarks = LayerSurvey::new();
+    let mut size_bytes = 0;
     while let Some(entry) = layer.next()? {
         let Some(path) = clean_path(&entry.path) else { continue };
         if let Some((path, remark)) = remark(&entry, path, &mut layer)? {
+            size_bytes += path.len() + remark.target().map_or(0, str::len);
             remarks.push((path, remark));
-            if remarks.len() > REMARKS_MAX {
-                return Err(layer.broken("it has more than a million links"));
+            if remarks.len() > REMARKS_MAX || size_bytes > REMARKS_SIZE_BYTES_MAX {
+                return Err(layer.broken("it has more links than any system has"));
             }
         }
     }
@@ -65,7 +81,9 @@ fn remark<R: Read>(entry: &Entry, path: String, layer: &mut TarReader<R>) -> Res
         return Ok(Some((hidden, Remark::Removed)));
     }
     let remark = match entry.kind {
-        EntryType::Symlink => String::from_utf8(entry.link.clone()).ok().map(Remark::Symlink),
+        EntryType::Symlink if entry.link.len() <= PATH_SIZE_BYTES_MAX => {
+            String::from_utf8(entry.link.clone()).ok().map(Remark::Symlink)
+        }
         EntryType::Link if is_of_interest(name) => clean_path(&entry.link).map(Remark::HardLink),
         EntryType::Regular if is_of_interest(name) && entry.size <= PROGRAM_SIZE_BYTES_MAX => {
             let mut content = Vec::new();
@@ -88,9 +106,12 @@ fn is_of_interest(name: &str) -> bool {
         || (name.starts_with("ld-musl-") && name.ends_with(".so.1"))
 }
 
-/// The path without `/` at its ends and `.` components. Nothing for one with `..`, which no layer may have, or that is
-/// no UTF-8, as no Python's is.
-fn clean_path(path: &[u8]) -> Option<String> {
+/// The path without `/` at its ends and `.` components. Nothing for one with `..`, which no layer may have, that is
+/// longer than Linux can open, or that is no UTF-8, as no Python's is.
+pub(super) fn clean_path(path: &[u8]) -> Option<String> {
+    if path.len() > PATH_SIZE_BYTES_MAX {
+        return None;
+    }
     let path = std::str::from_utf8(path).ok()?;
     let components: Vec<_> = path.split('/').filter(|component| !matches!(*component, "" | ".")).collect();
     if components.is_empty() || components.contains(&"..") { None } else { Some(components.join("/")) }
@@ -115,6 +136,7 @@ mod tests {
         assert_eq!(clean_path(b"./usr//bin/").as_deref(), Some("usr/bin"));
         assert_eq!(clean_path(b"/usr/../bin"), None);
         assert_eq!(clean_path(b"./"), None);
+        assert_eq!(clean_path(&[b'a'; 4097]), None);
         assert_eq!(clean_path(b"\xff"), None);
     }
 }

@@ -1,34 +1,41 @@
 //! Finds the Python of a base and the version of its C library in the base's layers. Nothing is executed, so that it
 //! works for every platform; each layer is read once and remembered by its digest.
 
+mod folder;
 mod layer;
 mod program;
 mod tree;
 
 use std::io::{self, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::PythonStep;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::base::ImageLayer;
+use crate::base::{Cancelled, ImageLayer, UNPACKED_SIZE_BYTES_MAX};
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
+use crate::compression::Compression;
 use crate::image::PATH_DEFAULT;
+use crate::layer::LayerPath;
 use crate::output::fetch_layer;
 use crate::progress;
 use crate::python::{BasePython, PythonError};
 use crate::sandbox;
 use crate::wheel::{Interpreter, Libc};
 
+pub(crate) use folder::Standing;
 use layer::LayerSurvey;
 use tree::{Program, Tree};
 
 /// Names another survey of the same layer when what it looks for changes.
 const FORMAT_VERSION: &[u8] = b"2";
+/// The same of what is looked at for folders.
+const FOLDERS_VERSION: &[u8] = b"1";
+/// A PATH has some ten folders; what comes after these is not looked at.
+const FOLDERS_MAX: usize = 64;
 /// Versions of Python that are looked for by name where nothing is called `python3`.
 const MINORS: std::ops::RangeInclusive<u16> = 8..=20;
 
@@ -100,10 +107,10 @@ fn layers(building: &Building<'_>, layers: &[ImageLayer]) -> Result<Vec<LayerSur
                 building.check_cancelled()?;
                 fetch_layer(building, layer)?;
             }
-            let cache = &building.cache;
+            let (cache, cancelled) = (&building.cache, || building.progress.is_cancelled());
             let made = layers.par_iter().zip(known).map(|(layer, known)| match known {
                 Some(survey) => Ok(survey),
-                None => survey(cache, layer),
+                None => survey(cache, layer, &cancelled),
             });
             made.collect()
         },
@@ -115,19 +122,88 @@ fn key(layer: &ImageLayer) -> Key {
     Key::new("survey", [FORMAT_VERSION, layer.layer.digest.to_string().as_bytes()])
 }
 
-fn survey(cache: &Cache, layer: &ImageLayer) -> Result<LayerSurvey, Failure> {
+fn survey(cache: &Cache, layer: &ImageLayer, cancelled: Cancelled<'_>) -> Result<LayerSurvey, Failure> {
+    let digest = layer.layer.digest;
+    let survey = layer::survey(content(cache, layer, cancelled)?);
+    let survey = survey.map_err(|source| SurveyError::Layer { digest, source })?;
+    cache.remember(key(layer), &survey)?;
+    Ok(survey)
+}
+
+/// What an image of `layers` has at `path` and the folders above it, the outermost first.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub(crate) fn folders(
+    building: &Building<'_>,
+    layers: &[ImageLayer],
+    path: &LayerPath,
+) -> Result<Vec<Standing>, Failure> {
+    let digests: Vec<_> = layers.iter().map(|layer| layer.layer.digest.to_string()).collect();
+    let parts = [FOLDERS_VERSION, path.as_str().as_bytes()].into_iter().chain(digests.iter().map(String::as_bytes));
+    let key = Key::new("folders", parts);
+    if let Some(standings) = building.cache.record(key)? {
+        return Ok(standings);
+    }
+    let paths = folder::paths(path);
+    let mut standings = vec![Standing::Absent; paths.len()];
+    building.progress.step(
+        &format!("look for `/{path}` in {}", progress::count(layers.len(), "layer")),
+        || {
+            for layer in layers {
+                building.check_cancelled()?;
+                fetch_layer(building, layer)?;
+            }
+            let (cache, cancelled) = (&building.cache, || building.progress.is_cancelled());
+            let read = layers.par_iter().map(|layer| {
+                let digest = layer.layer.digest;
+                let changes = folder::changes(content(cache, layer, &cancelled)?, &paths);
+                changes.map_err(|source| Failure::from(SurveyError::Layer { digest, source }))
+            });
+            for changes in read.collect::<Result<Vec<_>, _>>()? {
+                changes.apply(&mut standings);
+            }
+            Ok::<_, Failure>(())
+        },
+        |()| (Outcome::Done, String::new()),
+    )?;
+    building.cache.remember(key, &standings)?;
+    Ok(standings)
+}
+
+/// The uncompressed content of a layer that is in the cache.
+fn content<'a>(
+    cache: &Cache,
+    layer: &ImageLayer,
+    cancelled: Cancelled<'a>,
+) -> Result<BufReader<Guarded<'a, Box<dyn Read>>>, Failure> {
     let digest = layer.layer.digest;
     let unreadable = |source| SurveyError::Unreadable { digest, source };
     let blob = cache.open_blob(digest)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
-    let content: Box<dyn Read> = match layer.media_type.rsplit(['+', '.']).next() {
-        Some("gzip") => Box::new(MultiGzDecoder::new(blob)),
-        Some("zstd") => Box::new(zstd::Decoder::new(blob).map_err(unreadable)?),
-        _ => Box::new(blob),
-    };
-    let survey = layer::survey(BufReader::with_capacity(256 << 10, content))
-        .map_err(|source| SurveyError::Layer { digest, source })?;
-    cache.remember(key(layer), &survey)?;
-    Ok(survey)
+    let compression = Compression::of(&layer.media_type).expect("a base's layers have media types that are known");
+    let content = compression.open(blob).map_err(unreadable)?;
+    let guarded = Guarded { content, left_bytes: UNPACKED_SIZE_BYTES_MAX, cancelled };
+    Ok(BufReader::with_capacity(256 << 10, guarded))
+}
+
+/// A layer's content, until there is more of it than any layer has, or the user asks to stop.
+struct Guarded<'a, R> {
+    content: R,
+    left_bytes: u64,
+    cancelled: Cancelled<'a>,
+}
+
+impl<R: Read> Read for Guarded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.cancelled)() {
+            return Err(io::Error::other("cancelled"));
+        }
+        let count = self.content.read(buffer)?;
+        let left = self.left_bytes.checked_sub(count as u64);
+        let too_large = || format!("it unpacks to more than {} GiB", UNPACKED_SIZE_BYTES_MAX >> 30);
+        self.left_bytes = left.ok_or_else(|| io::Error::other(too_large()))?;
+        Ok(count)
+    }
 }
 
 /// The folders in which the base looks for programs.
@@ -135,7 +211,7 @@ fn search_path(config: &Map<String, Value>) -> Vec<String> {
     let env = config.get("config").and_then(|config| config.get("Env")).and_then(Value::as_array);
     let mut variables = env.into_iter().flatten().filter_map(Value::as_str);
     let path = variables.find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH_DEFAULT);
-    path.split(':').filter(|folder| folder.starts_with('/')).map(str::to_owned).collect()
+    path.split(':').filter(|folder| folder.starts_with('/')).take(FOLDERS_MAX).map(str::to_owned).collect()
 }
 
 /// The Python at `path`, which must be of the `wanted` version.

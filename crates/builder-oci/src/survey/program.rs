@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// A version's last bytes lie in so many: `3.11.12rc12`.
 const VERSION_SIZE_BYTES_MAX: usize = 16;
+/// A Python has its own version and a few that look like one.
+const PYTHONS_MAX: usize = 64;
 const GLIBC_BANNER: &[u8] = b"GNU C Library";
 const GLIBC_VERSION: &str = "release version 2.";
 
@@ -52,7 +54,9 @@ impl Facts {
         let Some((minor, patch)) = rest.split_once('.') else { return };
         let Ok(minor) = minor.parse() else { return };
         match major {
-            "3" => self.pythons.extend(python_patch(patch).map(|patch| (minor, patch))),
+            "3" if self.pythons.len() < PYTHONS_MAX => {
+                self.pythons.extend(python_patch(patch).map(|patch| (minor, patch)))
+            }
             // 1.1 and 1.2 are the only ones that programs link to.
             "1" if matches!(minor, 1 | 2) && patch.parse::<u16>().is_ok() => {
                 self.musl.insert(minor);
@@ -94,6 +98,12 @@ mod tests {
         assert_eq!(pythons(b"x\x003.11.2"), [(11, 2)]);
         assert_eq!(pythons(b"3.14.0rc2\x003.13.0+\0Python 3.9.18\0"), [(9, 18), (13, 0), (14, 0)]);
         assert_eq!(pythons(b"3.11.2 is it\x0013.11.2\x003.11.2.1\x003.11.2x\x003.11\x003.99999999.1"), []);
+    }
+
+    #[test]
+    fn a_program_that_is_nothing_but_versions_does_not_fill_the_memory() {
+        let versions: String = (0..1000).map(|minor| format!("3.{minor}.0\0")).collect();
+        assert_eq!(facts(versions.as_bytes()).pythons.len(), 64);
     }
 
     #[test]

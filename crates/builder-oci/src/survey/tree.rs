@@ -1,12 +1,14 @@
 //! The layers on top of one another: which links and programs an image has. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::layer::{LayerSurvey, Remark};
+use super::layer::{LayerSurvey, PATH_SIZE_BYTES_MAX, Remark};
 use super::program::Facts;
 
 /// As many links as Linux follows (path_resolution(7)).
 const LINKS_FOLLOWED_MAX: usize = 40;
+/// Components that are passed on the way to a program, those of links included. A real one has ten.
+const STEPS_MAX: usize = 4096;
 
 /// What lies where in an image, of what was of interest. Paths have no `/` at their ends.
 #[derive(Debug, Default)]
@@ -31,22 +33,21 @@ pub(super) struct Program {
 
 impl Tree {
     /// Puts a layer on top. Whiteouts hide what lower layers brought, never what their own layer brings (OCI
-    /// image-spec, "Image Layer Filesystem Changeset").
+    /// image-spec, "Image Layer Filesystem Changeset"); so they come first, wherever they stand.
     pub(super) fn apply(&mut self, layer: &LayerSurvey) {
-        let mut brought = BTreeSet::new();
+        for (path, remark) in layer {
+            match remark {
+                Remark::Removed => {
+                    self.remove_below(path);
+                    self.nodes.remove(path);
+                }
+                Remark::Emptied => self.remove_below(path),
+                Remark::Symlink(_) | Remark::HardLink(_) | Remark::Program { .. } => {}
+            }
+        }
         for (path, remark) in layer {
             let node = match remark {
-                Remark::Removed => {
-                    self.remove_below(path, &brought);
-                    if !brought.contains(path) {
-                        self.nodes.remove(path);
-                    }
-                    continue;
-                }
-                Remark::Emptied => {
-                    self.remove_below(path, &brought);
-                    continue;
-                }
+                Remark::Removed | Remark::Emptied => continue,
                 Remark::Symlink(target) => Node::Symlink(target.clone()),
                 Remark::Program { executable, facts } => {
                     Node::Program(Program { executable: *executable, facts: facts.clone() })
@@ -57,9 +58,8 @@ impl Tree {
                 },
             };
             self.make_way(path);
-            self.remove_below(path, &brought);
+            self.remove_below(path);
             self.nodes.insert(path.clone(), node);
-            brought.insert(path.clone());
         }
     }
 
@@ -68,20 +68,27 @@ impl Tree {
         let mut ahead: Vec<String> = components(path);
         let mut behind: Vec<String> = Vec::new();
         let mut followed = 0;
+        let (mut behind_bytes, mut steps) = (0, 0);
         while let Some(component) = ahead.pop() {
+            steps += 1;
+            if steps > STEPS_MAX || behind_bytes > PATH_SIZE_BYTES_MAX {
+                return None;
+            }
             if component == ".." {
-                behind.pop();
+                behind_bytes -= behind.pop().map_or(0, |last| last.len() + 1);
                 continue;
             }
+            behind_bytes += component.len() + 1;
             behind.push(component);
             if let Some(Node::Symlink(target)) = self.nodes.get(&behind.join("/")) {
                 followed += 1;
                 if followed > LINKS_FOLLOWED_MAX {
                     return None;
                 }
-                behind.pop();
+                behind_bytes -= behind.pop().map_or(0, |last| last.len() + 1);
                 if target.starts_with('/') {
                     behind.clear();
+                    behind_bytes = 0;
                 }
                 ahead.extend(components(target));
             }
@@ -113,10 +120,10 @@ impl Tree {
         }
     }
 
-    fn remove_below(&mut self, folder: &str, kept: &BTreeSet<String>) {
+    fn remove_below(&mut self, folder: &str) {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let below = self.nodes.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
-        let gone: Vec<_> = below.map(|(path, _)| path.clone()).filter(|path| !kept.contains(path)).collect();
+        let gone: Vec<_> = below.map(|(path, _)| path.clone()).collect();
         for path in gone {
             self.nodes.remove(&path);
         }
@@ -130,6 +137,8 @@ fn components(path: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn link(path: &str, target: &str) -> (String, Remark) {
@@ -172,6 +181,20 @@ mod tests {
         assert_eq!(found(&[lower.clone(), emptied], "opt/py/bin/python3").map(|found| found.1), Some(12));
         let replaced = vec![link("usr", "opt/py")];
         assert_eq!(found(&[lower, replaced], "usr/bin/python3").map(|found| found.1), Some(8));
+    }
+
+    /// Each of these took minutes or more.
+    #[test]
+    fn hostile_links_end_at_once() {
+        let deep = vec![link("usr/bin/python3", &"a/".repeat(500_000))];
+        assert_eq!(found(&[deep], "usr/bin/python3"), None);
+        let target = "a/".repeat(2047);
+        let circle: Vec<_> = (0..2047).map(|depth| link(&"a/".repeat(depth + 1)[..2 * depth + 1], &target)).collect();
+        assert_eq!(found(&[circle], "a"), None);
+        let mut layer: Vec<_> = (0..50_000).map(|index| link(&format!("folder/{index}"), "nowhere")).collect();
+        layer.extend((0..50_000).map(|_| (String::new(), Remark::Emptied)));
+        layer.push(program("usr/bin/python3", 11));
+        assert_eq!(found(&[layer], "usr/bin/python3").map(|found| found.1), Some(11));
     }
 
     #[test]

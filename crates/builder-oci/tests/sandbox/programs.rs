@@ -248,8 +248,8 @@ fn errors_name_what_failed() {
     let missing = run_in(Root::Directory(tree.path().to_owned()), &["nothing"]);
     insta::assert_snapshot!(told(&missing), @"cannot start `nothing`: No such file or directory (os error 2)");
     let mut nowhere = shell(&tree, "true");
-    nowhere.cwd = PathBuf::from("/nowhere");
-    insta::assert_snapshot!(told(&nowhere), @"cannot enter the working directory `/nowhere` in the sandbox: No such file or directory (os error 2)");
+    nowhere.cwd = PathBuf::from("/bin/busybox/within");
+    insta::assert_snapshot!(told(&nowhere), @"cannot enter the working directory `/bin/busybox/within` in the sandbox: Not a directory (os error 20)");
     let no_tree = run_in(Root::Directory(PathBuf::from("/does/not/exist")), &["true"]);
     insta::assert_snapshot!(told(&no_tree), @"cannot open `/does/not/exist` in the sandbox: No such file or directory (os error 2)");
     let error = Sandbox::new(PathBuf::from("/bin/nothing")).probe().expect_err("no launcher");

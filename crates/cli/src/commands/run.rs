@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imagespec_builder_oci::sandbox::Sandbox;
+use imagespec_builder_oci::sandbox::{self, Sandbox, SandboxError};
 use imagespec_builder_oci::{RunError, open};
 use imagespec_core::platform::Platform;
 
@@ -48,14 +48,30 @@ fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<Optio
     }
 }
 
+/// Exit code of a program that the image does not have, as shells and `docker run` have it.
+const NOT_FOUND: u8 = 127;
+/// Exit code of a file that is no program that can be started.
+const NOT_EXECUTABLE: u8 = 126;
+/// ENOENT of errno(3).
+const NO_SUCH_FILE: i32 = 2;
+
 fn failure(error: &RunError, text: &str) -> Failure {
     let mut failure = Failure::of(error);
     let hint = match error {
         RunError::NoProgram => Some(format!("name one: `imagespec run {text} -- CMD`")),
         RunError::CannotExecute(error) => Some(error.hint()),
+        RunError::Sandbox(SandboxError::Inside(sandbox::Failure::Program { cause, .. })) => {
+            let (code, hint) = if cause.errno == Some(NO_SUCH_FILE) {
+                (NOT_FOUND, "the image lacks the program, or the interpreter or loader that it is started by")
+            } else {
+                (NOT_EXECUTABLE, "name a program for this processor, or a script with `#!`, that the user may execute")
+            };
+            failure.code = code;
+            Some(hint.to_owned())
+        }
         RunError::Sandbox(error) => error.hint().map(str::to_owned),
         RunError::Open(error) => return error.into(),
-        _ => None,
+        RunError::Absent { .. } | RunError::Malformed { .. } | RunError::Snapshot(_) | RunError::Cache(_) => None,
     };
     failure.diagnostics[0].hints.extend(hint);
     failure

@@ -23,8 +23,6 @@ const ENTRY_COUNT_MAX: usize = 10_000;
 const NAME_SIZE_BYTES_MAX: usize = 4096;
 /// A link between layers leads to the layer itself; more hops than this are a circle.
 const HOPS_MAX: usize = 8;
-/// What a compressed archive or layer may unpack to.
-pub(super) const UNPACKED_SIZE_BYTES_MAX: u64 = 64 << 30;
 
 /// The entries of an uncompressed archive.
 pub(super) struct Entries {

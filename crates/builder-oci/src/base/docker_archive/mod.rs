@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::entries::{Entries, decompressed, printable};
-use super::{BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin, parse_config};
+use super::{BaseError, BaseImage, Cancelled, GZIP_LAYER, ImageLayer, Origin, UNPACKED_SIZE_BYTES_MAX, config_of};
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
 use crate::layer::{FORMAT_VERSION, Layer, LayerError};
@@ -28,9 +28,6 @@ use crate::layer::{FORMAT_VERSION, Layer, LayerError};
 /// How many images of an archive an error names.
 const NAMES_MAX: usize = 10;
 const BUFFER_SIZE_BYTES: usize = 256 * 1024;
-
-/// Whether the user asked to stop.
-type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Where the archive is, and what it must be.
 struct Source<'a> {
@@ -75,7 +72,7 @@ pub(crate) fn from_docker_archive(
 fn take(cache: &Cache, source: &Source<'_>, platform: &Platform) -> Result<(BaseImage, Outcome), Failure> {
     let key = Key::new("docker-archive", [FORMAT_VERSION.as_bytes(), source.digest.as_bytes()]);
     if let Some((config, taken)) = remembered(cache, key)? {
-        let config = source.config(&config, platform)?;
+        let config = config_of(&source.name, &config, platform)?;
         return Ok((
             base_image(config, taken.layers.into_iter().map(|layer| (layer, Outcome::Cached))),
             Outcome::Cached,
@@ -84,7 +81,7 @@ fn take(cache: &Cache, source: &Source<'_>, platform: &Platform) -> Result<(Base
     let entries = Entries::open(source, &cache.temporary_folder())?;
     let saved = saved_image(source, &entries)?;
     let document = entries.document(source, &saved.config)?;
-    let config = source.config(&document, platform)?;
+    let config = config_of(&source.name, &document, platform)?;
     let diff_ids = diff_ids(source, &config)?;
     if diff_ids.len() != saved.layers.len() {
         let problem = format!("{} layers and {} diff_ids", saved.layers.len(), diff_ids.len());
@@ -195,21 +192,6 @@ fn take_layer(
 }
 
 impl Source<'_> {
-    /// The config in `document`, which must be of `platform`.
-    fn config(&self, document: &[u8], platform: &Platform) -> Result<Map<String, Value>, BaseError> {
-        let config = parse_config(&self.name, document)?;
-        let text = |key: &str| config.get(key).and_then(Value::as_str);
-        let found =
-            Platform::new(text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
-                .map_err(|error| self.malformed(format!("its config: {error}")))?;
-        if found.architecture() == platform.architecture() {
-            Ok(config)
-        } else {
-            let (base, platform) = (self.name.clone(), platform.to_string());
-            Err(BaseError::Platform { base, platform, available: found.to_string() })
-        }
-    }
-
     fn malformed(&self, problem: String) -> BaseError {
         BaseError::Malformed { base: self.name.clone(), problem }
     }
@@ -225,9 +207,9 @@ impl Source<'_> {
 
     /// Stops what unpacks to more than any image has.
     fn check_size(&self, size_bytes: u64) -> Result<(), BaseError> {
-        if size_bytes <= entries::UNPACKED_SIZE_BYTES_MAX {
+        if size_bytes <= UNPACKED_SIZE_BYTES_MAX {
             return Ok(());
         }
-        Err(self.malformed(format!("it unpacks to more than {} GiB", entries::UNPACKED_SIZE_BYTES_MAX >> 30)))
+        Err(self.malformed(format!("it unpacks to more than {} GiB", UNPACKED_SIZE_BYTES_MAX >> 30)))
     }
 }

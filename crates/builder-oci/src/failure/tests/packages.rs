@@ -11,7 +11,8 @@ use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
 use crate::python::PythonError;
 use crate::wheel::{
-    AllowedDigests, Dependencies, Libc, PylockError, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
+    AllowedDigests, Dependencies, Libc, PylockError, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel,
+    WheelName, download, select,
 };
 
 fn target() -> Target {
