@@ -366,9 +366,7 @@ impl Building<'_> {
         let (layer, outcome) = self.cache.layer::<Failure>(key, self.request.timestamp, |writer| {
             for (folder, standing) in path.parents().chain([path.as_str()]).zip(&standings) {
                 let attributes = match *standing {
-                    Standing::Folder { mode, user, group } => {
-                        Attributes { mode, uid: user.into(), gid: group.into() }
-                    }
+                    Standing::Folder { mode, user, group } => Attributes { mode, uid: user.into(), gid: group.into() },
                     Standing::Absent | Standing::Other => Attributes::root(0o755),
                 };
                 writer.directory(&LayerPath::new(folder).expect("a parent of a path is one"), attributes)?;

@@ -52,13 +52,7 @@ pub(super) fn main(channel: &Channel) -> Result<Infallible, Failure> {
     }
     privileges::give_up(&identity, order.mode)?;
     seccomp::apply(order.mode)?;
-    let error = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(env)
-        .stdin(input)
-        .stdout(output)
-        .stderr(error)
-        .exec();
+    let error =
+        Command::new(program).args(arguments).env_clear().envs(env).stdin(input).stdout(output).stderr(error).exec();
     Err(Failure::Program { program: program.clone(), cause: Cause::new(&error) })
 }

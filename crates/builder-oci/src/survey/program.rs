@@ -54,7 +54,9 @@ impl Facts {
         let Some((minor, patch)) = rest.split_once('.') else { return };
         let Ok(minor) = minor.parse() else { return };
         match major {
-            "3" if self.pythons.len() < PYTHONS_MAX => self.pythons.extend(python_patch(patch).map(|patch| (minor, patch))),
+            "3" if self.pythons.len() < PYTHONS_MAX => {
+                self.pythons.extend(python_patch(patch).map(|patch| (minor, patch)))
+            }
             // 1.1 and 1.2 are the only ones that programs link to.
             "1" if matches!(minor, 1 | 2) && patch.parse::<u16>().is_ok() => {
                 self.musl.insert(minor);

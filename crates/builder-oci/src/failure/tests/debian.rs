@@ -150,7 +150,13 @@ fn another_processor_is_refused_with_a_way_out() {
     let platform: Platform = "linux/arm64".parse().unwrap();
     let source = CannotExecute { image: platform.clone(), machine: Platform::linux_amd64() };
     let error = BootstrapError::CannotExecute { suite: "bookworm".to_owned(), platform, source };
-    insta::assert_snapshot!(told(error), @"");
+    let told = crate::builder::Failure::from(error).tell();
+    assert_eq!(told.field.as_deref(), Some("platform"));
+    insta::assert_snapshot!(told.diagnostic().render(), @"
+    error: `bootstrap:debian/bookworm` for linux/arm64 runs the packages' own scripts, which this machine cannot
+    note: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
+    hint: install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a registry or `oci:DIR`, for which nothing needs to run
+    ");
 }
 
 #[test]
@@ -160,5 +166,8 @@ fn a_release_that_is_too_old_is_refused_with_a_way_out() {
         valid_until: "Sat, 28 Nov 2026 00:53:02 UTC".to_owned(),
         now: "Mon, 30 Nov 2026 08:00:00 UTC".to_owned(),
     };
-    insta::assert_snapshot!(told(BootstrapError::from(error)), @"");
+    insta::assert_snapshot!(told(BootstrapError::from(error)), @"
+    error: the release of `bookworm-security` was valid until Sat, 28 Nov 2026 00:53:02 UTC, and now it is Mon, 30 Nov 2026 08:00:00 UTC
+    hint: the mirror may be out of date, so name another one; one that keeps old releases on purpose needs `debian_check_valid_until = false` under `[builders.oci]` in `imagespec.toml`
+    ");
 }
