@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::lint::lint_own;
 use crate::quickstart::network_variables;
 use crate::registry::output;
 
@@ -64,10 +65,26 @@ impl TestEnv {
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
         let output = self.command(arguments).envs(variables.iter().copied()).output().expect("the program starts");
+        if output.status.success() {
+            self.lint(arguments);
+        }
         Finished {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
+    /// Checks the layout that a build wrote, whatever else its test looks at.
+    fn lint(&self, arguments: &[&str]) {
+        let outputs = arguments.iter().filter_map(|argument| argument.split_once("type=oci,dest="));
+        for (_, layout) in outputs.filter(|_| arguments.first() == Some(&"build")) {
+            let layout = self.path().join(layout);
+            // `--dry-run` writes none.
+            if layout.exists() {
+                let problems = lint_own(&layout);
+                assert!(problems.is_empty(), "{arguments:?} wrote an improper layout:\n{}", problems.join("\n"));
+            }
         }
     }
 

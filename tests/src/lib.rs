@@ -12,7 +12,7 @@ pub use insta;
 
 pub use engine::{DockerEngine, is_root, skip};
 pub use environment::{Finished, TestEnv, outsider};
-pub use lint::{lint, lint_above};
+pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
 pub use server::FixedServer;

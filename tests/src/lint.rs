@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
@@ -22,7 +22,41 @@ pub fn lint_above(folder: &Path, base: &Path) -> Vec<String> {
     lint_layers(folder, base, Whiteouts::Allowed)
 }
 
-fn lint_layers(folder: &Path, base: &Path, whiteouts: Whiteouts) -> Vec<String> {
+/// The same for an image on whatever base. Layers that its history does not name as made here have their digests
+/// checked and no more; the others may hide what lies beneath them.
+pub fn lint_own(folder: &Path) -> Vec<String> {
+    lint_layers(folder, &OwnHistory, Whiteouts::Allowed)
+}
+
+/// Which layers somebody else made.
+trait Foreign {
+    /// For each layer of a manifest, lowest first.
+    fn are_foreign(&self, layers: &[Value], config: &Value) -> Vec<bool>;
+}
+
+/// Those that a layout has.
+impl Foreign for Path {
+    fn are_foreign(&self, layers: &[Value], _config: &Value) -> Vec<bool> {
+        layers.iter().map(|layer| blob_path(self, layer).is_file()).collect()
+    }
+}
+
+/// Those that the program does not say in the history to have made. What it makes lies uppermost.
+struct OwnHistory;
+
+impl Foreign for OwnHistory {
+    fn are_foreign(&self, layers: &[Value], config: &Value) -> Vec<bool> {
+        let history = config["history"].as_array().into_iter().flatten();
+        let steps: Vec<_> = history.filter(|step| step["empty_layer"] != true).collect();
+        let is_own = |from_top: usize| {
+            let step = steps.len().checked_sub(from_top + 1).map(|position| steps[position]);
+            step.and_then(|step| step["created_by"].as_str()).is_some_and(|text| text.starts_with("imagespec: "))
+        };
+        (0..layers.len()).rev().map(|from_top| !is_own(from_top)).collect()
+    }
+}
+
+fn lint_layers(folder: &Path, base: &(impl Foreign + ?Sized), whiteouts: Whiteouts) -> Vec<String> {
     let top: Value = match fs::read(folder.join("index.json")).map(|bytes| serde_json::from_slice(&bytes)) {
         Ok(Ok(top)) => top,
         other => return vec![format!("index.json: {other:?}")],
@@ -32,14 +66,14 @@ fn lint_layers(folder: &Path, base: &Path, whiteouts: Whiteouts) -> Vec<String> 
     linter.problems
 }
 
-struct Linter<'a> {
+struct Linter<'a, F: ?Sized> {
     folder: &'a Path,
-    base: &'a Path,
+    base: &'a F,
     whiteouts: Whiteouts,
     problems: Vec<String>,
 }
 
-impl Linter<'_> {
+impl<F: Foreign + ?Sized> Linter<'_, F> {
     fn document(&mut self, document: &Value) {
         for descriptor in document["manifests"].as_array().into_iter().flatten() {
             let bytes = blob(self.folder, descriptor, &mut self.problems);
@@ -54,10 +88,15 @@ impl Linter<'_> {
         if diff_ids.len() != layers.len() {
             self.problems.push(format!("{} layers, {} diff_ids", layers.len(), diff_ids.len()));
         }
-        for (descriptor, diff_id) in layers.iter().zip(&diff_ids) {
+        let are_foreign = self.base.are_foreign(layers, &config);
+        for ((descriptor, diff_id), is_foreign) in layers.iter().zip(&diff_ids).zip(are_foreign) {
             let bytes = blob(self.folder, descriptor, &mut self.problems);
+            // Others compress with zstd, too, or not at all.
+            if is_foreign && !bytes.starts_with(&[0x1f, 0x8b]) {
+                continue;
+            }
             let Some(content) = content(&bytes, diff_id, &mut self.problems) else { continue };
-            if !blob_path(self.base, descriptor).is_file() {
+            if !is_foreign {
                 entries(&content, self.whiteouts, &mut self.problems);
             }
         }
@@ -84,7 +123,7 @@ fn blob(folder: &Path, descriptor: &Value, problems: &mut Vec<String>) -> Vec<u8
 /// The uncompressed layer, if it is one.
 fn content(blob: &[u8], diff_id: &Value, problems: &mut Vec<String>) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    if let Err(error) = GzDecoder::new(blob).read_to_end(&mut content) {
+    if let Err(error) = MultiGzDecoder::new(blob).read_to_end(&mut content) {
         problems.push(format!("a layer is no gzip: {error}"));
         return None;
     }

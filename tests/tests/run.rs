@@ -134,10 +134,69 @@ fn what_cannot_be_run_says_why() {
     ");
     env.stdout(&["build", "app.yaml"]);
     snapshot!(env.said(&["run", "app.yaml", "--", "/root/nothing"]), @"
-    exit code 1
+    exit code 127
     error: cannot start `/root/nothing`
     note: No such file or directory (os error 2)
+    hint: the image lacks the program, or the interpreter or loader that it is started by
     ");
+}
+
+#[test]
+fn a_file_that_is_no_program_ends_with_126() {
+    let env = project();
+    env.write("note.txt", "no program\n");
+    stdout(&env, &["build", "app.yaml", "--set", "copy=[busybox, note.txt]"]);
+    snapshot!(refused(&env, &["run", "app.yaml", "--set", "copy=[busybox, note.txt]", "--", "/root/note.txt"]), @"
+    exit code 126
+    error: cannot start `/root/note.txt`
+    note: Permission denied (os error 13)
+    hint: name a program for this processor, or a script with `#!`, that the user may execute
+    ");
+}
+
+#[test]
+fn an_unknown_user_is_told_what_to_do_and_users_have_a_home() {
+    let env = project();
+    let echo = ["--", "/root/busybox", "sh", "-c", "echo $HOME"];
+    let home = |settings: &[&str]| {
+        stdout(&env, &[&["build", "app.yaml"], settings].concat());
+        env.run(&[&["run", "app.yaml"], settings, &echo].concat())
+    };
+    assert_eq!(home(&[]).stdout, "/root\n");
+    assert_eq!(home(&["--set", "env.HOME=/srv"]).stdout, "/srv\n");
+    let unknown = home(&["--set", "user=ann"]);
+    snapshot!(unknown.stderr, @"
+    error: the image has no user or group `ann`
+    hint: set `user` to one that the image's /etc/passwd has, or to a number, which needs no entry there
+    ");
+}
+
+#[test]
+fn a_working_directory_is_in_the_image_and_keeps_what_the_base_has() {
+    let env = project();
+    stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=base"]);
+    env.write("top.yaml", "base_image: oci:base\nname: top\nworkdir: /srv/app\n");
+    stdout(&env, &["build", "top.yaml", "--output", "type=oci,dest=top"]);
+    assert_eq!(stdout(&env, &["run", "oci:top", "--", "/root/busybox", "pwd"]), "/srv/app\n");
+    let bundle = env.path().join("bundle").display().to_string();
+    let tag = outsider(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "grep -o '\"org.opencontainers.image.ref.name\":\"[^\"]*' {}/top/index.json",
+                env.path().display()
+            ),
+        ],
+    );
+    let image = format!("{}:{}", env.path().join("top").display(), tag.trim().rsplit('"').next().unwrap_or_default());
+    outsider("umoci", &["unpack", "--rootless", "--image", &image, &bundle]);
+    assert!(Path::new(&bundle).join("rootfs/srv/app").is_dir());
+    // What the base has is not brought again.
+    env.write("again.yaml", "base_image: oci:top\nname: again\nworkdir: /srv\n");
+    let layers = |image: &str| stdout(&env, &["inspect", image, "--format", "json"]).matches("\"diff_id\"").count();
+    stdout(&env, &["build", "again.yaml", "--output", "type=oci,dest=again"]);
+    assert_eq!(layers("oci:again"), layers("oci:top"));
 }
 
 /// A hostile image claims that its layer has the content of another one.

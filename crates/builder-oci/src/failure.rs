@@ -42,7 +42,7 @@ impl Failure {
         let field = match self {
             // The fields are those of another spec.
             Self::Nested(_) => "base_image",
-            Self::Bootstrap(BootstrapError::Architecture { .. }) => "platform",
+            Self::Bootstrap(BootstrapError::Architecture { .. } | BootstrapError::CannotExecute { .. }) => "platform",
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",

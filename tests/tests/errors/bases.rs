@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imagespec_tests::{FixedServer, TestEnv};
+use imagespec_tests::{DockerRegistry, FixedServer, Setup, TestEnv, outsider};
 use sha2::{Digest, Sha256};
 
 use super::{failure, refused, shown, without_digests};
@@ -178,4 +178,76 @@ fn a_base_that_is_not_what_its_digest_says_is_not_used() {
     error: `HOST/base@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` has the digest `sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a`, expected `sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`
     hint: the registry, or a proxy before it, sends other bytes than were pushed: push the image again
     ");
+}
+
+#[test]
+fn a_base_in_a_registry_must_exist_and_be_of_the_platform() {
+    let registry = DockerRegistry::start(Setup::Open);
+    let env = TestEnv::new();
+    env.write("base.yaml", "base_image: scratch\nname: base\n");
+    let layout = ["build", "base.yaml", "--platform", "linux/amd64", "--output", "type=oci,dest=layout"];
+    assert_eq!(env.run(&layout).code, 0);
+    let target = format!("docker://{}/base:1", registry.host());
+    let layout = format!("oci:{}", env.path().join("layout").display());
+    outsider("skopeo", &["copy", "-q", "--dest-tls-verify=false", &layout, &target]);
+    let build = |tag: &str| {
+        env.write("app.yaml", &format!("name: app\nbase_image: {}/base:{tag}\n", registry.host()));
+        let arguments = ["build", "app.yaml", "--progress", "quiet", "--platform", "linux/arm64"];
+        failure(&env, &arguments).replace(&registry.host(), "127.0.0.1:12345")
+    };
+    insta::assert_snapshot!(build("1"), @"
+    exit 1
+    error: base `127.0.0.1:12345/base:1` has no image for linux/arm64; it has linux/amd64
+      --> app.yaml:2:13
+       |
+     2 | base_image: 127.0.0.1:12345/base:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^
+    hint: set `platform`, or take another `base_image`
+    ");
+    insta::assert_snapshot!(build("2"), @"
+    ");
+}
+
+/// What is not a real document's size is neither read nor blamed for another digest.
+#[test]
+fn a_config_of_a_base_is_bounded() {
+    let env = TestEnv::new();
+    env.write("app.yaml", "base_image: oci:layout\nname: app\n");
+    env.write("layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+    let blob = |content: &str, size: usize| {
+        let hex = hex::encode(Sha256::digest(content));
+        env.write(&format!("layout/blobs/sha256/{hex}"), content);
+        serde_json::json!({ "mediaType": "application/x", "digest": format!("sha256:{hex}"), "size": size })
+    };
+    let config = format!("{{\"os\":\"linux\",\"architecture\":\"amd64\"}}{}", " ".repeat(5 << 20));
+    for size in [config.len(), 7] {
+        let manifest =
+            serde_json::json!({ "schemaVersion": 2, "config": blob(&config, size), "layers": [] }).to_string();
+        let index = serde_json::json!({ "schemaVersion": 2, "manifests": [blob(&manifest, manifest.len())] });
+        env.write("layout/index.json", &index.to_string());
+        let said = failure(&env, &["build", "app.yaml", "--progress", "quiet", "--platform", "linux/amd64"]);
+        assert!(said.contains("larger than the 4194304 bytes that a document may have\n  --> app.yaml:1:13"), "{said}");
+    }
+}
+
+#[test]
+fn labels_that_say_what_a_base_stands_on_do_not_say_it_of_an_image_on_that_base() {
+    let registry = DockerRegistry::start(Setup::Open);
+    let env = TestEnv::new();
+    env.write("root.yaml", "base_image: scratch\nname: root\n");
+    let pushed = env.run(&["build", "root.yaml", "--registry", &registry.host()]);
+    assert_eq!(pushed.code, 0, "{}", pushed.stderr);
+    env.write("base.yaml", &format!("base_image: {}\nname: base\n", pushed.stdout.split('@').next().unwrap()));
+    env.write("app.yaml", "base_image: oci:layout\nname: app\n");
+    let built = |spec: &str, layout: &str| {
+        let finished = env.run(&["build", spec, "--output", &format!("type=oci,dest={layout}")]);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let inspected = env.run(&["inspect", &format!("oci:{layout}"), "--format", "json"]).stdout;
+        (finished.stdout.trim().rsplit('@').next().unwrap().to_owned(), inspected)
+    };
+    let (base, inspected) = built("base.yaml", "layout");
+    assert!(inspected.contains("org.opencontainers.image.base.name"), "{inspected}");
+    let (_, inspected) = built("app.yaml", "out");
+    assert!(!inspected.contains("org.opencontainers.image.base.name"), "{inspected}");
+    assert!(inspected.contains(&format!("\"org.opencontainers.image.base.digest\": \"{base}\"")), "{inspected}");
 }

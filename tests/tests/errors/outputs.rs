@@ -26,8 +26,9 @@ fn an_image_is_not_scattered_over_something_else() {
     assert!(!env.path().join("photos/blobs").exists());
     insta::assert_snapshot!(dest("type=oci,dest=data.txt"), @"
     exit 1
-    error: cannot write `FOLDER/data.txt/index.json`
-    note: Not a directory (os error 20)
+    error: cannot write `FOLDER/data.txt`
+    note: not a directory
+    hint: name a folder: a new or empty one, or one that an earlier build wrote
     ");
     insta::assert_snapshot!(dest("type=docker-archive,dest=nowhere/app.tar"), @"
     exit 1
@@ -38,8 +39,59 @@ fn an_image_is_not_scattered_over_something_else() {
     insta::assert_snapshot!(dest("type=docker-archive,dest=photos"), @"
     exit 1
     error: cannot write `FOLDER/photos`
-    note: Is a directory (os error 21)
+    note: is a directory
+    hint: name a file: `FOLDER/photos/image.tar`
     ");
+}
+
+#[test]
+fn an_index_of_something_else_is_not_overwritten() {
+    let env = env();
+    let dest = || failure(&env, &["build", "app.yaml", "--progress", "quiet", "--output", "type=oci,dest=site"]);
+    let refusal = "exit 1\nerror: `FOLDER/site` is not empty and no OCI image layout\n\
+                   hint: name a new or empty folder, or one that an earlier build wrote\n";
+    env.write("site/index.json", "{\"manifests\": []}");
+    assert_eq!(dest(), refusal);
+    env.write("site/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+    env.write("site/index.json", "{\"pages\": []}");
+    assert_eq!(dest(), refusal);
+    assert_eq!(fs::read_to_string(env.path().join("site/index.json")).unwrap(), "{\"pages\": []}");
+}
+
+#[test]
+fn builds_that_add_to_one_layout_at_once_all_stand_in_its_index() {
+    let env = env();
+    let start = |number: usize| {
+        let set = format!("env.NUMBER={number}");
+        let arguments = ["build", "app.yaml", "--progress", "quiet", "--set", &set, "--output", "type=oci,dest=out"];
+        env.command(&arguments).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let builds: Vec<_> = (0..8).map(start).collect();
+    for mut build in builds {
+        assert!(build.wait().unwrap().success());
+    }
+    let index = fs::read_to_string(env.path().join("out/index.json")).unwrap();
+    assert_eq!(index.matches("org.opencontainers.image.ref.name").count(), 8, "{index}");
+    assert_eq!(imagespec_tests::lint(&env.path().join("out")), Vec::<String>::new());
+}
+
+/// The base cannot be had, and nobody asks for it.
+#[test]
+fn an_output_that_cannot_be_written_is_found_before_any_work() {
+    let env = env();
+    env.write("app.yaml", "base_image: 127.0.0.1:1/nothing\nname: app\n");
+    env.write("photos/cat.jpg", "");
+    for output in [
+        "type=oci,dest=photos",
+        "type=oci,dest=data.txt",
+        "type=docker-archive,dest=photos",
+        "type=docker-archive,dest=nowhere/app.tar",
+        "type=oci,dest=/proc/nowhere/out",
+    ] {
+        let said = failure(&env, &["build", "app.yaml", "--progress", "quiet", "--output", output]);
+        assert!(said.contains("error: cannot write") || said.contains("no OCI image layout"), "{said}");
+        assert!(said.contains("\nhint: "), "{said}");
+    }
 }
 
 #[test]

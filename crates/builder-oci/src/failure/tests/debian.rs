@@ -151,7 +151,9 @@ fn another_processor_is_refused_with_a_way_out() {
     let platform: Platform = "linux/arm64".parse().unwrap();
     let source = CannotExecute { image: platform.clone(), machine: Platform::linux_amd64() };
     let error = BootstrapError::CannotExecute { suite: "bookworm".to_owned(), platform, source };
-    insta::assert_snapshot!(told(error), @"
+    let told = crate::builder::Failure::from(error).tell();
+    assert_eq!(told.field.as_deref(), Some("platform"));
+    insta::assert_snapshot!(told.diagnostic().render(), @"
     error: `bootstrap:debian/bookworm` for linux/arm64 runs the packages' own scripts, which this machine cannot
     note: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
     hint: install an emulator: Debian's packages qemu-user-static and binfmt-support; or name a `base_image` in a registry or `oci:DIR`, for which nothing needs to run

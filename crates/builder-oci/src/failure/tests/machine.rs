@@ -13,6 +13,7 @@ use crate::bootstrap::BootstrapError;
 use crate::builder::Failure;
 use crate::cache::{Cache, CacheError};
 use crate::files;
+use crate::layer::LayerError;
 use crate::sandbox::{Mode, SandboxError};
 
 #[test]
@@ -42,6 +43,17 @@ fn a_cache_that_is_in_use_or_cannot_be_written_is_told_apart() {
     let full = CacheError::Io { action: "write", path: PathBuf::from("/cache/tmp"), source };
     insta::assert_snapshot!(told(full), @"
     error: cannot write `/cache/tmp` in the cache
+    note: No space left on device (os error 28)
+    hint: set IMAGESPEC_CACHE_DIR to a folder with free space that you may write to
+    ");
+}
+
+#[test]
+fn a_disk_that_is_full_is_the_machines_affair() {
+    let full = || LayerError::Io { path: "data.txt".to_owned(), source: io::Error::from_raw_os_error(28) };
+    assert_eq!(Failure::from(full()).tell().kind, FailureKind::Machine);
+    insta::assert_snapshot!(told(full()), @"
+    error: cannot write `data.txt` to a layer
     note: No space left on device (os error 28)
     hint: set IMAGESPEC_CACHE_DIR to a folder with free space that you may write to
     ");
