@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use imagespec_builder_oci::cache::Cache;
-use imagespec_builder_oci::wheel::{SelectedWheel, WheelName, download};
+use imagespec_builder_oci::wheel::{Environment, Observer, SelectedWheel, WheelName, download};
 use imagespec_core::digest::Digest;
 
 /// A large compiled wheel of 16.9 MB with some 900 files.
@@ -56,7 +56,7 @@ pub fn numpy(cache: &Cache) -> (WheelName, Digest) {
         sha256,
         size_bytes: Some(NUMPY_SIZE_BYTES),
     };
-    download(cache, &[wheel], &|_| {}).expect("the package index has the wheel");
+    download(cache, &[wheel], &Environment::default(), Observer::NOBODY).expect("the package index has the wheel");
     (file_name, sha256)
 }
 

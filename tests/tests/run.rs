@@ -145,8 +145,8 @@ fn what_cannot_be_run_says_why() {
 fn a_file_that_is_no_program_ends_with_126() {
     let env = project();
     env.write("note.txt", "no program\n");
-    stdout(&env, &["build", "app.yaml", "--set", "copy=[busybox, note.txt]"]);
-    snapshot!(refused(&env, &["run", "app.yaml", "--set", "copy=[busybox, note.txt]", "--", "/root/note.txt"]), @"
+    env.stdout(&["build", "app.yaml", "--set", "copy=[busybox, note.txt]"]);
+    snapshot!(env.said(&["run", "app.yaml", "--set", "copy=[busybox, note.txt]", "--", "/root/note.txt"]), @"
     exit code 126
     error: cannot start `/root/note.txt`
     note: Permission denied (os error 13)
@@ -159,7 +159,7 @@ fn an_unknown_user_is_told_what_to_do_and_users_have_a_home() {
     let env = project();
     let echo = ["--", "/root/busybox", "sh", "-c", "echo $HOME"];
     let home = |settings: &[&str]| {
-        stdout(&env, &[&["build", "app.yaml"], settings].concat());
+        env.stdout(&[&["build", "app.yaml"], settings].concat());
         env.run(&[&["run", "app.yaml"], settings, &echo].concat())
     };
     assert_eq!(home(&[]).stdout, "/root\n");
@@ -174,10 +174,10 @@ fn an_unknown_user_is_told_what_to_do_and_users_have_a_home() {
 #[test]
 fn a_working_directory_is_in_the_image_and_keeps_what_the_base_has() {
     let env = project();
-    stdout(&env, &["build", "app.yaml", "--output", "type=oci,dest=base"]);
+    env.stdout(&["build", "app.yaml", "--output", "type=oci,dest=base"]);
     env.write("top.yaml", "base_image: oci:base\nname: top\nworkdir: /srv/app\n");
-    stdout(&env, &["build", "top.yaml", "--output", "type=oci,dest=top"]);
-    assert_eq!(stdout(&env, &["run", "oci:top", "--", "/root/busybox", "pwd"]), "/srv/app\n");
+    env.stdout(&["build", "top.yaml", "--output", "type=oci,dest=top"]);
+    assert_eq!(env.stdout(&["run", "oci:top", "--", "/root/busybox", "pwd"]), "/srv/app\n");
     let bundle = env.path().join("bundle").display().to_string();
     let tag = outsider(
         "sh",
@@ -194,8 +194,8 @@ fn a_working_directory_is_in_the_image_and_keeps_what_the_base_has() {
     assert!(Path::new(&bundle).join("rootfs/srv/app").is_dir());
     // What the base has is not brought again.
     env.write("again.yaml", "base_image: oci:top\nname: again\nworkdir: /srv\n");
-    let layers = |image: &str| stdout(&env, &["inspect", image, "--format", "json"]).matches("\"diff_id\"").count();
-    stdout(&env, &["build", "again.yaml", "--output", "type=oci,dest=again"]);
+    let layers = |image: &str| env.stdout(&["inspect", image, "--format", "json"]).matches("\"diff_id\"").count();
+    env.stdout(&["build", "again.yaml", "--output", "type=oci,dest=again"]);
     assert_eq!(layers("oci:again"), layers("oci:top"));
 }
 

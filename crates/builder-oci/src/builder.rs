@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
-use imagespec_core::event::{Outcome, Unit};
+use imagespec_core::event::{Event, Outcome, Unit};
 use imagespec_core::plan::{Base, FILES_ROOT, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
@@ -17,7 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::apt::{self, AptError};
 use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
 use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer, ValidUntil};
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, Patience};
 use crate::command;
 use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
@@ -29,6 +31,9 @@ use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
 use crate::survey::{self, Standing, SurveyError};
+
+/// How often somebody looks whether the user asked to stop.
+const WATCH_STEP: Duration = Duration::from_millis(50);
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -117,6 +122,7 @@ impl Builder for OciBuilder {
                 Feature::Python,
                 Feature::PythonExecutable,
                 Feature::Pip,
+                Feature::PipSecrets,
                 Feature::MultiplePlatforms,
                 Feature::Copy,
                 Feature::Apt,
@@ -139,22 +145,60 @@ impl Builder for OciBuilder {
             credentials: CredentialStore::from_files(request.credential_files.clone()),
             ..ClientOptions::default()
         };
-        let cache = Cache::open(&request.cache_dir).map_err(|error| Failure::from(error).tell())?;
-        let cache = cache.with_layers(request.cache);
-        let building = Building {
-            sandbox: Sandbox::new(self.launcher.clone()),
-            request,
-            cache,
-            client: Client::new(options, &cancelled),
-            progress: Progress::new(session),
+        let build = |patience| {
+            let cache = Cache::open_patiently(&request.cache_dir, patience)?;
+            let building = Building {
+                sandbox: Sandbox::new(self.launcher.clone()),
+                request,
+                cache: cache.with_layers(request.cache),
+                client: Client::new(options, &cancelled),
+                progress: Progress::new(session),
+            };
+            building.run()
         };
-        let (images, digest) = building.run().map_err(|failure| match session.is_cancelled() {
+        let (images, digest) = watched(session, build).map_err(|failure| match session.is_cancelled() {
             // Whatever broke off because of it is no news.
             true => Failure::Cancelled.tell(),
             false => failure.tell(),
         })?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
+    }
+}
+
+/// Does `work` while somebody watches whether the user asked to stop, and says when another process is waited for.
+fn watched<T>(session: &dyn Session, work: impl FnOnce(Arc<Patience>) -> T) -> T {
+    let patience = Arc::<Patience>::default();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut is_told = false;
+            while !is_done.load(Ordering::SeqCst) {
+                if session.is_cancelled() {
+                    patience.end();
+                }
+                if patience.is_tried() && !is_told {
+                    session.event(Event::Warning { message: "waiting for another imagespec process".to_owned() });
+                }
+                is_told = patience.is_tried();
+                thread::park_timeout(WATCH_STEP);
+            }
+        });
+        // A panic passes by here, and the watcher must not wait for it.
+        let _done = OnDrop(|| {
+            is_done.store(true, Ordering::SeqCst);
+            watcher.thread().unpark();
+        });
+        work(Arc::clone(&patience))
+    })
+}
+
+/// Does something when it goes out of scope.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -22,6 +22,9 @@ use crate::wheel::{DownloadError, PylockError, ResolveError};
 const OTHER_MIRROR: &str = "the mirror, or something on the way to it, sends what Debian did not sign: set `debian_mirror` under `[project]` \
      of `imagespec.toml` to another one, or try again later";
 const OTHER_VERSION: &str = "the package is broken: take another version of it, and tell its publisher";
+const NETWORK: &str = "check the network, or whether the index needs a proxy";
+const INDEX_LOGIN: &str = "say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, \
+     and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`";
 const CACHE_FOLDER: &str = "set IMAGESPEC_CACHE_DIR to a folder with free space that you may write to";
 
 impl Failure {
@@ -47,6 +50,7 @@ impl Failure {
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
             Self::Python(PythonError::Version { .. } | PythonError::NoPackage { .. }) => "python_version",
+            Self::Python(PythonError::Secret(_) | PythonError::SecretFile { .. }) => "pip_secret_mounts",
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
             Self::Apt(_) => "apt_packages",
@@ -67,6 +71,7 @@ impl Failure {
             Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
+            Self::Python(error) if is_denied(error) => FailureKind::Denied,
             Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
                 FailureKind::Machine
             }
@@ -90,13 +95,14 @@ impl Failure {
             Self::Layer(LayerError::Cache(error)) => of_cache(error)?,
             Self::Layer(LayerError::Io { .. }) => CACHE_FOLDER,
             Self::Bootstrap(error) => return of_bootstrap(error),
-            Self::Python(error) => of_python(error)?,
             Self::Output(error) => return of_output(error),
             Self::Execute(error) => return of_execute(error),
             Self::Apt(error) => of_apt(error),
-            Self::Secret(SecretError::Absent { id }) => {
+            Self::Secret(SecretError::Absent { id })
+            | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
                 return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));
             }
+            Self::Python(error) => of_python(error)?,
             Self::Secret(_) => return None,
             Self::Cancelled
             | Self::Layer(_)
@@ -124,13 +130,23 @@ fn of_registry(error: &imagespec_distribution::Error) -> FailureKind {
 fn is_temporary(error: &PythonError) -> bool {
     match error {
         PythonError::Download(error) | PythonError::Resolve(ResolveError::Download(error)) => error.is_temporary(),
+        PythonError::Resolve(ResolveError::Failed { source }) => source.is_temporary(),
+        PythonError::Resolve(ResolveError::Cache(error)) => error.is_temporary(),
+        _ => false,
+    }
+}
+
+fn is_denied(error: &PythonError) -> bool {
+    match error {
+        PythonError::Download(error) => error.is_denied(),
+        PythonError::Resolve(ResolveError::Failed { source }) => source.is_denied(),
         _ => false,
     }
 }
 
 fn of_cache(error: &CacheError) -> Option<&'static str> {
     match error {
-        CacheError::Io { action: "read", .. } => None,
+        CacheError::Io { action: "read", .. } | CacheError::Cancelled => None,
         CacheError::Io { .. } => Some(CACHE_FOLDER),
         CacheError::WrongDigest { .. } => Some(
             "these are other bytes than were promised: try again, and if that does not help, ask whoever serves them",
@@ -229,6 +245,11 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Pylock(PylockError::OtherHashes { .. }) => Some("add its `--hash=sha256:…`"),
         PythonError::Pylock(_) => Some("make the lock file again with a current tool"),
         PythonError::Download(error) => of_download(error),
+        PythonError::SecretFile { .. } => Some(
+            "give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in \
+                 `{id: index, env: UV_DEFAULT_INDEX}`",
+        ),
+        PythonError::Secret(_) => None,
         PythonError::Wheel(_) => Some(OTHER_VERSION),
         PythonError::Lock(FilesError::Changed { .. }) => Some("build again when nothing writes to it"),
         PythonError::Lock(_) => None,
@@ -241,6 +262,8 @@ fn of_resolve(error: &ResolveError) -> Option<&'static str> {
         ResolveError::Download(_) => {
             Some("let this machine reach https://files.pythonhosted.org, or install uv 0.7 or newer and put it on PATH")
         }
+        ResolveError::Failed { source } if source.is_temporary() => Some(NETWORK),
+        ResolveError::Failed { source } if source.is_denied() => Some(INDEX_LOGIN),
         ResolveError::Failed { source } if source.wants_wheels() => {
             Some("only wheels are installed: take a version of the package that has one for this Python and platform")
         }
@@ -252,10 +275,8 @@ fn of_resolve(error: &ResolveError) -> Option<&'static str> {
 
 fn of_download(error: &DownloadError) -> Option<&'static str> {
     match error {
-        DownloadError::Transport { .. } => Some("check the network, or whether the index needs a proxy"),
-        DownloadError::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
-            Some("give the credentials to the build: in a netrc file named under `pip_secret_mounts`")
-        }
+        DownloadError::Transport { .. } => Some(NETWORK),
+        error if error.is_denied() => Some(INDEX_LOGIN),
         DownloadError::Cache(error) => of_cache(error),
         _ => None,
     }

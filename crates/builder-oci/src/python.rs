@@ -1,10 +1,11 @@
 //! The Python environment at `/opt/venv`: the venv itself, and packages resolved by uv and laid out from their wheels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
-use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, VENV};
+use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
 use serde_json::{Map, Value};
 
 use crate::apt::{self, AptError};
@@ -14,10 +15,12 @@ use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::progress;
+use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
 use crate::wheel::{
-    AllowedDigests, Dependencies, DownloadError, Interpreter, Libc, PylockError, Resolution, ResolveError, Scheme,
-    SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer, select, venv, write_venv,
+    AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError, Resolution,
+    ResolveError, Scheme, SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer,
+    select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -71,6 +74,17 @@ pub(crate) enum PythonError {
     /// A wheel cannot be had.
     #[error(transparent)]
     Download(#[from] DownloadError),
+    /// A secret of the resolver cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file that the resolver does not read.
+    #[error("secret `{id}` is to lie at `{path}`, where the resolver reads no file")]
+    SecretFile {
+        /// Its name.
+        id: String,
+        /// Its target.
+        path: String,
+    },
     /// A wheel cannot be installed.
     #[error(transparent)]
     Wheel(#[from] WheelError),
@@ -167,14 +181,19 @@ pub(crate) fn packages(
         machine: machine.to_owned(),
         libc: python.libc,
     };
-    let lock = lock(building, step, &target)?;
+    let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
+    let lock = lock(building, step, &target, &environment)?;
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
         &format!("fetch {}", progress::count(wheels.len(), "wheel")),
         Unit::Bytes,
         missing.size_bytes,
-        |step| download(&building.cache, &wheels, &|count| step.add(count)).map_err(PythonError::from),
+        |step| {
+            let cancelled = || building.progress.is_cancelled();
+            let observer = Observer { received: &|count| step.add(count), cancelled: &cancelled };
+            download(&building.cache, &wheels, &environment, observer).map_err(PythonError::from)
+        },
         |()| missing.summary(),
     )?;
     building.check_cancelled()?;
@@ -201,16 +220,46 @@ fn allowed(step: &PipStep, target: &Target) -> Result<AllowedDigests, PythonErro
     }
 }
 
+/// What uv and the downloads of `step` know of this machine, of the spec's indexes and of the secrets. The secrets are
+/// gone when the second value is dropped.
+pub(crate) fn environment_of(
+    given: &BTreeMap<String, SecretSource>,
+    step: &PipStep,
+) -> Result<(Environment, Secrets), PythonError> {
+    for SecretMount { id, target } in &step.secrets {
+        if let SecretTarget::File(path) = target
+            && !path.ends_with("netrc")
+        {
+            return Err(PythonError::SecretFile { id: id.clone(), path: path.clone() });
+        }
+    }
+    let secrets = secret::read(given, &step.secrets)?;
+    let mut environment = Environment::of_machine().with_indexes(step.index.as_deref(), &step.extra_indexes);
+    for mount in &secrets.mounts {
+        environment = environment.with("NETRC", &mount.source);
+    }
+    for (name, value) in &secrets.env {
+        environment = environment.with_secret(name, value);
+    }
+    Ok((environment, secrets))
+}
+
 /// The packages of `step` as the text of a `pylock.toml`.
-fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<String, Failure> {
+fn lock(
+    building: &Building<'_>,
+    step: &PipStep,
+    target: &Target,
+    environment: &Environment,
+) -> Result<String, Failure> {
     let cache = &building.cache;
     match &step.input {
         PipInput::Requirements { requirements, constraints } => {
-            resolve(building, step, target, &lines(requirements), &lines(constraints), Dependencies::Followed)
+            let lists = (lines(requirements), lines(constraints));
+            resolve(building, step, target, environment, (&lists.0, &lists.1), Dependencies::Followed)
         }
         // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
         PipInput::Locked { requirements, .. } => {
-            resolve(building, step, target, &lines(requirements), "", Dependencies::Listed)
+            resolve(building, step, target, environment, (&lines(requirements), ""), Dependencies::Listed)
         }
         PipInput::UvLock { lock, pyproject } => {
             let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
@@ -219,8 +268,10 @@ fn lock(building: &Building<'_>, step: &PipStep, target: &Target) -> Result<Stri
                 Unit::Bytes,
                 None,
                 |progress| {
-                    let uv = Uv::find(cache, &|count| progress.add(count)).map_err(PythonError::from)?;
-                    Ok(uv.export(cache, &lock, &pyproject).map_err(PythonError::from)?)
+                    let cancelled = || building.progress.is_cancelled();
+                    let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
+                    let uv = Uv::find(cache, observer).map_err(PythonError::from)?;
+                    Ok(uv.export(cache, &lock, &pyproject, observer).map_err(PythonError::from)?)
                 },
                 |_| (Outcome::Done, String::new()),
             )
@@ -238,8 +289,8 @@ fn resolve(
     building: &Building<'_>,
     step: &PipStep,
     target: &Target,
-    requirements: &str,
-    constraints: &str,
+    environment: &Environment,
+    (requirements, constraints): (&str, &str),
     dependencies: Dependencies,
 ) -> Result<String, Failure> {
     let count = requirements.lines().count();
@@ -252,14 +303,15 @@ fn resolve(
                 requirements,
                 constraints,
                 target,
-                index: step.index.as_deref(),
-                extra_indexes: &step.extra_indexes,
                 find_links: &step.find_links,
                 extra_args: &step.extra_args,
                 dependencies,
+                environment,
             };
-            let uv = Uv::find(&building.cache, &|count| progress.add(count)).map_err(PythonError::from)?;
-            Ok(uv.resolve(&building.cache, &resolution).map_err(PythonError::from)?)
+            let cancelled = || building.progress.is_cancelled();
+            let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
+            let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?;
+            Ok(uv.resolve(&building.cache, &resolution, observer).map_err(PythonError::from)?)
         },
         |_| (Outcome::Done, String::new()),
     )

@@ -133,7 +133,7 @@ fn asked(plan: &Plan) -> Vec<(&str, &'static str)> {
     for step in &plan.steps {
         match step {
             Step::Run(run) => asked.extend(run.secrets.iter().map(|secret| (secret.id.as_str(), "secrets"))),
-            Step::Pip(pip) => asked.extend(pip.secrets.iter().map(|id| (id.as_str(), "pip_secret_mounts"))),
+            Step::Pip(pip) => asked.extend(pip.secrets.iter().map(|secret| (secret.id.as_str(), "pip_secret_mounts"))),
             Step::Apt(_) | Step::Python(_) | Step::Conda(_) | Step::Copy(_) => {}
         }
     }

@@ -6,6 +6,7 @@
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
 //! ROOT/apt/ARCHITECTURE/…   packages and lists that the apt of images fetched, verified by apt as it uses them
+//! ROOT/uv/…                 what the resolver fetched: its own cache, and a Python if this machine has none
 //! ROOT/locks/…              empty files that are locked while something is made
 //! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
 //! ROOT/tmp/…                what is being written; rubbish as soon as nobody uses the cache
@@ -31,7 +32,7 @@ use imagespec_core::builder::CachePolicy;
 use imagespec_core::digest::Digest;
 
 pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
-pub use lock::Lock;
+pub use lock::{Lock, Patience};
 pub use prune::{PruneError, PruneMode, PrunePolicy, Pruned, Removed, clear, disk_usage_bytes, prune};
 pub use record::Key;
 
@@ -40,6 +41,7 @@ pub use record::Key;
 pub struct Cache {
     root: PathBuf,
     layers: CachePolicy,
+    patience: Arc<Patience>,
     _use: Arc<Lock>,
 }
 
@@ -72,6 +74,9 @@ pub enum CacheError {
         /// The cache's root folder.
         root: PathBuf,
     },
+    /// Somebody wanted to stop while another process was waited for.
+    #[error("waiting for another imagespec process was stopped")]
+    Cancelled,
     /// Another process holds a lock for too long.
     #[error("another imagespec process has held `{name}` for {waited_seconds} s")]
     Locked {
@@ -90,7 +95,7 @@ impl CacheError {
 }
 
 /// The folders of a cache.
-const FOLDERS: [&str; 7] = ["blobs/sha256", "records", "snapshots", "store", "apt", "locks", "tmp"];
+const FOLDERS: [&str; 8] = ["blobs/sha256", "records", "snapshots", "store", "apt", "uv", "locks", "tmp"];
 /// The lock that all users of a cache share.
 const USE: &str = "cache";
 
@@ -100,18 +105,26 @@ impl Cache {
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
+        Self::open_patiently(root, Arc::default())
+    }
+
+    /// The same for one who may want to stop while something is waited for, now or later.
+    ///
+    /// # Errors
+    /// When a folder cannot be made, or `patience` ends.
+    pub fn open_patiently(root: &Path, patience: Arc<Patience>) -> Result<Self, CacheError> {
         make_folders(root)?;
-        let lock = Arc::new(Lock::shared(root, USE)?);
+        let lock = Arc::new(Lock::shared(root, USE, &patience)?);
         // One who removes all of it does so before we get the lock.
         make_folders(root)?;
-        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, _use: lock })
+        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, patience, _use: lock })
     }
 
     /// Opens the cache in `root` for one who removes things from it, if nobody else uses it.
     fn open_alone(root: &Path) -> Result<Self, CacheError> {
         make_folders(root)?;
         let lock = Lock::alone(root, USE)?.ok_or_else(|| CacheError::InUse { root: root.to_owned() })?;
-        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, _use: Arc::new(lock) })
+        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, patience: Arc::default(), _use: Arc::new(lock) })
     }
 
     /// The same cache, in which layers that were made earlier are found or not.
@@ -138,6 +151,11 @@ impl Cache {
     /// The folder for unpacked layers.
     pub fn snapshots_folder(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// The folder for what the resolver keeps.
+    pub(crate) fn resolver_folder(&self) -> PathBuf {
+        self.root.join("uv")
     }
 
     /// The folder for images.

@@ -77,21 +77,22 @@ fn layers_hold_file_for_file_what_uv_installs() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("cache")).unwrap();
     let venv = folder.path().join("venv");
-    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
     let target =
         Target { python_minor: 11, python_patch: 2, machine: "x86_64".to_owned(), libc: Libc::Glibc { minor: 36 } };
     let resolution = Resolution {
         requirements: REQUIREMENTS,
         constraints: "",
         target: &target,
-        index: None,
-        extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
         dependencies: Dependencies::Followed,
+        environment: &Environment::of_machine(),
     };
-    let wheels = select(&uv.resolve(&cache, &resolution).unwrap(), &target, &AllowedDigests::default()).unwrap();
-    download(&cache, &wheels, &|_| {}).unwrap();
+    let wheels =
+        select(&uv.resolve(&cache, &resolution, Observer::NOBODY).unwrap(), &target, &AllowedDigests::default())
+            .unwrap();
+    download(&cache, &wheels, &Environment::default(), Observer::NOBODY).unwrap();
 
     run(Command::new(uv.program()).args(["venv", "--quiet", "--python", "3.11"]).arg(&venv));
     let before = tree_of_folder(&venv);

@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use imagespec_core::digest::Digest;
 use rayon::prelude::*;
 use reqwest::StatusCode;
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, RequestBuilder};
 use url::Url;
 
+use super::environment::{Environment, Login};
 use super::pylock::SelectedWheel;
 use crate::cache::{Cache, CacheError};
 use crate::network::innermost;
@@ -24,6 +25,12 @@ const ATTEMPTS: u32 = 4;
 const RETRY_DELAY: Duration = Duration::from_millis(400);
 /// A server that is silent for so long is given up.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
+/// How long it takes at most until somebody who wants to stop is heard.
+const STEP: Duration = Duration::from_millis(50);
+/// Length in bytes of what is read at once.
+const PIECE_BYTES: usize = 128 * 1024;
+/// Pieces that wait to be written.
+const PIECES: usize = 8;
 /// A longer file is refused when the lock does not say how long it is.
 const SIZE_BYTES_MAX: u64 = 16 << 30;
 
@@ -74,6 +81,9 @@ pub enum DownloadError {
         /// The most that it may have.
         size_bytes_max: u64,
     },
+    /// Somebody wanted to stop.
+    #[error("downloads were stopped")]
+    Cancelled,
     /// The cache failed, or the digest is wrong.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -87,65 +97,225 @@ impl DownloadError {
             error => may_pass(error),
         }
     }
+
+    /// Whether the server wants to know who asks, or does not believe it.
+    pub(crate) fn is_denied(&self) -> bool {
+        let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Self::Status { status, .. } if denied.contains(status))
+    }
 }
 
-/// Fetches those of `wheels` that are not in the cache. `progress` is told of every piece's length in bytes, from
-/// several threads.
+/// The one who waits for it: told how much came, and asked whether to stop. Both from several threads.
+#[derive(Clone, Copy)]
+pub struct Observer<'a> {
+    /// Takes the length in bytes of every piece that comes.
+    pub received: &'a (dyn Fn(u64) + Sync),
+    /// Whether to stop.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Observer<'static> {
+    /// Nobody: nothing is told, and nothing stops it.
+    pub const NOBODY: Self = Self { received: &|_| {}, cancelled: &|| false };
+}
+
+/// Fetches those of `wheels` that are not in the cache, with the logins that `environment` has for their servers.
 ///
 /// # Errors
-/// When one of them cannot be fetched or has another digest.
-pub fn download(cache: &Cache, wheels: &[SelectedWheel], progress: &(dyn Fn(u64) + Sync)) -> Result<(), DownloadError> {
+/// When one of them cannot be fetched or has another digest, or when `observer` wants to stop.
+pub fn download(
+    cache: &Cache,
+    wheels: &[SelectedWheel],
+    environment: &Environment,
+    observer: Observer<'_>,
+) -> Result<(), DownloadError> {
     let missing: Vec<&SelectedWheel> = wheels.iter().filter(|wheel| !cache.has_blob(wheel.sha256)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let client = client()?;
+    let downloads = Downloads::new(cache, environment, observer)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(CONNECTIONS.min(missing.len()))
         .build()
         .map_err(|error| DownloadError::Setup { source: error.into() })?;
     pool.install(|| {
         missing.par_iter().try_for_each(|wheel| {
-            fetch(cache, &client, &wheel.url, wheel.file_name.as_str(), wheel.sha256, wheel.size_bytes, progress)
+            downloads.fetch(&Wanted {
+                url: &wheel.url,
+                file: wheel.file_name.as_str(),
+                digest: wheel.sha256,
+                size_bytes: wheel.size_bytes,
+            })
         })
     })
 }
 
-pub(super) fn client() -> Result<Client, DownloadError> {
-    Client::builder()
-        .user_agent(concat!("imagespec/", env!("CARGO_PKG_VERSION")))
-        // Digests are of the bytes as they are stored.
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        .connect_timeout(Duration::from_secs(30))
-        .timeout(SILENCE_MAX)
-        .build()
-        .map_err(|error| DownloadError::Setup { source: error.into() })
+/// A file to fetch.
+pub(super) struct Wanted<'a> {
+    pub(super) url: &'a Url,
+    /// Its name.
+    pub(super) file: &'a str,
+    pub(super) digest: Digest,
+    /// Its length in bytes, if that is known.
+    pub(super) size_bytes: Option<u64>,
 }
 
-/// Fetches one file into the cache, and tries again when the server may have been busy.
-pub(super) fn fetch(
-    cache: &Cache,
-    client: &Client,
-    url: &Url,
-    file: &str,
-    digest: Digest,
-    size_bytes: Option<u64>,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<(), DownloadError> {
-    let mut delay = RETRY_DELAY;
-    let mut attempt = 1;
-    loop {
-        match fetch_once(cache, client, url, file, digest, size_bytes, progress) {
-            Err(error) if attempt < ATTEMPTS && may_pass(&error) => {
-                tracing::debug!(%error, attempt, "a download is tried again");
-                thread::sleep(delay);
-                delay *= 2;
-                attempt += 1;
+/// What downloads share.
+pub(super) struct Downloads<'a> {
+    cache: &'a Cache,
+    client: Client,
+    environment: &'a Environment,
+    observer: Observer<'a>,
+}
+
+impl<'a> Downloads<'a> {
+    pub(super) fn new(
+        cache: &'a Cache,
+        environment: &'a Environment,
+        observer: Observer<'a>,
+    ) -> Result<Self, DownloadError> {
+        let client = Client::builder()
+            .user_agent(concat!("imagespec/", env!("CARGO_PKG_VERSION")))
+            // Digests are of the bytes as they are stored.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .connect_timeout(Duration::from_secs(30))
+            .timeout(SILENCE_MAX)
+            .build()
+            .map_err(|error| DownloadError::Setup { source: error.into() })?;
+        Ok(Self { cache, client, environment, observer })
+    }
+
+    /// Fetches one file into the cache, and tries again when the server may have been busy.
+    pub(super) fn fetch(&self, wanted: &Wanted<'_>) -> Result<(), DownloadError> {
+        let mut delay = RETRY_DELAY;
+        let mut attempt = 1;
+        loop {
+            match self.fetch_once(wanted) {
+                Err(error) if attempt < ATTEMPTS && may_pass(&error) => {
+                    tracing::debug!(%error, attempt, "a download is tried again");
+                    self.wait(delay)?;
+                    delay *= 2;
+                    attempt += 1;
+                }
+                result => return result,
             }
-            result => return result,
+        }
+    }
+
+    fn wait(&self, delay: Duration) -> Result<(), DownloadError> {
+        let mut left = delay;
+        while !left.is_zero() {
+            self.check_cancelled()?;
+            let step = left.min(STEP);
+            thread::sleep(step);
+            left -= step;
+        }
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<(), DownloadError> {
+        if (self.observer.cancelled)() { Err(DownloadError::Cancelled) } else { Ok(()) }
+    }
+
+    fn fetch_once(&self, wanted: &Wanted<'_>) -> Result<(), DownloadError> {
+        let file_name = || wanted.file.to_owned();
+        let local = if wanted.url.scheme() == "file" { wanted.url.to_file_path().ok() } else { None };
+        let host = match &local {
+            Some(path) => path.display().to_string(),
+            None => wanted.url.host_str().unwrap_or_default().to_owned(),
+        };
+        let io_error = |source| DownloadError::Io { file: file_name(), host: host.clone(), source };
+        let (sender, receiver) = mpsc::sync_channel(PIECES);
+        match local {
+            Some(path) => {
+                let opened = File::open(&path).map_err(io_error)?;
+                thread::spawn(move || pass_on(opened, &sender));
+            }
+            None => {
+                let request = self.request(wanted.url);
+                thread::spawn(move || answer(request, &sender));
+            }
+        }
+        let size_bytes_max = wanted.size_bytes.unwrap_or(SIZE_BYTES_MAX);
+        let mut writer = self.cache.blob_writer()?;
+        while let Some(news) = self.next(&receiver)? {
+            let piece = match news {
+                News::Piece(piece) => piece,
+                News::Broken(source) => return Err(io_error(source)),
+                News::NoAnswer(source) => return Err(DownloadError::Transport { file: file_name(), host, source }),
+                News::Status(status) => return Err(DownloadError::Status { file: file_name(), host, status }),
+            };
+            if writer.size_bytes() + piece.len() as u64 > size_bytes_max {
+                return Err(DownloadError::TooLong { file: file_name(), size_bytes_max });
+            }
+            writer.write_all(&piece).map_err(|source| writer.io_error(source))?;
+            (self.observer.received)(piece.len() as u64);
+        }
+        writer.commit_as(wanted.digest, wanted.file)?;
+        Ok(())
+    }
+
+    /// What the server says next; `None` at the end.
+    fn next(&self, receiver: &Receiver<News>) -> Result<Option<News>, DownloadError> {
+        loop {
+            self.check_cancelled()?;
+            match receiver.recv_timeout(STEP) {
+                Ok(news) => return Ok(Some(news)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// The client takes a login out of the URL itself, and tells a login to no other server that it is sent to.
+    fn request(&self, url: &Url) -> RequestBuilder {
+        let request = self.client.get(url.clone());
+        let is_anonymous = url.username().is_empty() && url.password().is_none();
+        match self.environment.login(url).filter(|_| is_anonymous) {
+            Some(Login { user, password }) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
+    }
+}
+
+/// What a server says.
+enum News {
+    Piece(Vec<u8>),
+    /// The content broke off.
+    Broken(io::Error),
+    NoAnswer(io::Error),
+    Status(StatusCode),
+}
+
+/// Reads the answer to `request` in a thread of its own, so that a silent server keeps nobody from stopping.
+fn answer(request: RequestBuilder, sender: &SyncSender<News>) {
+    let news = match request.send() {
+        Ok(answer) if answer.status() == StatusCode::OK => return pass_on(answer, sender),
+        Ok(answer) => News::Status(answer.status()),
+        Err(error) => News::NoAnswer(innermost(&error)),
+    };
+    // Whoever does not listen any more has stopped.
+    let _ = sender.send(news);
+}
+
+fn pass_on(mut reader: impl Read, sender: &SyncSender<News>) {
+    loop {
+        let mut piece = vec![0; PIECE_BYTES];
+        let news = match reader.read(&mut piece) {
+            Ok(0) => return,
+            Ok(count) => {
+                piece.truncate(count);
+                News::Piece(piece)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => News::Broken(error),
+        };
+        let is_last = matches!(news, News::Broken(_));
+        if sender.send(news).is_err() || is_last {
+            return;
         }
     }
 }
@@ -157,56 +327,9 @@ fn may_pass(error: &DownloadError) -> bool {
         DownloadError::Status { status, .. } => {
             status.is_server_error() || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
         }
-        DownloadError::Setup { .. } | DownloadError::TooLong { .. } | DownloadError::Cache(_) => false,
+        DownloadError::Setup { .. }
+        | DownloadError::TooLong { .. }
+        | DownloadError::Cancelled
+        | DownloadError::Cache(_) => false,
     }
-}
-
-fn fetch_once(
-    cache: &Cache,
-    client: &Client,
-    url: &Url,
-    file: &str,
-    digest: Digest,
-    size_bytes: Option<u64>,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<(), DownloadError> {
-    let file_name = || file.to_owned();
-    let local: Option<PathBuf> = if url.scheme() == "file" { url.to_file_path().ok() } else { None };
-    let host = match &local {
-        Some(path) => path.display().to_string(),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
-    let io_error = |source| DownloadError::Io { file: file_name(), host: host.clone(), source };
-    let mut reader: Box<dyn Read> = match &local {
-        Some(path) => Box::new(File::open(path).map_err(io_error)?),
-        None => {
-            let answer = client.get(url.clone()).send().map_err(|error| DownloadError::Transport {
-                file: file_name(),
-                host: host.clone(),
-                source: innermost(&error),
-            })?;
-            if answer.status() != StatusCode::OK {
-                return Err(DownloadError::Status { file: file_name(), host, status: answer.status() });
-            }
-            Box::new(answer)
-        }
-    };
-    let size_bytes_max = size_bytes.unwrap_or(SIZE_BYTES_MAX);
-    let mut writer = cache.blob_writer()?;
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(io_error(error)),
-        };
-        if writer.size_bytes() + count as u64 > size_bytes_max {
-            return Err(DownloadError::TooLong { file: file_name(), size_bytes_max });
-        }
-        writer.write_all(&buffer[..count]).map_err(|source| writer.io_error(source))?;
-        progress(count as u64);
-    }
-    writer.commit_as(digest, file)?;
-    Ok(())
 }

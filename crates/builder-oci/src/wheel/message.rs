@@ -31,6 +31,19 @@ impl UvMessage {
         Self { lines }
     }
 
+    /// Whether the network or a server failed, so that the same may succeed later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        let text = self.lines.join(" ");
+        let failed = ["error sending request", "client error (", "operation timed out", "HTTP status server error"];
+        failed.iter().any(|words| text.contains(words)) && !text.contains("certificate")
+    }
+
+    /// Whether an index did not believe who we are, or was not told.
+    pub(crate) fn is_denied(&self) -> bool {
+        let text = self.lines.join(" ");
+        ["401 Unauthorized", "403 Forbidden"].iter().any(|words| text.contains(words))
+    }
+
     /// Whether uv refused a package that would have to be built.
     pub(crate) fn wants_wheels(&self) -> bool {
         let text = self.lines.join(" ");
@@ -93,7 +106,7 @@ fn user_infos(text: &str) -> Vec<Range<usize>> {
 }
 
 /// The bytes behind `%40` and the like.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {

@@ -1,9 +1,8 @@
 //! From requirements to a lock file: uv's resolver, run for the image's platform and Python.
 //!
 //! uv is taken from PATH if it is new enough, else its wheel is fetched once, by pinned version and digest. It runs
-//! with a cleared environment but for what it needs to reach the network.
+//! with a cleared environment but for what it needs to reach the network, and keeps what it fetches in our cache.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -14,34 +13,18 @@ use pep440_rs::Version;
 use url::Url;
 
 use super::archive::Wheel;
-use super::download::{self, DownloadError};
+use super::download::{DownloadError, Downloads, Observer, Wanted};
+use super::environment::Environment;
 use super::error::WheelError;
 use super::message::{UvMessage, secrets_in};
 use super::name::{InvalidWheelName, Libc, Target, WheelName};
+use super::process;
 use crate::cache::{Cache, CacheError, Key};
 
 /// The oldest uv that writes `pylock.toml`, by its minor version.
 const OLDEST: [u64; 2] = [0, 7];
 /// glibc versions, after `2.`, that uv has a platform for.
 const GLIBC_MINORS: [u16; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
-/// Variables of the host that uv sees; those that begin with `UV_` too.
-const VARIABLES: [&str; 14] = [
-    "PATH",
-    "HOME",
-    "XDG_CACHE_HOME",
-    "XDG_DATA_HOME",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-];
-
 /// Where the wheels of a pinned uv lie, by the machine that runs it.
 struct Pinned {
     machine: &'static str,
@@ -83,16 +66,14 @@ pub struct Resolution<'a> {
     pub constraints: &'a str,
     /// Where the packages are to run.
     pub target: &'a Target,
-    /// The index instead of uv's own default.
-    pub index: Option<&'a str>,
-    /// Further indexes, looked in before it, in order.
-    pub extra_indexes: &'a [String],
     /// Folders and pages with wheels.
     pub find_links: &'a [String],
     /// Further arguments.
     pub extra_args: &'a [String],
     /// Whether what the requirements require is wanted too.
     pub dependencies: Dependencies,
+    /// The variables that uv sees, indexes among them.
+    pub environment: &'a Environment,
 }
 
 /// Whether what requirements require is resolved too.
@@ -139,6 +120,9 @@ pub enum ResolveError {
         /// What uv said.
         source: UvMessage,
     },
+    /// Somebody wanted to stop.
+    #[error("uv was stopped")]
+    Cancelled,
     /// uv wrote something that is no text.
     #[error("uv's lock file is not UTF-8")]
     NotText,
@@ -159,23 +143,25 @@ pub enum ResolveError {
 impl Resolution<'_> {
     /// Passwords that uv is given, and that nobody may see in what it says.
     fn secrets(&self) -> Vec<String> {
-        let variables = variables().filter_map(|(_, value)| value.into_string().ok());
-        let lists = [self.extra_indexes, self.find_links, self.extra_args].into_iter().flatten().cloned();
-        let single = self.index.into_iter().chain([self.requirements, self.constraints]).map(str::to_owned);
-        variables.chain(lists).chain(single).flat_map(|text| secrets_in(&text)).collect()
+        let lists = [self.find_links, self.extra_args].into_iter().flatten().map(String::as_str);
+        let texts = [self.requirements, self.constraints].into_iter().chain(lists);
+        let mut secrets = self.environment.secrets();
+        secrets.extend(texts.flat_map(secrets_in));
+        // A longer one may hold a shorter one.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
 }
 
 impl Uv {
-    /// The uv on PATH, if it is new enough; else one in the cache, fetched if it is not there yet. `received` is told
-    /// the length in bytes of every piece that comes.
+    /// The uv on PATH, if it is new enough; else one in the cache, fetched if it is not there yet.
     ///
     /// # Errors
     /// When it must be fetched and cannot.
-    pub fn find(cache: &Cache, received: &(dyn Fn(u64) + Sync)) -> Result<Self, ResolveError> {
+    pub fn find(cache: &Cache, observer: Observer<'_>) -> Result<Self, ResolveError> {
         match on_path("uv").find(|program| is_new_enough(program)) {
             Some(program) => Ok(Self { program }),
-            None => Self::fetched(cache, received),
+            None => Self::fetched(cache, observer),
         }
     }
 
@@ -183,7 +169,7 @@ impl Uv {
     ///
     /// # Errors
     /// When it cannot be fetched or unpacked.
-    pub fn fetched(cache: &Cache, received: &(dyn Fn(u64) + Sync)) -> Result<Self, ResolveError> {
+    pub fn fetched(cache: &Cache, observer: Observer<'_>) -> Result<Self, ResolveError> {
         let machine = std::env::consts::ARCH;
         let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or(ResolveError::NoUv { machine })?;
         let key = Key::new("uv", [pinned.sha256.as_bytes()]);
@@ -197,8 +183,10 @@ impl Uv {
         let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
         let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
         let url = Url::parse(&url).expect("the pinned address is one");
-        let client = download::client()?;
-        download::fetch(cache, &client, &url, pinned.file_name, sha256, Some(pinned.size_bytes), received)?;
+        let size_bytes = Some(pinned.size_bytes);
+        let wanted = Wanted { url: &url, file: pinned.file_name, digest: sha256, size_bytes };
+        // The index of a build has no say in where uv comes from.
+        Downloads::new(cache, &Environment::default(), observer)?.fetch(&wanted)?;
         Ok(Self { program: unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)? })
     }
 
@@ -210,8 +198,13 @@ impl Uv {
     /// Resolves, and returns the text of a `pylock.toml`.
     ///
     /// # Errors
-    /// When uv has no platform for the target, cannot be run, or finds no solution.
-    pub fn resolve(&self, cache: &Cache, resolution: &Resolution<'_>) -> Result<String, ResolveError> {
+    /// When uv has no platform for the target, cannot be run, or finds no solution, or when `observer` wants to stop.
+    pub fn resolve(
+        &self,
+        cache: &Cache,
+        resolution: &Resolution<'_>,
+        observer: Observer<'_>,
+    ) -> Result<String, ResolveError> {
         let platform = platform(resolution.target)
             .ok_or_else(|| ResolveError::Unsupported { target: resolution.target.to_string() })?;
         let write_error = |source| ResolveError::Write { source };
@@ -219,22 +212,15 @@ impl Uv {
         fs::write(folder.path().join("requirements.txt"), resolution.requirements).map_err(write_error)?;
         fs::write(folder.path().join("constraints.txt"), resolution.constraints).map_err(write_error)?;
         let target = resolution.target;
-        let mut command = self.command();
+        let mut command = self.command(cache, resolution.environment);
         command.current_dir(folder.path());
         command.args(["pip", "compile", "requirements.txt", "--constraints", "constraints.txt"]);
-        command.args(["--format", "pylock.toml", "--only-binary", ":all:", "--python-platform", &platform]);
+        command.args(["--format", "pylock.toml", "--python-platform", &platform]);
         command.args(["--python-version", &format!("3.{}.{}", target.python_minor, target.python_patch)]);
         command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
         // Nothing is built, and still uv would fetch an interpreter of that version if this machine's is another one.
         if on_path("python3").next().is_some() {
             command.arg("--no-python-downloads");
-        }
-        // By variable and not by argument, since an address may hold a password and arguments are for all to see.
-        if let Some(index) = resolution.index {
-            command.env("UV_DEFAULT_INDEX", index);
-        }
-        if !resolution.extra_indexes.is_empty() {
-            command.env("UV_INDEX", resolution.extra_indexes.join(" "));
         }
         for links in resolution.find_links {
             command.args(["--find-links", links]);
@@ -243,30 +229,45 @@ impl Uv {
             command.arg("--no-deps");
         }
         command.args(resolution.extra_args);
-        self.lock_file(command, &resolution.secrets())
+        // Last, so that nothing takes it back: to build a package is to execute it on this machine.
+        command.args(["--only-binary", ":all:"]);
+        self.lock_file(command, &resolution.secrets(), observer)
     }
 
     /// Writes a `uv.lock` as a `pylock.toml`, without the project itself and its development dependencies. Nothing is
     /// resolved, and nothing but the two files is read.
     ///
     /// # Errors
-    /// When uv cannot be run, or cannot read the lock file.
-    pub fn export(&self, cache: &Cache, lock: &[u8], pyproject: &[u8]) -> Result<String, ResolveError> {
+    /// When uv cannot be run, or cannot read the lock file, or when `observer` wants to stop.
+    pub fn export(
+        &self,
+        cache: &Cache,
+        lock: &[u8],
+        pyproject: &[u8],
+        observer: Observer<'_>,
+    ) -> Result<String, ResolveError> {
         let write_error = |source| ResolveError::Write { source };
         let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(write_error)?;
         fs::write(folder.path().join("uv.lock"), lock).map_err(write_error)?;
         fs::write(folder.path().join("pyproject.toml"), pyproject).map_err(write_error)?;
-        let mut command = self.command();
+        let mut command = self.command(cache, &Environment::of_machine());
         command.current_dir(folder.path());
         command.args(["export", "--frozen", "--no-emit-project", "--no-dev", "--format", "pylock.toml"]);
         command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
         let secrets = secrets_in(&String::from_utf8_lossy(lock));
-        self.lock_file(command, &secrets)
+        self.lock_file(command, &secrets, observer)
     }
 
     /// Runs uv and returns the lock file that it prints. None of `secrets` stands in an error.
-    fn lock_file(&self, mut command: Command, secrets: &[String]) -> Result<String, ResolveError> {
-        let output = command.output().map_err(|source| ResolveError::Run { program: self.program.clone(), source })?;
+    fn lock_file(
+        &self,
+        mut command: Command,
+        secrets: &[String],
+        observer: Observer<'_>,
+    ) -> Result<String, ResolveError> {
+        let output = process::output(&mut command, observer.cancelled)
+            .map_err(|source| ResolveError::Run { program: self.program.clone(), source })?
+            .ok_or(ResolveError::Cancelled)?;
         if !output.status.success() {
             let source = UvMessage::new(&output, secrets);
             return Err(ResolveError::Failed { source });
@@ -274,17 +275,13 @@ impl Uv {
         String::from_utf8(output.stdout).map_err(|_| ResolveError::NotText)
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, cache: &Cache, environment: &Environment) -> Command {
         let mut command = Command::new(&self.program);
-        command.env_clear();
-        command.envs(variables());
+        command.env_clear().envs(environment.variables());
+        command.env("UV_CACHE_DIR", cache.resolver_folder());
+        command.env("UV_PYTHON_INSTALL_DIR", cache.resolver_folder().join("python"));
         command
     }
-}
-
-fn variables() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os()
-        .filter(|(name, _)| name.to_str().is_some_and(|name| VARIABLES.contains(&name) || name.starts_with("UV_")))
 }
 
 /// The programs of a name in the folders of PATH.
@@ -295,7 +292,8 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 fn is_new_enough(program: &std::path::Path) -> bool {
-    let output = Command::new(program).arg("--version").env_clear().envs(variables()).output();
+    let output =
+        Command::new(program).arg("--version").env_clear().envs(Environment::of_machine().variables()).output();
     let Ok(output) = output else { return false };
     // `uv 0.13.9 (x86_64-unknown-linux-gnu)`
     let text = String::from_utf8_lossy(&output.stdout);

@@ -79,13 +79,14 @@ fn pip(resolved: &ResolvedSpec) -> Option<PipStep> {
     let mut extra_args = requirements.extra_args.clone();
     // What the spec says comes last, where it counts more.
     extra_args.extend(list(&spec.pip_extra_args));
+    let secrets: BTreeSet<_> = spec.pip_secret_mounts.iter().map(|secret| secret.value.clone()).collect();
     Some(PipStep {
         input: requirements.input.clone(),
         index: resolved.pip_index.clone(),
         extra_indexes,
         find_links: requirements.find_links.clone(),
         extra_args,
-        secrets: spec.pip_secret_mounts.iter().map(|secret| secret.value.id.clone()).collect(),
+        secrets: secrets.into_iter().collect(),
     })
 }
 

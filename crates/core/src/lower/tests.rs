@@ -148,7 +148,12 @@ fn every_field_has_its_step() {
           },
           "kind": "pip",
           "secrets": [
-            "pip"
+            {
+              "id": "pip",
+              "target": {
+                "file": "/run/x"
+              }
+            }
           ]
         },
         {

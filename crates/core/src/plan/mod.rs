@@ -112,8 +112,8 @@ pub struct PipStep {
     pub find_links: Vec<String>,
     /// Further arguments of the resolver, in order.
     pub extra_args: Vec<String>,
-    /// Names of the secrets that the resolver may read, sorted. Never their values.
-    pub secrets: BTreeSet<String>,
+    /// The secrets that the resolver may read, sorted. Never their values.
+    pub secrets: Vec<SecretMount>,
 }
 
 /// Where the list of Python packages comes from.

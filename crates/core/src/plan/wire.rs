@@ -128,8 +128,8 @@ enum StepV1 {
         find_links: Vec<String>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         extra_args: Vec<String>,
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        secrets: BTreeSet<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<SecretMountV1>,
     },
     Copy {
         files: BTreeMap<String, CopiedFileV1>,
@@ -332,6 +332,7 @@ impl From<Step> for StepV1 {
             Step::Python(PythonStep { version, executable }) => Self::Python { version, executable },
             Step::Conda(CondaStep { packages, channels }) => Self::Conda { packages, channels },
             Step::Pip(PipStep { input, index, extra_indexes, find_links, extra_args, secrets }) => {
+                let secrets = secrets.into_iter().map(SecretMountV1::from).collect();
                 Self::Pip { input: input.into(), index, extra_indexes, find_links, extra_args, secrets }
             }
             Step::Copy(CopyStep { files }) => {
@@ -351,6 +352,7 @@ impl From<StepV1> for Step {
             StepV1::Python { version, executable } => Self::Python(PythonStep { version, executable }),
             StepV1::Conda { packages, channels } => Self::Conda(CondaStep { packages, channels }),
             StepV1::Pip { input, index, extra_indexes, find_links, extra_args, secrets } => {
+                let secrets = secrets.into_iter().map(SecretMount::from).collect();
                 Self::Pip(PipStep { input: input.into(), index, extra_indexes, find_links, extra_args, secrets })
             }
             StepV1::Copy { files } => {

@@ -3,16 +3,21 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
+use imagespec_core::builder::SecretSource;
+use imagespec_core::plan::{PipInput, PipStep, SecretMount, SecretTarget};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
-use crate::python::PythonError;
+use crate::python::{PythonError, environment_of};
 use crate::wheel::{
-    AllowedDigests, Dependencies, Libc, PylockError, Resolution, ResolveError, SelectedWheel, Target, Uv, Wheel,
-    WheelName, download, select,
+    AllowedDigests, Dependencies, Environment, Libc, Observer, PylockError, Resolution, ResolveError, SelectedWheel,
+    Target, Uv, Wheel, WheelName, download, select,
 };
 
 fn target() -> Target {
@@ -36,6 +41,20 @@ fn write_wheel(folder: &Path, file_name: &str, metadata: &str) {
     archive.finish().unwrap();
 }
 
+/// What uv says to `requirements` with these variables alone.
+fn resolved(uv: &Uv, cache: &Cache, requirements: &str, environment: &Environment) -> Result<String, ResolveError> {
+    let resolution = Resolution {
+        requirements,
+        constraints: "",
+        target: &target(),
+        find_links: &[],
+        extra_args: &[],
+        dependencies: Dependencies::Followed,
+        environment,
+    };
+    uv.resolve(cache, &resolution, Observer::NOBODY)
+}
+
 /// The failure of resolving `requirements` with the files in `folder` alone, or with `index`.
 fn unresolved(uv: &Uv, cache: &Cache, requirements: &str, folder: &Path, index: Option<&str>) -> String {
     let folder = folder.display().to_string();
@@ -44,13 +63,12 @@ fn unresolved(uv: &Uv, cache: &Cache, requirements: &str, folder: &Path, index: 
         requirements,
         constraints: "",
         target: &target(),
-        index,
-        extra_indexes: &[],
         find_links: std::slice::from_ref(&folder),
         extra_args: if index.is_none() { &offline } else { &[] },
         dependencies: Dependencies::Followed,
+        environment: &Environment::of_machine().with_indexes(index, &[]),
     };
-    let error = uv.resolve(cache, &resolution).unwrap_err();
+    let error = uv.resolve(cache, &resolution, Observer::NOBODY).unwrap_err();
     told(PythonError::from(error)).replace(&folder, "FOLDER")
 }
 
@@ -67,7 +85,7 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
     write_wheel(&files, "modern-1-py3-none-any.whl", "Requires-Python: >=3.13\n");
     fs::write(files.join("source-1.tar.gz"), b"").unwrap();
     // Another version of it has other words.
-    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
     let failure = |requirements: &str| unresolved(&uv, &cache, requirements, &files, None);
     insta::assert_snapshot!(failure("app==1\nlib==2\n"), @"
     error: the requirements cannot be resolved
@@ -114,6 +132,7 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
             cause: client error (Connect)
             cause: tcp connect error
             cause: Connection refused (os error 111)
+    hint: check the network, or whether the index needs a proxy
     ");
     let guarded = Server::start(|_| (401, b"who are you?".to_vec()));
     let index = format!("http://t0ken@{}/simple", guarded.host());
@@ -123,6 +142,7 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
     note: No solution found when resolving dependencies
             cause: Because there is no version of lib==3 and you require lib==3, we can conclude that your requirements are unsatisfiable.
           hint: An index URL (http://HOST/simple) could not be queried due to a lack of valid authentication credentials (401 Unauthorized)
+    hint: say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`
     ");
     // uv shows this one as it is.
     let malformed = unresolved(&uv, &cache, "lib==3\n", &files, Some("http://joe:s3cret@[x/simple"));
@@ -195,7 +215,7 @@ fn a_lock_that_cannot_be_used_says_which_package_and_why() {
 fn a_wheel_with_another_digest_than_the_requirements_allow_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("cache")).unwrap();
-    let uv = Uv::fetched(&cache, &|_| {}).unwrap();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
     let target = target();
     // Of six 1.17.0 as PyPI has it: the wheel, and the source, which is no wheel.
     let wheel = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
@@ -208,13 +228,12 @@ fn a_wheel_with_another_digest_than_the_requirements_allow_is_named() {
             requirements: &format!("six==1.17.0{text}\n"),
             constraints: "",
             target: &target,
-            index: Some("https://pypi.org/simple"),
-            extra_indexes: &[],
             find_links: &[],
             extra_args: &[],
             dependencies,
+            environment: &Environment::of_machine(),
         };
-        let lock = uv.resolve(&cache, &resolution).unwrap();
+        let lock = uv.resolve(&cache, &resolution, Observer::NOBODY).unwrap();
         let allowed = AllowedDigests::new([&requirement], &target).unwrap();
         select(&lock, &target, &allowed)
     };
@@ -262,7 +281,7 @@ fn a_wheel_that_does_not_come_or_is_another_one_is_named() {
             sha256: imagespec_core::digest::Digest::of(b"good"),
             size_bytes: Some(size_bytes),
         };
-        let error = download(&cache, &[wheel], &|_| {}).unwrap_err();
+        let error = download(&cache, &[wheel], &Environment::default(), Observer::NOBODY).unwrap_err();
         without_digests(&told(PythonError::from(error)).replace(host, "HOST"))
     };
     let server = Server::start(|_| (200, b"evil".to_vec()));
@@ -274,7 +293,7 @@ fn a_wheel_that_does_not_come_or_is_another_one_is_named() {
     let guarded = Server::start(|_| (403, Vec::new()));
     insta::assert_snapshot!(failure(&guarded.host(), 4), @"
     error: 127.0.0.1 answered 403 Forbidden for `a-1-py3-none-any.whl`
-    hint: give the credentials to the build: in a netrc file named under `pip_secret_mounts`
+    hint: say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`
     ");
     let empty = Server::start(|_| (404, Vec::new()));
     insta::assert_snapshot!(failure(&empty.host(), 4), @"error: 127.0.0.1 answered 404 Not Found for `a-1-py3-none-any.whl`");
@@ -311,13 +330,13 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
         requirements: "six\n",
         constraints: "",
         target: &target,
-        index: None,
-        extra_indexes: &[],
         find_links: &[],
         extra_args: &[],
         dependencies: Dependencies::Followed,
+        environment: &Environment::of_machine(),
     };
-    let error = Uv::fetched(&cache, &|_| {}).unwrap().resolve(&cache, &resolution).unwrap_err();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
+    let error = uv.resolve(&cache, &resolution, Observer::NOBODY).unwrap_err();
     insta::assert_snapshot!(told(PythonError::from(error)), @"
     error: uv cannot resolve for Python 3.11 on s390x with glibc 2.36
     hint: take another `platform`, or install from a pylock.toml
@@ -333,5 +352,163 @@ fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
     insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
     error: the base has Python 3.11.2, and `python_version` asks for 3.12
     hint: leave `python_version` or `base_image` out
+    ");
+}
+
+#[test]
+fn a_network_that_fails_is_no_fault_of_the_spec() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
+    let failure = |host: &str| {
+        let index = format!("http://{host}/simple");
+        let environment = Environment::of_machine().with("UV_HTTP_RETRIES", "0").with_indexes(Some(&index), &[]);
+        let error = resolved(&uv, &cache, "lib==3\n", &environment).unwrap_err();
+        let failure = crate::builder::Failure::from(PythonError::from(error)).tell();
+        format!("{:?}\n{}", failure.kind, failure.diagnostic().render().replace(host, "HOST"))
+    };
+    insta::assert_snapshot!(failure(&nobody()), @"
+    Temporary
+    error: the requirements cannot be resolved
+    note: Failed to fetch: http://HOST/simple/lib/
+            cause: error sending request for url (http://HOST/simple/lib/)
+            cause: client error (Connect)
+            cause: tcp connect error
+            cause: Connection refused (os error 111)
+    hint: check the network, or whether the index needs a proxy
+    ");
+    let busy = Server::start(|_| (503, Vec::new()));
+    insta::assert_snapshot!(failure(&busy.host()), @"
+    Temporary
+    error: the requirements cannot be resolved
+    note: Failed to fetch: http://HOST/simple/lib/
+            cause: HTTP status server error (503 X) for url (http://HOST/simple/lib/)
+    hint: check the network, or whether the index needs a proxy
+    ");
+    let guarded = Server::start(|_| (403, Vec::new()));
+    insta::assert_snapshot!(failure(&guarded.host()), @"
+    Denied
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because lib was not found in the package registry and you require lib==3, we can conclude that your requirements are unsatisfiable.
+          hint: An index (http://HOST/simple) returned a 403 Forbidden error. Check that the index URL is correct and the credentials are valid.
+    hint: say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`
+    ");
+    // What uv keeps lies where `imagespec cache` knows of it.
+    assert!(folder.path().join("uv").read_dir().unwrap().next().is_some());
+}
+
+#[test]
+fn one_who_wants_to_stop_does_not_wait_for_a_silent_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let uv = Uv::fetched(&cache, Observer::NOBODY).unwrap();
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let (silence, until) = mpsc::channel::<()>();
+    let until = Mutex::new(until);
+    let server = Server::start({
+        let is_asked = Arc::clone(&is_asked);
+        move |_| {
+            is_asked.store(true, Ordering::SeqCst);
+            // It answers when the test is over.
+            let _ = until.lock().unwrap().recv();
+            (200, Vec::new())
+        }
+    });
+    let cancelled = || is_asked.load(Ordering::SeqCst);
+    let observer = Observer { received: &|_| {}, cancelled: &cancelled };
+    let start = Instant::now();
+    let resolution = Resolution {
+        requirements: "lib==3\n",
+        constraints: "",
+        target: &target(),
+        find_links: &[],
+        extra_args: &[],
+        dependencies: Dependencies::Followed,
+        environment: &Environment::of_machine().with_indexes(Some(&format!("http://{}/simple", server.host())), &[]),
+    };
+    assert!(matches!(uv.resolve(&cache, &resolution, observer), Err(ResolveError::Cancelled)));
+    is_asked.store(false, Ordering::SeqCst);
+    let wheel = SelectedWheel {
+        name: "a".to_owned(),
+        version: "1".to_owned(),
+        file_name: WheelName::new("a-1-py3-none-any.whl").unwrap(),
+        url: format!("http://{}/a-1-py3-none-any.whl", server.host()).parse().unwrap(),
+        sha256: imagespec_core::digest::Digest::of(b"good"),
+        size_bytes: None,
+    };
+    let stopped = download(&cache, &[wheel], &Environment::default(), observer);
+    assert!(matches!(stopped, Err(crate::wheel::DownloadError::Cancelled)));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    drop(silence);
+}
+
+/// An index with one package, and its files, for `joe` with password `s3cret` alone.
+fn guarded_index(folder: &Path) -> Server {
+    let name = "lib-3-py3-none-any.whl";
+    write_wheel(folder, name, "");
+    let wheel = fs::read(folder.join(name)).unwrap();
+    let digest = imagespec_core::digest::Digest::of(&wheel).to_hex();
+    let page = format!("<!DOCTYPE html><html><body><a href=\"/files/{name}#sha256={digest}\">{name}</a></body></html>");
+    Server::start_with_logins(move |path, login| match (path, login) {
+        // `joe:s3cret`
+        (_, login) if login != Some("Basic am9lOnMzY3JldA==") => (401, Vec::new()),
+        ("/simple/lib/", _) => (200, page.clone().into_bytes()),
+        (path, _) if path.starts_with("/files/") => (200, wheel.clone()),
+        _ => (404, Vec::new()),
+    })
+}
+
+#[test]
+fn secrets_of_the_resolver_open_an_index_and_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = guarded_index(folder.path());
+    let step = |index: Option<String>, secrets| PipStep {
+        input: PipInput::Pylock { lock: imagespec_core::digest::Digest::of(b"") },
+        index,
+        extra_indexes: Vec::new(),
+        find_links: Vec::new(),
+        extra_args: Vec::new(),
+        secrets,
+    };
+    let mount = |target| vec![SecretMount { id: "login".to_owned(), target }];
+    let open = |step: &PipStep, secret: &str| {
+        let given = [("login".to_owned(), SecretSource::Value(secret.to_owned()))].into();
+        let (environment, secrets) = environment_of(&given, step)?;
+        // Nothing of an earlier build is there.
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let uv = Uv::fetched(&cache, Observer::NOBODY)?;
+        let lock = resolved(&uv, &cache, "lib==3\n", &environment)?;
+        assert!(!lock.contains("s3cret"), "{lock}");
+        let wheels = select(&lock, &target(), &AllowedDigests::default())?;
+        download(&cache, &wheels, &environment, Observer::NOBODY)?;
+        drop(secrets);
+        Ok::<_, PythonError>(wheels[0].file_name.to_string())
+    };
+    let index = format!("http://{}/simple", server.host());
+    let netrc = step(Some(index.clone()), mount(SecretTarget::File("/root/.netrc".to_owned())));
+    let opened = open(&netrc, "machine 127.0.0.1 login joe password s3cret\n");
+    assert_eq!(opened.unwrap(), "lib-3-py3-none-any.whl");
+    let variable = step(None, mount(SecretTarget::Environment("UV_DEFAULT_INDEX".to_owned())));
+    let opened = open(&variable, &index.replace("http://", "http://joe:s3cret@"));
+    assert_eq!(opened.unwrap(), "lib-3-py3-none-any.whl");
+
+    let denied = told(open(&netrc, "machine 127.0.0.1 login joe password wr0ng\n").unwrap_err());
+    insta::assert_snapshot!(denied.replace(&server.host(), "HOST"), @"
+    error: the requirements cannot be resolved
+    note: No solution found when resolving dependencies
+            cause: Because lib was not found in the package registry and you require lib==3, we can conclude that your requirements are unsatisfiable.
+          hint: An index URL (http://HOST/simple) could not be queried due to a lack of valid authentication credentials (401 Unauthorized)
+    hint: say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`
+    ");
+    let elsewhere = step(Some(index), mount(SecretTarget::File("/run/secrets/login".to_owned())));
+    insta::assert_snapshot!(told(open(&elsewhere, "x").unwrap_err()), @"
+    error: secret `login` is to lie at `/run/secrets/login`, where the resolver reads no file
+    hint: give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in `{id: index, env: UV_DEFAULT_INDEX}`
+    ");
+    insta::assert_snapshot!(told(environment_of(&[].into(), &netrc).map(drop).unwrap_err()), @"
+    error: secret `login` is not given
+    hint: pass `--secret id=login,src=FILE` or `--secret id=login,env=VARIABLE`
     ");
 }

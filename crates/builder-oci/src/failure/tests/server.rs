@@ -17,6 +17,11 @@ pub(super) struct Server {
 impl Server {
     /// Answers each request with what `answer` makes of its path.
     pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with_logins(move |path, _| answer(path))
+    }
+
+    /// The same with what stands behind `Authorization:`, if anything does.
+    pub(super) fn start_with_logins(answer: impl Fn(&str, Option<&str>) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self { address: listener.local_addr().unwrap(), is_stopped: Arc::default() };
         let is_stopped = Arc::clone(&server.is_stopped);
@@ -48,15 +53,23 @@ impl Drop for Server {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &dyn Fn(&str) -> Answer) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&str, Option<&str>) -> Answer) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
+    let mut login = None;
     for line in lines {
-        if line?.is_empty() {
-            break;
+        let line = line?;
+        match line.split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => login = Some(value.to_owned()),
+            None if line.is_empty() => break,
+            _ => {}
         }
     }
-    let (status, body) = answer(first.split(' ').nth(1).unwrap_or_default());
-    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    let (status, body) = answer(first.split(' ').nth(1).unwrap_or_default(), login.as_deref());
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )?;
     stream.write_all(&body)
 }
