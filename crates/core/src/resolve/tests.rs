@@ -283,3 +283,34 @@ fn a_bad_package_is_refused_where_it_stands() {
     hint: publish it to an index, or copy it with `copy` and install it with a line in `commands`
     ");
 }
+
+#[test]
+fn a_python_that_the_debian_release_does_not_have_is_refused() {
+    let project = Project::new(&[]);
+    let wanted = |version: &str| Spec { python_version: text(version), ..Spec::default() };
+    insta::assert_snapshot!(project.error(&wanted("3.12")), @"
+    Debian bookworm has Python 3.11.2, and `python_version` asks for 3.12
+    --> train.yaml:1:1
+    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.12-slim`
+    ");
+    let bootstrap = BaseImage::Bootstrap { suite: "trixie".to_owned() };
+    let explicit = Spec { base_image: some(bootstrap), ..wanted("3.11") };
+    insta::assert_snapshot!(project.error(&explicit), @"
+    Debian trixie has Python 3.13.5, and `python_version` asks for 3.11
+    --> train.yaml:1:1
+    hint: leave `base_image` out: the release that has this Python is then taken
+    ");
+    insta::assert_snapshot!(project.error(&wanted("3.11.9")), @"
+    Debian bookworm has Python 3.11.2, and `python_version` asks for 3.11.9
+    --> train.yaml:1:1
+    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.11.9-slim`
+    ");
+    for version in ["3.9", "3.11", "3.11.2", "3.13"] {
+        assert!(project.resolve(&wanted(version)).is_ok(), "{version}");
+    }
+    // Of a release that nobody here knows, the build will tell.
+    let unknown = BaseImage::Bootstrap { suite: "forky".to_owned() };
+    assert!(project.resolve(&Spec { base_image: some(unknown), ..wanted("3.14") }).is_ok());
+    let conda = Spec { conda_packages: texts(&["numpy"]), ..wanted("3.12") };
+    assert!(project.resolve(&conda).is_ok());
+}
