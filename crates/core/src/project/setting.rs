@@ -38,6 +38,14 @@ impl Setting {
         Self::read("--platform", &format!("platform={text}"), directory)
     }
 
+    /// Reads the value of `--registry`, which is not empty.
+    ///
+    /// # Errors
+    /// When a character is not allowed.
+    pub fn registry(text: &str, directory: &Path) -> Result<Self, SpecError> {
+        Self::read("--registry", &format!("registry={text}"), directory)
+    }
+
     /// Errors call it `origin`.
     fn read(origin: &str, text: &str, directory: &Path) -> Result<Self, SpecError> {
         let positions = Positions::new(Source { name: origin.to_owned(), text: text.to_owned() });
