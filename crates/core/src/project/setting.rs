@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::document::{Entry, Node, Scalar, ScalarKind, Value, forbidden_in_value};
+use crate::document::{Entry, FORBIDDEN_IN_VALUE_HINT, Node, Scalar, ScalarKind, Value, forbidden_in_value};
 use crate::place::{Located, Positions, Source};
 use crate::spec::error::{SpecError, SpecErrorKind, shorten};
 use crate::spec::field::{self, Kind};
@@ -54,7 +54,8 @@ impl Setting {
                 .hint("write it as in `--set python_version=3.11` or `--set env.DEBUG=1`"));
         };
         if let Some(character) = forbidden_in_value(text) {
-            return Err(SpecError::nowhere(SpecErrorKind::ForbiddenCharacter { character }));
+            let error = SpecError::nowhere(SpecErrorKind::ForbiddenCharacter { character });
+            return Err(error.hint(FORBIDDEN_IN_VALUE_HINT));
         }
         let (field, name) = match key.split_once('.') {
             Some((field, name)) => (field, Some(name)),

@@ -180,9 +180,9 @@ impl ResolveProblem {
                 "a layout has the files `oci-layout` and `index.json` and the folder `blobs`, as `imagespec build \
                  --output type=oci,dest=DIR` and `skopeo copy … oci:DIR` write them"
             }
-            Self::NestedSpec { .. } | Self::TooDeep { .. } | Self::NotAFile { .. } => {
-                return None;
-            }
+            Self::NotAFile { .. } => "name the file that `docker save` wrote",
+            Self::TooDeep { .. } => "put what they share into one of them",
+            Self::NestedSpec { .. } => return None,
         };
         Some(hint.to_owned())
     }

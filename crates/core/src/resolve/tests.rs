@@ -109,9 +109,10 @@ fn an_archive_is_taken_by_its_digest() {
     let resolved = project.resolve(&on(BaseImage::DockerArchive("base.tar".into()))).unwrap();
     assert_eq!(resolved.base, ResolvedBase::DockerArchive(Digest::of(b"an archive")));
     let error = |path: &str| project.error(&on(BaseImage::DockerArchive(path.into())));
-    insta::assert_snapshot!(error("folder"), @r"
+    insta::assert_snapshot!(error("folder"), @"
     `folder` is not a regular file
     --> train.yaml:1:1
+    hint: name the file that `docker save` wrote
     ");
     insta::assert_snapshot!(error("missing.tar"), @r"
     cannot read `missing.tar`
@@ -166,9 +167,10 @@ fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
     --> train.yaml:1:1
     cause: the third line says nothing
     ");
-    insta::assert_snapshot!(error("d0.yaml"), @r"
+    insta::assert_snapshot!(error("d0.yaml"), @"
     specs stand on each other more than 8 deep
     --> train.yaml:1:1
+    hint: put what they share into one of them
     ");
     insta::assert_snapshot!(error("missing.yaml"), @r"
     cannot read `missing.yaml`
