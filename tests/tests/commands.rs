@@ -124,20 +124,24 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
         let text = format!("{}{}", finished.stdout, finished.stderr);
         text.replace(&env.path().display().to_string(), "FOLDER")
     };
+    // How much of the disk a folder takes is the file system's affair.
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r" *\b\d+(\.\d)? (bytes|kB)\b", " SIZE");
+    let _guard = settings.bind_to_scope();
     insta::assert_snapshot!(clean(&["cache", "prune", "--dry-run"]), @"
-        0.0 MB  blobs (0)
-        0.0 MB  records (0)
-        0.0 MB  snapshots (0)
-        0.0 MB  leftovers of builds that were killed (1)
-    would remove 0.0 MB from FOLDER/cache; 1 image of the store kept
+     SIZE  blobs (0)
+     SIZE  records (0)
+     SIZE  snapshots (0)
+     SIZE  leftovers of builds that were killed (1)
+    would remove SIZE from FOLDER/cache; 1 image of the store kept
     ");
     assert!(env.path().join("cache/tmp/bootstrap-x").exists());
     insta::assert_snapshot!(clean(&["cache", "prune", "--older-than", "0s"]), @"
-        0.0 MB  blobs (1)
-        0.0 MB  records (1)
-        0.0 MB  snapshots (0)
-        0.0 MB  leftovers of builds that were killed (1)
-    removed 0.0 MB from FOLDER/cache; 1 image of the store kept
+     SIZE  blobs (1)
+     SIZE  records (1)
+     SIZE  snapshots (0)
+     SIZE  leftovers of builds that were killed (1)
+    removed SIZE from FOLDER/cache; 1 image of the store kept
     ");
     assert!(!env.path().join("cache/tmp/bootstrap-x").exists());
     assert!(!env.path().join("cache/blobs/sha256/0000").exists());
@@ -291,4 +295,94 @@ fn a_report_of_an_image_that_nobody_saw_is_not_written_and_that_is_said() {
         ");
     });
     assert!(!env.path().join("report.json").exists());
+}
+
+#[test]
+fn a_dry_run_says_where_the_image_would_go_and_whether_it_is_there() {
+    let env = project();
+    let last = |flags: &[&str]| {
+        let finished = env.run(&[&["build", "app.yaml", "--dry-run"], flags].concat());
+        assert_eq!((finished.code, finished.stdout.as_str()), (0, ""));
+        let shown =
+            finished.stderr.replace(&env.path().canonicalize().expect("a folder").display().to_string(), "FOLDER");
+        shown.lines().filter(|line| line.starts_with("output")).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(last(&[]), @"output     the store on this machine; it does not exist");
+    assert!(!env.path().join("cache").exists());
+    env.stdout(&["build", "app.yaml"]);
+    insta::assert_snapshot!(last(&[]), @"output     the store on this machine; it exists");
+    insta::assert_snapshot!(last(&["--force"]), @"output     the store on this machine; it exists, and would be overwritten");
+    insta::assert_snapshot!(last(&["--output", "type=oci,dest=out"]), @"output     oci:FOLDER/out");
+    let registry = DockerRegistry::start(Setup::Open);
+    let target = format!("{}/team", registry.host());
+    let pushed = last(&["--registry", &target, "--push", "--output", "type=docker-archive,dest=app.tar"]);
+    insta::assert_snapshot!(pushed.replace(&registry.host(), "HOST"), @"
+    output     docker-archive:FOLDER/app.tar
+    output     HOST; it does not exist
+    ");
+    let unknown = last(&["--registry", "127.0.0.1:9/team"]).replace(env.stdout(&["hash", "app.yaml"]).trim(), "HASH");
+    insta::assert_snapshot!(unknown, @"output     127.0.0.1:9; whether it exists is unknown: cannot talk to `http://127.0.0.1:9/v2/team/app/manifests/HASH`: connection refused");
+}
+
+#[test]
+fn an_image_with_a_registry_that_is_not_pushed_is_found_in_the_store() {
+    let env = project();
+    let build = ["build", "app.yaml", "--registry", "127.0.0.1:9/team", "--no-push"];
+    let built = env.stdout(&build);
+    let again = env.run(&build);
+    assert_eq!(again.stdout, built);
+    assert!(again.stderr.ends_with(" exists, nothing to build\n"), "{}", again.stderr);
+}
+
+#[test]
+fn a_tag_that_exists_is_not_pushed_over_beside_another_output() {
+    let registry = DockerRegistry::start(Setup::Open);
+    let target = format!("{}/team", registry.host());
+    let env = project();
+    let build = |flags: &[&str]| {
+        let finished = env.run(&[&["build", "app.yaml", "--progress", "plain", "--registry", &target], flags].concat());
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.stderr
+    };
+    let both = ["--push", "--output", "type=oci,dest=out"];
+    let is_pushed = |said: &str| said.contains("  push ");
+    let first = build(&both);
+    assert!(is_pushed(&first) && first.contains("write oci:"), "{first}");
+    let second = build(&both);
+    assert!(!is_pushed(&second) && second.contains("write oci:"), "{second}");
+    assert!(second.contains(" exists, nothing to push\n"), "{second}");
+    assert!(is_pushed(&build(&[&both[..], &["--force"]].concat())));
+    assert!(build(&["--output", "type=registry"]).ends_with(" exists, nothing to build\n"));
+}
+
+#[test]
+fn the_report_of_several_images_is_a_list_that_names_each() {
+    let env = project();
+    env.write("serve.yaml", "base_image: scratch\nname: serve\n");
+    let names = |specs: &[&str]| {
+        let said = env.stdout(&[&["build", "--metadata-file", "report.json"], specs].concat());
+        let report: Value = serde_json::from_str(&read(&env, "report.json")).expect("JSON");
+        let images = report.as_array().cloned().unwrap_or_else(|| vec![report]);
+        let text = |image: &Value, field: &str| image[field].as_str().expect("a text").to_owned();
+        let named = images
+            .iter()
+            .map(|image| format!("{}:{}@{}\n", text(image, "name"), text(image, "tag"), text(image, "digest")));
+        (said, named.collect::<String>())
+    };
+    for specs in [&["app.yaml", "serve.yaml"][..], &["app.yaml"], &["serve.yaml", "app.yaml"]] {
+        let (said, named) = names(specs);
+        assert_eq!(said, named);
+    }
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_said() {
+    let env = project();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("the device is there");
+    let output = env.command(&["hash", "app.yaml"]).stdout(full).output().expect("the program starts");
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"
+    error: cannot write to stdout
+    note: No space left on device (os error 28)
+    ");
+    assert_eq!(output.status.code(), Some(1));
 }

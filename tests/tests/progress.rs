@@ -32,6 +32,22 @@ fn json_is_one_event_a_line_and_stdout_is_one_line() {
 }
 
 #[test]
+fn json_is_all_that_is_said_of_an_image_that_exists_and_of_warnings() {
+    let env = project();
+    env.write("token", "hunter2");
+    assert_eq!(env.run(&["build", "app.yaml"]).code, 0);
+    let said = env.run(&["build", "app.yaml", "--progress", "json", "--secret", "id=token,src=token"]).stderr;
+    insta::with_settings!({filters => vec![(r"\b[a-z2-7]{32}\b", "HASH")]}, {
+        insta::assert_snapshot!(said, @r#"
+        {"event":"warning","message":"secret `token` is given, and nothing asks for it"}
+        {"event":"notice","message":"app:HASH exists, nothing to build"}
+        "#);
+    });
+    let preview = env.run(&["build", "app.yaml", "--progress", "json", "--dry-run"]).stderr;
+    assert!(preview.lines().count() > 5 && preview.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[test]
 fn quiet_says_nothing_and_plain_has_a_line_for_each_step() {
     let env = project();
     assert_eq!(env.run(&["build", "app.yaml", "--progress", "quiet"]).stderr, "");

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Hash(SpecArguments),
     /// Print the name of the image.
     Name {
-        /// The spec: a YAML, TOML or JSON file, or the name of one of the project's images.
+        /// The spec: a YAML, TOML or JSON file, a folder with an `imagespec.yaml`, or one of the project's images by name.
         spec: String,
         #[command(flatten)]
         settings: Settings,
@@ -148,7 +148,7 @@ pub(crate) enum CacheCommand {
 /// A spec and what is laid over it.
 #[derive(Debug, Args)]
 pub(crate) struct SpecArguments {
-    /// The spec: a YAML, TOML or JSON file, or the name of one of the project's images.
+    /// The spec: a YAML, TOML or JSON file, a folder with an `imagespec.yaml`, or one of the project's images by name.
     pub(crate) spec: String,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
@@ -191,7 +191,8 @@ pub(crate) struct Overrides {
 /// What `build` takes.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArguments {
-    /// Spec files or names of the project's images; none builds every image of the project.
+    /// Spec files, folders with an `imagespec.yaml`, or names of the project's images; none builds every image of the
+    /// project.
     pub(crate) specs: Vec<String>,
     /// The builder, `oci` by default.
     #[arg(long)]
@@ -217,7 +218,7 @@ pub(crate) struct BuildArguments {
     /// Make every layer again.
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Say what would be done and do nothing.
+    /// Say what would be done, where the image would go and whether it is there, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Set an option of the builder; `imagespec builders --format json` lists them.
@@ -226,7 +227,7 @@ pub(crate) struct BuildArguments {
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub(crate) progress: ProgressMode,
-    /// Write the report to a file as JSON: digests, platforms, layers.
+    /// Write the report to a file as JSON: name, tag, digests, platforms, layers. Of several images it is a list.
     ///
     /// Of an image that exists already, it holds what the image says of itself: the layers of its base are called
     /// `base`, all layers are `cached`, and the time is 0.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::{OpenError, Source, Store};
-use imagespec_core::builder::RegistryAccess;
+use imagespec_core::builder::{Output, RegistryAccess};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
@@ -70,12 +70,16 @@ fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Resu
     Ok(Found { name, place, hint: Some(hint) })
 }
 
-/// The image of a spec that is known to exist where it would be pushed or kept, by its digest.
-pub(crate) fn existing(surroundings: &Surroundings, prepared: &Prepared, digest: Digest) -> Result<Found, Failure> {
-    let place = if prepared.has_registry {
-        in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config())
-    } else {
-        Place::Store { cache: prepare::cache()?, digest }
+/// The image of a spec that is known to exist in the registry, if that is `output`, or in the store, by its digest.
+pub(crate) fn existing(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    output: &Output,
+    digest: Digest,
+) -> Result<Found, Failure> {
+    let place = match output {
+        Output::Registry => in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config()),
+        _ => Place::Store { cache: prepare::cache()?, digest },
     };
     Ok(Found { name: prepared.name.familiar(), place, hint: None })
 }

@@ -2,9 +2,11 @@
 
 mod arguments;
 mod commands;
+mod documents;
 mod failure;
 mod image;
 mod options;
+mod outputs;
 mod prepare;
 mod screen;
 mod secrets;

@@ -21,7 +21,7 @@ use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_nam
 
 use crate::arguments::Overrides;
 use crate::failure::Failure;
-use crate::subject::{is_spec_file, names_file};
+use crate::subject::{self, is_spec_file, names_file};
 
 /// The project and the user's config, read once for all specs of a command.
 pub(crate) struct Surroundings {
@@ -58,7 +58,12 @@ impl Surroundings {
 
     /// The surroundings of what the user named: those of a spec's file, else of the current folder.
     pub(crate) fn of(text: &str) -> Result<Self, Failure> {
-        let folder = Path::new(text).parent().filter(|folder| names_file(text) && !folder.as_os_str().is_empty());
+        let path = Path::new(text);
+        let folder = match names_file(text) {
+            true if path.is_dir() => Some(path),
+            true => path.parent().filter(|folder| !folder.as_os_str().is_empty()),
+            false => subject::spec_in_folder(text).map(|_| path),
+        };
         Self::read(&std::path::absolute(folder.unwrap_or(Path::new(".")))?)
     }
 
@@ -83,9 +88,16 @@ impl Surroundings {
         if !overrides.platform.is_empty() {
             settings.push(Setting::platforms(&overrides.platform.join(","), &current)?);
         }
+        if let Some(registry) = registry {
+            settings.push(registry_setting(registry, &current)?);
+        }
         let layers = Layers { project: self.project.as_ref(), user: self.user.as_ref(), settings: &settings };
-        let is_file = is_spec_file(spec, self.project.as_ref());
-        let target = if is_file { Target::File(Path::new(spec)) } else { Target::Image(spec) };
+        subject::refuse_folder(spec, self.project.as_ref())?;
+        let in_folder = subject::spec_in_folder(spec);
+        let target = match is_spec_file(spec, self.project.as_ref()) {
+            true => Target::File(in_folder.as_deref().unwrap_or(Path::new(spec))),
+            false => Target::Image(spec),
+        };
         let loaded = load(target, &layers)?;
         let root = self.project.as_ref().map_or(&loaded.directory, |project| &project.directory);
         let default_name = default_name(&loaded);
@@ -103,7 +115,7 @@ impl Surroundings {
         )?;
         let plan = lower(&resolved);
         let spec_hash = SpecHash::of(&plan);
-        let registry = registry.or(loaded.spec.registry.as_ref().map(|registry| registry.value.as_str()));
+        let registry = loaded.spec.registry.as_ref().map(|registry| registry.value.as_str());
         let format = loaded.spec.tag_format.as_ref().map(|format| format.value.as_str());
         let name = tag(&spec_hash, format).and_then(|tag| image_name(registry, &resolved.name, &tag));
         let name = name.map_err(|error| name_failure(&error, &resolved))?;
@@ -144,6 +156,16 @@ impl std::fmt::Display for NestedErrors {
 }
 
 impl std::error::Error for NestedErrors {}
+
+/// `--registry` as a setting above the spec, so that a mistake in it is shown where it is.
+fn registry_setting(text: &str, current: &Path) -> Result<Setting, Failure> {
+    match text.trim_end_matches('/') {
+        "" => {
+            Err(Failure::usage("`--registry` is empty", "name one, as in `--registry ghcr.io/team`, or leave it out"))
+        }
+        registry => Ok(Setting::registry(registry, current)?),
+    }
+}
 
 fn name_failure(error: &NameError, resolved: &ResolvedSpec) -> Failure {
     let mut diagnostic = crate::failure::diagnostic_of(error).hint(error.hint());

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use imagespec_core::builder::Session;
+use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::event::{Event, Outcome, Unit};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::ProgressMode;
+use crate::failure::Failure;
 use crate::screen::Screen;
 
 /// As often as bars move by themselves.
@@ -69,6 +71,21 @@ impl Terminal {
             ProgressMode::Quiet => Mode::Quiet,
         };
         Self { cancelled, is_told: AtomicBool::new(false), mode }
+    }
+
+    /// Says something that the user may like to know.
+    pub(crate) fn notice(&self, message: &str) {
+        self.event(Event::Notice { message: message.to_owned() });
+    }
+
+    /// Warns of something about what the user wrote, however quiet the build is.
+    pub(crate) fn warn(&self, warning: &Diagnostic) {
+        let text = warning.render();
+        match &self.mode {
+            Mode::Json => self.event(Event::Warning { message: warning.message.clone() }),
+            Mode::Bars(bars) => bars.print(text.trim_end()),
+            Mode::Plain { .. } | Mode::Quiet => print_line(text.trim_end()),
+        }
     }
 }
 
@@ -140,6 +157,7 @@ impl Bars {
                 }
             }
             Event::Output { line, .. } => self.print(&output(&line)),
+            Event::Notice { message } => self.print(&message),
             Event::Warning { message } => self.print(&warning(&message)),
         }
     }
@@ -186,6 +204,7 @@ fn show_line(titles: &Mutex<BTreeMap<u32, String>>, event: Event) {
             print_line(&finished(&title, duration_ms, outcome, &summary));
         }
         Event::Output { line, .. } => print_line(&output(&line)),
+        Event::Notice { message } => print_line(&message),
         Event::Warning { message } => print_line(&warning(&message)),
     }
 }
@@ -214,9 +233,13 @@ pub(crate) fn print_line(line: &str) {
 }
 
 /// Prints one line on stdout. A reader that has read enough, as `head` does, is no error.
-pub(crate) fn print_data(line: &str) -> std::io::Result<()> {
+pub(crate) fn print_data(line: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let mut diagnostic = Diagnostic::error("cannot write to stdout");
+            diagnostic.notes.push(error.to_string());
+            Err(Failure::new(diagnostic))
+        }
+        _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::document::Format;
 use imagespec_core::project::Project;
 use imagespec_core::reference::Reference;
@@ -9,6 +10,11 @@ use imagespec_core::suggestion;
 
 use crate::arguments::Settings;
 use crate::failure::Failure;
+
+/// What a spec is called that a folder stands for.
+pub(crate) const SPEC_FILE: &str = "imagespec.yaml";
+/// What a project file is called.
+const PROJECT_FILE: &str = "imagespec.toml";
 
 /// What a word means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +36,19 @@ impl Subject {
     /// 2. What ends as specs do (`.yaml`, `.yml`, `.toml`, `.json`) or begins as a path does (`./`, `../`, `/`) is a
     ///    spec file, even if there is none: that is then the error.
     /// 3. The name of one of the project's images is that image.
-    /// 4. A file that exists is a spec file.
+    /// 4. A file that exists is a spec file, and a folder with an `imagespec.yaml` means that one.
     /// 5. Anything else is an image reference.
     ///
     /// So a reference that ends as a spec does is written with its digest, and a spec with a strange name as `./NAME`.
     pub(crate) fn of(text: &str, project: Option<&Project>) -> Result<Self, Failure> {
         if let Some(folder) = text.strip_prefix("oci:") {
             return Ok(Self::Layout(folder.into()));
+        }
+        if let Some(file) = text.strip_prefix("docker-archive:") {
+            return Err(Failure::usage(
+                format!("`{text}` is an archive, and only layouts, stores and registries are looked in"),
+                format!("`skopeo copy docker-archive:{file} oci:DIR` makes a layout of it; name that as `oci:DIR`"),
+            ));
         }
         if is_spec_file(text, project) {
             return Ok(Self::File);
@@ -58,7 +70,27 @@ impl Subject {
 
 /// Whether `text` means a spec file: rules 2 to 4 of [`Subject::of`].
 pub(crate) fn is_spec_file(text: &str, project: Option<&Project>) -> bool {
-    names_file(text) || (!has_image(project, text) && Path::new(text).is_file())
+    names_file(text) || (!has_image(project, text) && (Path::new(text).is_file() || spec_in_folder(text).is_some()))
+}
+
+/// The `imagespec.yaml` of the folder `text`, if it is one that has it.
+pub(crate) fn spec_in_folder(text: &str) -> Option<PathBuf> {
+    let folder = Path::new(text);
+    let file = if folder == Path::new(".") { SPEC_FILE.into() } else { folder.join(SPEC_FILE) };
+    (folder.is_dir() && file.is_file()).then_some(file)
+}
+
+/// Refuses a folder without a spec. What `project` calls so is no folder.
+pub(crate) fn refuse_folder(text: &str, project: Option<&Project>) -> Result<(), Failure> {
+    let folder = Path::new(text);
+    if has_image(project, text) || !folder.is_dir() || spec_in_folder(text).is_some() {
+        return Ok(());
+    }
+    let diagnostic = Diagnostic::error(format!("`{text}` is a folder without `{SPEC_FILE}`"));
+    Err(Failure::new(match folder.join(PROJECT_FILE).is_file() {
+        true => diagnostic.hint(format!("`imagespec build` in it builds the images of its `{PROJECT_FILE}`")),
+        false => diagnostic.hint(format!("name the spec in it, or write one by `imagespec init {text}`")),
+    }))
 }
 
 /// Whether `text` means a file whatever there is: rule 2 of [`Subject::of`].

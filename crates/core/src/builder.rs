@@ -116,12 +116,17 @@ impl Description {
     /// Compares what the builder can do with what `plan` needs.
     ///
     /// # Errors
-    /// The first need that the builder cannot meet.
-    pub fn check(&self, plan: &Plan) -> Result<(), Unsupported> {
-        match plan.required_features().into_iter().find(|(feature, _)| !self.features.contains(feature)) {
-            None => Ok(()),
-            Some((feature, field)) => Err(Unsupported { builder: self.name.clone(), field, feature }),
+    /// Every need that the builder cannot meet, in the order of the plan.
+    pub fn check(&self, plan: &Plan) -> Result<(), Vec<Unsupported>> {
+        let mut unsupported: Vec<Unsupported> = Vec::new();
+        for (feature, field) in plan.required_features() {
+            // A base that is a spec may need the same.
+            let is_told = unsupported.iter().any(|told| told.field == field);
+            if !is_told && !self.features.contains(&feature) {
+                unsupported.push(Unsupported { builder: self.name.clone(), field, feature });
+            }
         }
+        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
     }
 }
 

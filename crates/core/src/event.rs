@@ -42,6 +42,11 @@ pub enum Event {
         /// The line without its end.
         line: String,
     },
+    /// Something that the user may like to know: that an image exists and nothing is to be built.
+    Notice {
+        /// One line.
+        message: String,
+    },
     /// Something that the user should know, though the build goes on.
     Warning {
         /// One line.

@@ -55,6 +55,19 @@ impl InvalidReference {
     }
 }
 
+/// Whether `text` begins with credentials, as in `user:password@registry/name`. What follows the `@` of a reference is
+/// a digest.
+pub(crate) fn holds_credentials(text: &str) -> bool {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    text.split_once('@').is_some_and(|(user, rest)| {
+        let is_host = rest.contains('/') || rest.contains('.') || user.contains(':') && !user.contains('/');
+        !user.is_empty() && is_host && !rest.starts_with("sha256:")
+    })
+}
+
+/// Where the credentials of a registry belong.
+pub(crate) const REGISTRY_CREDENTIALS_HINT: &str = "leave them out: credentials of registries come from `docker login`";
+
 impl Reference {
     /// `HOST` or `HOST:PORT` of the registry; `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {
@@ -134,7 +147,12 @@ impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        let invalid = |problem| InvalidReference { text: text.to_owned(), problem };
+        let shown = match text.split_once('@') {
+            // What may be a password is not repeated.
+            Some((_, rest)) if holds_credentials(text) => format!("…@{rest}"),
+            _ => text.to_owned(),
+        };
+        let invalid = |problem| InvalidReference { text: shown.clone(), problem };
         if text.is_empty() {
             return Err(invalid(ReferenceProblem::Empty));
         }
@@ -285,6 +303,14 @@ mod tests {
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_password_before_the_registry_is_not_repeated() {
+        let refused = |text: &str| text.parse::<Reference>().expect_err("no reference").to_string();
+        insta::assert_snapshot!(refused("joe:hunter2@ghcr.io/app"), @"`…@ghcr.io/app` is not an image reference: a digest is `sha256:` and 64 lower-case hexadecimal digits");
+        assert!(holds_credentials("https://joe:hunter2@ghcr.io") && holds_credentials("hunter2@ghcr.io/app"));
+        assert!(!holds_credentials("ghcr.io/app:1@sha256:00") && !holds_credentials("ghcr.io/app@latest"));
     }
 
     #[test]

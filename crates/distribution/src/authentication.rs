@@ -129,6 +129,11 @@ impl Authentication {
         }
     }
 
+    /// Whether credentials are stored for what is needed.
+    pub(crate) fn has_credentials(&self, need: &Need<'_>) -> bool {
+        matches!(self.credential(need), Ok(Some(_)))
+    }
+
     fn password(&self, need: &Need<'_>) -> Result<Option<HeaderValue>, Error> {
         match self.credential(need)? {
             Some(Credential::Password { username, password }) => Ok(Some(basic(&username, &password))),

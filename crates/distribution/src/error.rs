@@ -9,6 +9,7 @@ use imagespec_core::digest::Digest;
 use url::Url;
 
 use crate::credentials::CredentialError;
+use crate::endpoint::DOCKER_HUB;
 use crate::index::NoPlatform;
 
 /// Characters of a registry's own words that are kept.
@@ -170,6 +171,17 @@ pub struct RegistryAnswer {
     pub message: Option<String>,
     /// How long the registry asks to wait.
     pub retry_after: Option<Duration>,
+    /// Who asked.
+    pub asker: Asker,
+}
+
+/// Whom a registry was asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody without credentials.
+    Nobody,
+    /// The account whose credentials are stored for the registry.
+    Account,
 }
 
 /// Why a connection gave no answer.
@@ -231,7 +243,11 @@ impl Error {
                 ConnectionProblem::Refused => {
                     Some(format!("check that `{registry}` is the registry's address and that it is running"))
                 }
-                ConnectionProblem::UnknownHost => Some(format!("check the spelling of `{registry}`")),
+                // Nobody spelled the registry of a name without one.
+                ConnectionProblem::UnknownHost if registry == DOCKER_HUB => {
+                    Some("check the network; an image without a registry in its name comes from Docker Hub".to_owned())
+                }
+                ConnectionProblem::UnknownHost => Some(format!("check the spelling of `{registry}`, or the network")),
                 ConnectionProblem::TimedOut => {
                     Some(format!("check the network, or whether `{registry}` needs a proxy"))
                 }
@@ -289,6 +305,9 @@ impl RegistryAnswer {
             registry => format!("docker login {registry}"),
         };
         match self.status {
+            401 if self.asker == Asker::Account => {
+                Some(format!("run `{login}` again: the user name or the password that is stored is not accepted"))
+            }
             401 => Some(format!("run `{login}`; a private image looks the same as one that does not exist")),
             403 => Some(format!("run `{login}` with an account that may use this repository")),
             429 => Some(format!("wait, or run `{login}`: registries allow more to those who are known")),
@@ -363,7 +382,7 @@ mod tests {
         ");
         insta::assert_snapshot!(told(ConnectionProblem::UnknownHost), @"
         cannot talk to `https://r.example/v2/x/manifests/a`: no address is known for this host
-        check the spelling of `r.example`
+        check the spelling of `r.example`, or the network
         ");
         insta::assert_snapshot!(told(ConnectionProblem::NoTls), @r#"
         cannot talk to `https://r.example/v2/x/manifests/a`: it does not speak TLS

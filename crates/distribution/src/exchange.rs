@@ -13,7 +13,7 @@ use url::Url;
 use crate::authentication::{Need, TokenRequest};
 use crate::client::Client;
 use crate::endpoint::Endpoint;
-use crate::error::{ConnectionProblem, Error, RegistryAnswer, sanitized, shown};
+use crate::error::{Asker, ConnectionProblem, Error, RegistryAnswer, sanitized, shown};
 use crate::retry::parse_retry_after;
 use crate::scope::Scopes;
 use crate::transport::{HEAD_TIMEOUT, Watch, problem_of_read, send};
@@ -93,14 +93,17 @@ impl Client<'_> {
             Target::Location(url) => endpoint.is_origin_of(url),
         };
         let authorization = if is_own { self.authentication.prepare(&need)? } else { None };
-        let response = self.reach(endpoint, call, authorization.as_ref(), tick)?;
+        let mut response = self.reach(endpoint, call, authorization.as_ref(), tick)?;
         if response.status() != StatusCode::UNAUTHORIZED || !endpoint.is_origin_of(response.url()) {
             return Ok(response);
         }
-        match self.authentication.answer(&need, response.headers(), authorization.as_ref())? {
-            Some(better) => self.reach(endpoint, call, Some(&better), tick),
-            None => Ok(response),
+        if let Some(better) = self.authentication.answer(&need, response.headers(), authorization.as_ref())? {
+            response = self.reach(endpoint, call, Some(&better), tick)?;
         }
+        if response.status() == StatusCode::UNAUTHORIZED && self.authentication.has_credentials(&need) {
+            response.extensions_mut().insert(Asker::Account);
+        }
+        Ok(response)
     }
 
     /// Sends `call` by the first way to the registry that works.
@@ -193,9 +196,12 @@ impl Client<'_> {
         let method = if request.form.is_some() { Method::POST } else { Method::GET };
         let target = Target::Location(request.realm.clone());
         let call = Call { method, target, repository: "", scopes: Scopes::default(), headers, content };
-        let response =
+        let mut response =
             self.follow(endpoint, &call, request.realm.clone(), request.authorization.as_ref(), &mut || {})?;
         if !response.status().is_success() {
+            if request.form.is_some() || request.authorization.is_some() {
+                response.extensions_mut().insert(Asker::Account);
+            }
             return Err(answer_error(endpoint, &call.method, response));
         }
         read_bounded(endpoint, response, TOKEN_SIZE_BYTES_MAX)
@@ -274,6 +280,7 @@ fn is_about_certificate(outcome: &Result<Response, Error>) -> bool {
 
 /// The error that an answer is which is no success.
 pub(crate) fn answer_error(endpoint: &Endpoint, method: &Method, response: Response) -> Error {
+    let asker = response.extensions().get::<Asker>().copied().unwrap_or(Asker::Nobody);
     let (status, url) = (response.status().as_u16(), shown(response.url()));
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| parse_retry_after(text, SystemTime::now()));
@@ -297,6 +304,7 @@ pub(crate) fn answer_error(endpoint: &Endpoint, method: &Method, response: Respo
         code,
         message,
         retry_after,
+        asker,
     }))
 }
 

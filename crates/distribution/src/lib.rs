@@ -33,7 +33,7 @@ mod transport;
 pub use blob::{Blob, BlobSource, InvalidDescriptor};
 pub use client::{Client, ClientOptions};
 pub use credentials::{CredentialError, CredentialStore};
-pub use error::{ConnectionProblem, Error, RegistryAnswer};
+pub use error::{Asker, ConnectionProblem, Error, RegistryAnswer};
 pub use index::{NoPlatform, choose};
 pub use manifest::{Document, Existence, PulledManifest};
 pub use push::Pushed;

@@ -106,15 +106,27 @@ fn an_archive_holds_one_platform() {
 }
 
 #[test]
-fn a_file_about_an_image_that_cannot_be_written_does_not_undo_the_image() {
+fn files_about_an_image_are_looked_at_before_any_work() {
     let env = env();
-    let arguments = ["build", "app.yaml", "--progress", "quiet", "--iidfile", "nowhere/id"];
-    insta::assert_snapshot!(failure(&env, &arguments), @"
+    fs::create_dir(env.path().join("folder")).unwrap();
+    let build = |flag: &str, file: &str| failure(&env, &["build", "app.yaml", flag, file]);
+    insta::assert_snapshot!(build("--iidfile", "nowhere/id"), @"
     exit 1
-    error: the image is built, but `nowhere/id` cannot be written
+    error: cannot write `nowhere/id`
     note: No such file or directory (os error 2)
+    hint: make the folder `nowhere` first
     ");
-    assert_eq!(env.run(&["exists", "app.yaml"]).code, 0);
+    insta::assert_snapshot!(build("--metadata-file", "folder"), @"
+    exit 1
+    error: cannot write `folder`: it is a folder
+    hint: name a file
+    ");
+    insta::assert_snapshot!(build("--metadata-file", "data.txt/report.json"), @"
+    exit 1
+    error: cannot write `data.txt/report.json`
+    note: Not a directory (os error 20)
+    ");
+    assert!(!env.path().join("cache").exists());
 }
 
 #[test]

@@ -157,3 +157,35 @@ fn credentials_that_cannot_be_had_are_no_reason_to_go_without() {
     hint: `credHelpers` and `credsStore` name programs: `desktop` for `docker-credential-desktop`
     ");
 }
+
+#[test]
+fn a_wrong_password_is_not_taken_for_none() {
+    let registry = DockerRegistry::start(Setup::Password);
+    let env = env();
+    // `joe:hunter2`
+    let config = "{\"auths\": {\"HOST\": {\"auth\": \"am9lOmh1bnRlcjI=\"}}}".replace("HOST", &registry.host());
+    env.write("docker/config.json", &config);
+    let folder = env.path().join("docker").display().to_string();
+    insta::assert_snapshot!(asked_in(&env, "exists", &registry.host(), &[("DOCKER_CONFIG", &folder)]), @"
+    exit 3
+    error: cannot tell whether `127.0.0.1:PORT/team/app:HASH-x` exists
+    note: `HEAD http://127.0.0.1:PORT/v2/team/app/manifests/HASH-x` was answered with status 401
+    hint: run `docker login 127.0.0.1:PORT` again: the user name or the password that is stored is not accepted
+    ");
+    insta::assert_snapshot!(asked_in(&env, "exists", &registry.host(), &[]), @"
+    exit 3
+    error: cannot tell whether `127.0.0.1:PORT/team/app:HASH-x` exists
+    note: `HEAD http://127.0.0.1:PORT/v2/team/app/manifests/HASH-x` was answered with status 401
+    hint: run `docker login 127.0.0.1:PORT`; a private image looks the same as one that does not exist
+    ");
+}
+
+#[test]
+fn a_host_that_nobody_knows_may_be_the_networks_fault() {
+    insta::assert_snapshot!(asked("exists", "registry.invalid:5000").replace("PORT", "5000"), @"
+    exit 3
+    error: cannot tell whether `registry.invalid:5000/team/app:HASH-x` exists
+    note: cannot talk to `https://registry.invalid:5000/v2/team/app/manifests/HASH-x`: no address is known for this host
+    hint: check the spelling of `registry.invalid:5000`, or the network
+    ");
+}

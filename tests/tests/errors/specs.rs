@@ -208,16 +208,87 @@ fn an_image_that_cannot_have_its_name_is_refused() {
        |             ^^^^^^^^^^^^^^^
     hint: a tag has at most 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two
     ");
-    env.write("train.yaml", "base_image: scratch\n");
-    insta::assert_snapshot!(failure(&env, &["name", "train.yaml", "--registry", "https://ghcr.io/team"]), @"
+}
+
+#[test]
+fn a_python_that_debian_does_not_have_is_refused_before_any_work() {
+    insta::assert_snapshot!(refused("name: app\npython_version: 3.12\n"), @"
     exit 1
-    error: the registry `https://ghcr.io/team` is a URL
-    hint: write `ghcr.io/team`
+    error: Debian bookworm has Python 3.11.2, and `python_version` asks for 3.12
+      --> train.yaml:2:17
+       |
+     2 | python_version: 3.12
+       |                 ^^^^
+    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.12-slim`
     ");
-    insta::assert_snapshot!(failure(&env, &["name", "train.yaml", "--registry", "ghcr.io/Team"]), @"
+}
+
+#[test]
+fn labels_of_imagespec_are_its_own() {
+    insta::assert_snapshot!(refused("base_image: scratch\nlabels:\n  imagespec.id: mine\n"), @"
     exit 1
-    error: the image cannot be called `ghcr.io/Team/train`
-    note: `ghcr.io/Team/train` is not an image reference: a repository has lower-case letters, digits and single separators (`.`, `_`, `__`, `-`) between `/`
-    hint: set `name` to lower-case letters, digits and `-`
+    error: `labels` cannot have the key `imagespec.id`: imagespec sets it itself
+      --> train.yaml:3:3
+       |
+     3 |   imagespec.id: mine
+       |   ^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn a_password_of_a_registry_is_not_shown() {
+    insta::assert_snapshot!(refused("registry: https://joe:hunter2@ghcr.io/team\n"), @"
+    exit 1
+    error: `registry` has a URL with credentials in it, where others will read them
+      --> train.yaml:1:11
+    hint: leave them out: credentials of registries come from `docker login`
+    ");
+    insta::assert_snapshot!(refused("base_image: joe:hunter2@ghcr.io/team/base\n"), @"
+    exit 1
+    error: `base_image` has a URL with credentials in it, where others will read them
+      --> train.yaml:1:13
+    hint: leave them out: credentials of registries come from `docker login`
+    ");
+    insta::assert_snapshot!(failure(&TestEnv::new(), &["exists", "joe:hunter2@ghcr.io/team/base"]), @"
+    exit 1
+    error: `…@ghcr.io/team/base` is not an image reference: a digest is `sha256:` and 64 lower-case hexadecimal digits
+    hint: name a spec file, an image of the project, `oci:DIR` or an image as `registry/name:tag`
+    ");
+}
+
+#[test]
+fn a_folder_means_the_spec_in_it() {
+    let env = TestEnv::new();
+    env.write("imagespec.yaml", "base_image: scratch\nname: here\n");
+    env.write("train/imagespec.yaml", "base_image: scratch\nname: there\n");
+    env.write("broken/imagespec.yaml", "pakages: []\n");
+    env.write("project/imagespec.toml", "[images.app]\n");
+    env.write("empty/file", "");
+    for (folder, name) in
+        [(".", "here:"), ("./", "here:"), ("train", "there:"), ("train/", "there:"), ("./train", "there:")]
+    {
+        let said = env.run(&["name", folder]);
+        assert!(said.stdout.starts_with(name), "{folder}: {said:?}");
+    }
+    assert_eq!(env.run(&["build", "."]).code, 0);
+    assert_eq!(env.run(&["exists", "."]).code, 0);
+    insta::assert_snapshot!(failure(&env, &["build", "broken"]), @"
+    exit 1
+    error: unknown key `pakages`
+      --> broken/imagespec.yaml:1:1
+       |
+     1 | pakages: []
+       | ^^^^^^^
+    hint: did you mean `packages`?
+    ");
+    insta::assert_snapshot!(failure(&env, &["build", "empty"]), @"
+    exit 1
+    error: `empty` is a folder without `imagespec.yaml`
+    hint: name the spec in it, or write one by `imagespec init empty`
+    ");
+    insta::assert_snapshot!(failure(&env, &["plan", "./project"]), @"
+    exit 1
+    error: `./project` is a folder without `imagespec.yaml`
+    hint: `imagespec build` in it builds the images of its `imagespec.toml`
     ");
 }

@@ -31,6 +31,11 @@ fn an_output_has_a_type_and_perhaps_a_destination() {
     error: `--output out.tar` has `out.tar`, which is neither `type=` nor `dest=`
     hint: write `type=oci,dest=DIR`, `type=docker-archive,dest=FILE` or `type=docker`
     ");
+    insta::assert_snapshot!(refused(&["--output", "type=docker-archive,dest=-"]), @"
+    exit 2
+    error: `--output type=docker-archive,dest=-` names stdout, to which no image is written
+    hint: write `type=oci,dest=DIR`, `type=docker-archive,dest=FILE` or `type=docker`
+    ");
     insta::assert_snapshot!(refused(&["--output", "type=docker,dest=x"]), @"
     exit 2
     error: `--output type=docker,dest=x` has a `dest`, which its type does not take
@@ -191,4 +196,76 @@ fn what_is_no_spec_takes_no_flags_for_specs() {
     note: No such file or directory (os error 2)
     hint: `imagespec build --output type=oci,dest=DIR` and `skopeo copy` make layouts
     ");
+}
+
+#[test]
+fn an_archive_is_no_image_that_can_be_looked_at_or_run() {
+    for command in ["inspect", "run", "exists"] {
+        let said = failure(&env(), &[command, "docker-archive:app.tar"]);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(said, @"
+            exit 2
+            error: `docker-archive:app.tar` is an archive, and only layouts, stores and registries are looked in
+            hint: `skopeo copy docker-archive:app.tar oci:DIR` makes a layout of it; name that as `oci:DIR`
+            ");
+        }
+    }
+}
+
+#[test]
+fn a_registry_is_wrong_where_it_was_written() {
+    let name = |registry: &str| failure(&env(), &["name", "train.yaml", "--registry", registry]);
+    insta::assert_snapshot!(name(""), @"
+    exit 2
+    error: `--registry` is empty
+    hint: name one, as in `--registry ghcr.io/team`, or leave it out
+    ");
+    insta::assert_snapshot!(name("/"), @"
+    exit 2
+    error: `--registry` is empty
+    hint: name one, as in `--registry ghcr.io/team`, or leave it out
+    ");
+    insta::assert_snapshot!(name("https://ghcr.io/team"), @"
+    exit 1
+    error: `registry` cannot be `https://ghcr.io/team`: a registry is written without a scheme
+      --> --registry:1:10
+       |
+     1 | registry=https://ghcr.io/team
+       |          ^^^^^^^^^^^^^^^^^^^^
+    hint: write `ghcr.io/team`
+    ");
+    insta::assert_snapshot!(name("ghcr.io/Team"), @"
+    exit 1
+    error: `registry` cannot be `ghcr.io/Team`: it is not `HOST`, `HOST:PORT` or one of them with a path
+      --> --registry:1:10
+       |
+     1 | registry=ghcr.io/Team
+       |          ^^^^^^^^^^^^
+    hint: write where images are pushed, as in `ghcr.io/team` or `localhost:5000`
+    ");
+    insta::assert_snapshot!(name("joe:hunter2@ghcr.io/team"), @"
+    exit 1
+    error: `registry` has a URL with credentials in it, where others will read them
+      --> --registry:1:10
+    hint: leave them out: credentials of registries come from `docker login`
+    ");
+    assert_eq!(env().run(&["name", "train.yaml", "--registry", "ghcr.io/team/"]).code, 0);
+}
+
+#[test]
+fn what_holds_one_image_is_refused_for_several() {
+    let env = env();
+    env.write("serve.yaml", "base_image: scratch\n");
+    let build = |flags: &[&str]| failure(&env, &[&["build", "train.yaml", "serve.yaml"], flags].concat());
+    insta::assert_snapshot!(build(&["--iidfile", "id"]), @"
+    exit 2
+    error: `--iidfile` holds the digest of one image, and 2 are built
+    hint: use `--metadata-file`, which lists them all
+    ");
+    insta::assert_snapshot!(build(&["--output", "type=docker-archive,dest=app.tar"]), @"
+    exit 2
+    error: `--output type=docker-archive,dest=app.tar` holds one image, and 2 are built
+    hint: build them one by one, or write all of them to `type=oci,dest=DIR`
+    ");
+    assert!(!env.path().join("cache").exists());
 }

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_builder_oci::inspect;
-use imagespec_core::builder::{BuildRequest, CachePolicy, Output, SecretSource};
+use imagespec_core::builder::{BuildRequest, CachePolicy, Output, SecretSource, Session, Unsupported};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::report::Report;
@@ -16,10 +14,19 @@ use imagespec_distribution::Existence;
 
 use super::{builders, exists, plan};
 use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
+use crate::documents::Documents;
 use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_data, print_line};
-use crate::{image, options, secrets};
+use crate::{image, options, outputs, secrets};
+
+/// An image that need not be made.
+enum Found {
+    /// It exists, with this digest.
+    Exists(Digest),
+    /// The registry does not say, and the user takes it for existing.
+    Assumed,
+}
 
 /// Builds every image that was named, or every image of the project.
 pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
@@ -34,10 +41,12 @@ pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> 
         surroundings.push(around);
     }
     for warning in secrets::unused(&secrets, &specs) {
-        print_line(warning.render().trim_end());
+        terminal.warn(&warning);
     }
+    outputs::refuse_many(arguments, specs.len())?;
+    let mut documents = Documents::new(arguments, specs.len())?;
     for (around, prepared) in surroundings.iter().zip(&specs) {
-        build_one(arguments, around, prepared, &secrets, &terminal)?;
+        build_one(arguments, around, prepared, &secrets, &mut documents, &terminal)?;
     }
     Ok(())
 }
@@ -63,38 +72,51 @@ fn build_one(
     surroundings: &Surroundings,
     prepared: &Prepared,
     secrets: &BTreeMap<String, SecretSource>,
+    documents: &mut Documents<'_>,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let chosen = surroundings.builder(arguments.builder.as_deref(), prepared);
     let builder = builders::find(&chosen)?;
     let description = builder.describe();
     if let Err(unsupported) = description.check(&prepared.plan) {
-        let mut diagnostic = Diagnostic::error(unsupported.to_string());
-        diagnostic.place = prepared.resolved.place_of(unsupported.field).cloned();
-        return Err(Failure::new(diagnostic.hint(builders::able(&prepared.plan))));
+        return Err(unable(&unsupported, prepared));
     }
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
-        print_line(warning.render().trim_end());
+        terminal.warn(&warning);
     }
-    let outputs = outputs(arguments, prepared)?;
+    let outputs = outputs::of(arguments, prepared)?;
     if arguments.dry_run {
-        print_line(plan::text(prepared).trim_end());
+        let text = preview(arguments, surroundings, prepared, &outputs)?;
+        match arguments.progress {
+            ProgressMode::Json => text.lines().for_each(|line| terminal.notice(line)),
+            _ => print_line(text.trim_end()),
+        }
         return Ok(());
     }
-    let is_asked = !arguments.force && !forced() && arguments.output.is_none();
-    if is_asked && let Some(digest) = existing(arguments, surroundings, prepared)? {
-        if arguments.progress != ProgressMode::Quiet {
-            let how = if digest.is_some() { "exists" } else { "is taken for existing" };
-            print_line(&format!("{} {how}, nothing to build", prepared.name.familiar()));
+    let (mut wanted, mut there) = (Vec::new(), None);
+    for output in outputs {
+        let found = if is_forced(arguments) { None } else { found(arguments, surroundings, prepared, &output)? };
+        match found {
+            Some(found) => there = Some((output, found)),
+            None => wanted.push(output),
         }
-        let report = match (digest, &arguments.metadata_file) {
-            (Some(digest), Some(_)) => {
-                Some(image::existing(surroundings, prepared, digest)?.read(&|| false, inspect)?.report())
-            }
-            _ => None,
-        };
-        return tell(arguments, prepared, digest, report.as_ref());
+    }
+    if let Some((output, found)) = there {
+        let how = if matches!(found, Found::Exists(_)) { "exists" } else { "is taken for existing" };
+        let what = if wanted.is_empty() { "build" } else { "push" };
+        terminal.notice(&format!("{} {how}, nothing to {what}", prepared.name.familiar()));
+        if wanted.is_empty() {
+            let Found::Exists(digest) = found else { return tell(prepared, None, None, documents, terminal) };
+            let report = match documents.wants_report() {
+                true => {
+                    let image = image::existing(surroundings, prepared, &output, digest)?;
+                    Some(image.read(&|| terminal.is_cancelled(), inspect)?.report())
+                }
+                false => None,
+            };
+            return tell(prepared, Some(digest), report.as_ref(), documents, terminal);
+        }
     }
     secrets::check(secrets, prepared)?;
     let request = BuildRequest {
@@ -102,7 +124,7 @@ fn build_one(
         id: prepared.id.clone(),
         spec_hash: prepared.spec_hash.clone(),
         name: prepared.name.clone(),
-        outputs,
+        outputs: wanted,
         files: prepared.resolved.files.clone(),
         base_paths: prepared.resolved.base_paths.clone(),
         options,
@@ -124,20 +146,30 @@ fn build_one(
         failure.diagnostics[0].place = place;
         failure
     })?;
-    tell(arguments, prepared, Some(report.digest), Some(&report))
+    tell(prepared, Some(report.digest), Some(&report), documents, terminal)
 }
 
-/// `Some(digest)` if nothing is to be built; without a digest if the user takes the image for existing.
-#[expect(clippy::option_option, reason = "built or not, and known or not, are two questions")]
-fn existing(
+/// Whether the image is at `output` already. Nothing is asked of layouts, archives and engines.
+fn existence(surroundings: &Surroundings, prepared: &Prepared, output: &Output) -> Result<Option<Existence>, Failure> {
+    match output {
+        Output::Store => exists::in_store(prepared).map(Some),
+        Output::Registry => Ok(Some(exists::in_its_registry(surroundings, prepared))),
+        Output::Oci { .. } | Output::DockerArchive { .. } | Output::Docker { .. } => Ok(None),
+    }
+}
+
+/// The image at `output` if it need not be written there.
+fn found(
     arguments: &BuildArguments,
     surroundings: &Surroundings,
     prepared: &Prepared,
-) -> Result<Option<Option<Digest>>, Failure> {
-    match (exists::of_prepared(surroundings, prepared)?, arguments.if_unknown) {
-        (Existence::Yes { digest }, _) => Ok(Some(Some(digest))),
+    output: &Output,
+) -> Result<Option<Found>, Failure> {
+    let Some(existence) = existence(surroundings, prepared, output)? else { return Ok(None) };
+    match (existence, arguments.if_unknown) {
+        (Existence::Yes { digest }, _) => Ok(Some(Found::Exists(digest))),
         (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
-        (Existence::Unknown(_), IfUnknown::Assume) => Ok(Some(None)),
+        (Existence::Unknown(_), IfUnknown::Assume) => Ok(Some(Found::Assumed)),
         (Existence::Unknown(error), IfUnknown::Fail) => {
             let code = if error.is_temporary() { TRY_AGAIN } else { FAILED };
             let mut failure = exists::unknown(&prepared.name, &error).code(code);
@@ -147,90 +179,65 @@ fn existing(
     }
 }
 
+/// What `--dry-run` says: the plan, where the image would go, and whether it is there.
+fn preview(
+    arguments: &BuildArguments,
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    outputs: &[Output],
+) -> Result<String, Failure> {
+    let mut text = plan::text(prepared);
+    for output in outputs {
+        let state = match existence(surroundings, prepared, output)? {
+            None => String::new(),
+            Some(Existence::Yes { .. }) if is_forced(arguments) => "; it exists, and would be overwritten".to_owned(),
+            Some(Existence::Yes { .. }) => "; it exists".to_owned(),
+            Some(Existence::No) => "; it does not exist".to_owned(),
+            Some(Existence::Unknown(error)) => format!("; whether it exists is unknown: {error}"),
+        };
+        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared)));
+    }
+    Ok(text)
+}
+
 /// Prints the image's name and writes the files that were asked for.
 fn tell(
-    arguments: &BuildArguments,
     prepared: &Prepared,
     digest: Option<Digest>,
     report: Option<&Report>,
+    documents: &mut Documents<'_>,
+    terminal: &Terminal,
 ) -> Result<(), Failure> {
     let name = prepared.name.familiar();
     let Some(digest) = digest else {
-        for file in arguments.iidfile.iter().chain(&arguments.metadata_file) {
+        for file in documents.files() {
             let message = format!("`{}` is not written: the registry did not say what the image is", file.display());
-            print_line(Diagnostic::warning(message).render().trim_end());
+            terminal.warn(&Diagnostic::warning(message));
         }
-        return Ok(print_data(&name)?);
+        return print_data(&name);
     };
-    if let Some(file) = &arguments.iidfile {
-        write(file, &digest.to_string())?;
-    }
-    if let (Some(file), Some(report)) = (&arguments.metadata_file, report) {
-        write(file, &serde_json::to_string_pretty(report).expect("a report has only string keys"))?;
-    }
-    Ok(print_data(&format!("{name}@{digest}"))?)
+    documents.write(&prepared.name, digest, report)?;
+    print_data(&format!("{name}@{digest}"))
 }
 
-fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
-    fs::write(file, text).map_err(|error| {
-        let mut failure = Failure::of(&error);
-        let cause = std::mem::replace(
-            &mut failure.diagnostics[0].message,
-            format!("the image is built, but `{}` cannot be written", file.display()),
-        );
-        failure.diagnostics[0].notes.push(cause);
-        failure
-    })
+/// The builder's refusal, with each field that it cannot do.
+fn unable(unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
+    let diagnostics = unsupported.iter().map(|lacking| {
+        let diagnostic = Diagnostic::error(lacking.to_string());
+        Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
+    });
+    let mut diagnostics: Vec<_> = diagnostics.collect();
+    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(builders::able(&prepared.plan)));
+    Failure { diagnostics, code: FAILED }
 }
 
-fn outputs(arguments: &BuildArguments, prepared: &Prepared) -> Result<Vec<Output>, Failure> {
-    let mut outputs = Vec::new();
-    if let Some(text) = &arguments.output {
-        outputs.push(output(text)?);
-    }
-    let wants_registry = arguments.push || outputs.contains(&Output::Registry);
-    if wants_registry && !prepared.has_registry {
-        return Err(Failure::usage("there is no registry to push to", "pass `--registry HOST/PATH`"));
-    }
-    let is_pushed = prepared.has_registry && !arguments.no_push && (outputs.is_empty() || arguments.push);
-    if is_pushed && !outputs.contains(&Output::Registry) {
-        outputs.push(Output::Registry);
-    }
-    if outputs.is_empty() {
-        outputs.push(Output::Store);
-    }
-    Ok(outputs)
-}
-
-/// Reads `type=…,dest=…`.
-fn output(text: &str) -> Result<Output, Failure> {
-    let wrong = |problem: &str| {
-        Failure::usage(
-            format!("`--output {text}` {problem}"),
-            "write `type=oci,dest=DIR`, `type=docker-archive,dest=FILE` or `type=docker`",
-        )
-    };
-    let (mut kind, mut dest) = (None, None);
-    for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("type", value)) => kind = Some(value),
-            Some(("dest", value)) if !value.is_empty() => dest = Some(std::path::absolute(value)?),
-            _ => return Err(wrong(&format!("has `{part}`, which is neither `type=` nor `dest=`"))),
-        }
-    }
-    match (kind, dest) {
-        (Some("oci"), Some(dest)) => Ok(Output::Oci { dest }),
-        (Some("docker-archive"), Some(dest)) => Ok(Output::DockerArchive { dest }),
-        (Some("docker"), None) => Ok(Output::Docker { socket: prepare::engine_socket()? }),
-        (Some("registry"), None) => Ok(Output::Registry),
-        (Some("oci" | "docker-archive"), None) => Err(wrong("has no `dest`")),
-        (Some("docker" | "registry"), Some(_)) => Err(wrong("has a `dest`, which its type does not take")),
-        _ => Err(wrong("has no type that is known")),
-    }
+/// Whether the image is built even if it exists.
+fn is_forced(arguments: &BuildArguments) -> bool {
+    arguments.force || is_forced_by_flyte()
 }
 
 /// The variable by which flytekit's users force a rebuild.
-fn forced() -> bool {
+fn is_forced_by_flyte() -> bool {
     env::var("FLYTE_FORCE_PUSH_IMAGE_SPEC")
         .is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes"))
 }

@@ -9,7 +9,7 @@ use imagespec_builder_oci::sandbox::Sandbox;
 use crate::failure::Failure;
 use crate::prepare;
 use crate::session::{print_data, print_line};
-use crate::text::megabytes;
+use crate::text::size;
 
 /// Prints how much of the disk each part of the cache takes.
 pub(crate) fn du() -> Result<(), Failure> {
@@ -18,9 +18,9 @@ pub(crate) fn du() -> Result<(), Failure> {
     for part in ["blobs", "records", "snapshots", "store", "apt", "uv", "tmp"] {
         let size_bytes = cache::disk_usage_bytes(&root.join(part));
         total_bytes += size_bytes;
-        print_data(&format!("{:>10}  {part}", megabytes(size_bytes)))?;
+        print_data(&format!("{:>10}  {part}", size(size_bytes)))?;
     }
-    Ok(print_data(&format!("{:>10}  {}", megabytes(total_bytes), root.display()))?)
+    print_data(&format!("{:>10}  {}", size(total_bytes), root.display()))
 }
 
 /// Removes what no image of the store needs and nobody used for a while.
@@ -40,14 +40,14 @@ pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure
     let mut total_bytes = 0;
     for (removed, what) in parts {
         total_bytes += removed.size_bytes;
-        print_data(&format!("{:>10}  {what} ({})", megabytes(removed.size_bytes), removed.count))?;
+        print_data(&format!("{:>10}  {what} ({})", size(removed.size_bytes), removed.count))?;
     }
     let done = match mode {
         PruneMode::Remove => "removed",
         PruneMode::DryRun => "would remove",
     };
     let kept = if images == 1 { "1 image of the store" } else { &format!("{images} images of the store") };
-    print_line(&format!("{done} {} from {}; {kept} kept", megabytes(total_bytes), root.display()));
+    print_line(&format!("{done} {} from {}; {kept} kept", size(total_bytes), root.display()));
     Ok(())
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn clear() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
     let sandbox = Sandbox::new(env::current_exe()?);
     let removed_bytes = if root.is_dir() { cache::clear(&root, &sandbox)? } else { 0 };
-    print_line(&format!("removed {} from {}", megabytes(removed_bytes), root.display()));
+    print_line(&format!("removed {} from {}", size(removed_bytes), root.display()));
     Ok(())
 }
 

@@ -48,10 +48,20 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 }
 
 /// Whether the image of `prepared` exists, where it would be pushed or kept.
-pub(crate) fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
-    if prepared.has_registry {
-        return Ok(in_registry(surroundings, &prepared.name, prepared.registry_config()));
+fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
+    match prepared.has_registry {
+        true => Ok(in_its_registry(surroundings, prepared)),
+        false => in_store(prepared),
     }
+}
+
+/// Whether the image of `prepared` is where it would be pushed.
+pub(crate) fn in_its_registry(surroundings: &Surroundings, prepared: &Prepared) -> Existence {
+    in_registry(surroundings, &prepared.name, prepared.registry_config())
+}
+
+/// Whether the image of `prepared` is in the store on this machine.
+pub(crate) fn in_store(prepared: &Prepared) -> Result<Existence, Failure> {
     Ok(match image::in_store(&prepared.name)? {
         Some((_, digest)) => Existence::Yes { digest },
         None => Existence::No,

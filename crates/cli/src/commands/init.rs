@@ -13,9 +13,8 @@ use imagespec_core::spec::Spec;
 use crate::failure::Failure;
 use crate::prepare;
 use crate::session::print_line;
+use crate::subject::SPEC_FILE as FILE;
 
-/// What the spec is called in a folder.
-const FILE: &str = "imagespec.yaml";
 /// Files that list a project's packages, the most exact first, with what must lie beside them.
 const REQUIREMENTS: [(&str, Option<&str>); 5] = [
     ("uv.lock", Some("pyproject.toml")),
@@ -24,9 +23,9 @@ const REQUIREMENTS: [(&str, Option<&str>); 5] = [
     ("requirements.txt", None),
     ("pyproject.toml", None),
 ];
-/// Python versions that a spec starts with, the best first: those of Debian's releases, then the others. The first that
-/// the project runs on is taken.
-const VERSIONS: [&str; 7] = ["3.11", "3.13", "3.9", "3.12", "3.14", "3.10", "3.8"];
+/// Python versions that a spec starts with, the best first: those of Debian's releases, since the spec names no base. The
+/// first that the project runs on is taken.
+const VERSIONS: [&str; 3] = ["3.11", "3.13", "3.9"];
 
 /// Writes the spec and says what to type next.
 pub(crate) fn init(target: &Path) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use crate::image;
 use crate::prepare::Surroundings;
 use crate::session::print_data;
 use crate::subject::{self, Subject};
-use crate::text::{megabytes, printable, shortened};
+use crate::text::{printable, shortened, size};
 
 /// Labels of the image that stand before the others, with what they are called here.
 const OWN_LABELS: [(&str, &str); 5] = [
@@ -83,7 +83,7 @@ fn push_image(text: &mut String, image: &InspectedImage) {
         push(if index == 0 { "labels" } else { "" }, &format!("{name}={value}"));
     }
     let size_bytes = image.layers.iter().map(|layer| layer.size_bytes).fold(0, u64::saturating_add);
-    push("layers", &format!("{}, {}", image.layers.len(), megabytes(size_bytes)));
+    push("layers", &format!("{}, {}", image.layers.len(), size(size_bytes)));
     image.layers.iter().for_each(|layer| push_layer(text, layer));
 }
 
@@ -92,7 +92,7 @@ fn push_layer(text: &mut String, layer: &InspectedLayer) {
     let kind = kind.map_or(layer.media_type.as_str(), |(_, kind)| kind);
     let history = shortened(layer.created_by.as_deref().unwrap_or_default(), HISTORY_CHARACTERS_MAX);
     let line =
-        format!("  {}  {:>9}  {}  {}", layer.digest, megabytes(layer.size_bytes), printable(kind), printable(&history));
+        format!("  {}  {:>9}  {}  {}", layer.digest, size(layer.size_bytes), printable(kind), printable(&history));
     text.push_str(line.trim_end());
     text.push('\n');
 }

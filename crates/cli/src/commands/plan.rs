@@ -19,13 +19,13 @@ pub(crate) fn plan(arguments: &SpecArguments, format: Format) -> Result<(), Fail
 
 /// Prints the hash of the plan.
 pub(crate) fn hash(arguments: &SpecArguments) -> Result<(), Failure> {
-    Ok(print_data(&prepare(arguments)?.spec_hash.to_string())?)
+    print_data(&prepare(arguments)?.spec_hash.to_string())
 }
 
 /// Prints the name and tag of the image.
 pub(crate) fn name(spec: &str, settings: &Settings) -> Result<(), Failure> {
     let prepared = Surroundings::of(spec)?.prepare(spec, settings.registry.as_deref(), &settings.overrides)?;
-    Ok(print_data(&prepared.name.familiar())?)
+    print_data(&prepared.name.familiar())
 }
 
 fn prepare(arguments: &SpecArguments) -> Result<Prepared, Failure> {

@@ -234,10 +234,15 @@ fn duplicate_key(key: &Located<String>, first: Option<Place>) -> SpecError {
     SpecError::new(kind, key.place.clone()).hint("keep one of them, and put the values of both there")
 }
 
+/// What to do about a character that no value may hold.
+pub(crate) const FORBIDDEN_IN_VALUE_HINT: &str = "remove it: it cannot be seen, and it changes how the value is read";
+
 /// A string's node, unless the string holds what no value may hold.
 fn string(text: String, kind: ScalarKind, place: Place) -> Result<Node, SpecError> {
     match forbidden_in_value(&text) {
-        Some(character) => Err(SpecError::new(SpecErrorKind::ForbiddenCharacter { character }, place)),
+        Some(character) => {
+            Err(SpecError::new(SpecErrorKind::ForbiddenCharacter { character }, place).hint(FORBIDDEN_IN_VALUE_HINT))
+        }
         None => Ok(Node { place, value: Value::Scalar(Scalar { kind, text }) }),
     }
 }

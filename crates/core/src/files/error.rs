@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use super::{Found, Origin};
 use crate::place::Place;
-use crate::requirements::PathProblem;
+use crate::requirements::{PathProblem, UNREADABLE_HINT};
 
 /// Files that cannot be copied.
 #[derive(Debug)]
@@ -186,9 +186,12 @@ impl FilesError {
             FilesProblem::Conflict { .. } => "rename one of them, or leave it out with a line in `.dockerignore`",
             FilesProblem::TooMany { .. } => "name the folders that the image needs",
             FilesProblem::NotAFolder { .. } => "name the folder that the source files lie in",
-            FilesProblem::Unreadable { .. } | FilesProblem::Special { .. } | FilesProblem::Pattern { .. } => {
-                return None;
+            FilesProblem::Special { .. } => "remove it, or leave it out",
+            FilesProblem::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                UNREADABLE_HINT
             }
+            FilesProblem::Pattern { .. } => "correct the line, or remove it",
+            FilesProblem::Unreadable { .. } => return None,
         };
         Some(hint.to_owned())
     }

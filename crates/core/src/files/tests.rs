@@ -151,7 +151,10 @@ fn links_that_lead_out_or_to_nothing_are_refused() {
 fn what_is_neither_file_nor_folder_is_refused() {
     let project = Project::new(&[("run/x", "")]);
     let socket = std::os::unix::net::UnixListener::bind(project.path("run/socket")).unwrap();
-    insta::assert_snapshot!(refused(&project, &["run"]), @"`run/socket` is a socket, and only files, folders and symbolic links can be copied");
+    insta::assert_snapshot!(refused(&project, &["run"]), @"
+    `run/socket` is a socket, and only files, folders and symbolic links can be copied
+    hint: remove it, or leave it out
+    ");
     drop(socket);
     project.write("names/bad\nname", "");
     insta::assert_snapshot!(refused(&project, &["names"]), @r#"
@@ -251,7 +254,10 @@ fn the_dockerignore_of_the_source_root_counts_by_dockers_rules() {
     sub/deep/
     ");
     project.write("src/.dockerignore", "ok\n[a");
-    insta::assert_snapshot!(collected(&project, &[], Some(("src", SourceCopyMode::All))).unwrap_err(), @"`src/.dockerignore` line 2: the pattern `[a` cannot be understood: `[` is not closed");
+    insta::assert_snapshot!(collected(&project, &[], Some(("src", SourceCopyMode::All))).unwrap_err(), @"
+    `src/.dockerignore` line 2: the pattern `[a` cannot be understood: `[` is not closed
+    hint: correct the line, or remove it
+    ");
 }
 
 #[test]
@@ -323,5 +329,8 @@ fn many_files_are_listed_in_the_same_order_by_many_threads() {
 #[test]
 fn a_gitignore_that_cannot_be_understood_is_refused() {
     let project = Project::new(&[("src/a", ""), (".gitignore", "ok\n{a\n")]);
-    insta::assert_snapshot!(collected(&project, &[], Some(("src", SourceCopyMode::All))).unwrap_err(), @"`.gitignore` line 2: the pattern `{a` cannot be understood: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)");
+    insta::assert_snapshot!(collected(&project, &[], Some(("src", SourceCopyMode::All))).unwrap_err(), @"
+    `.gitignore` line 2: the pattern `{a` cannot be understood: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+    hint: correct the line, or remove it
+    ");
 }

@@ -207,11 +207,7 @@ fn the_debian_release_is_the_one_that_ships_the_python() {
         (Some("3.9"), "bullseye", true),
         (Some("3.11"), "bookworm", true),
         (Some("3.11.2"), "bookworm", true),
-        (Some("3.11.9"), "bookworm", false),
         (Some("3.13"), "trixie", true),
-        (Some("3.10"), "bookworm", false),
-        (Some("3.1"), "bookworm", false),
-        (Some("3"), "bookworm", false),
     ] {
         assert_eq!(bootstrap(version), (suite.to_owned(), has_python), "{version:?}");
     }

@@ -15,6 +15,7 @@ use super::rebase;
 use super::setting::Setting;
 use crate::document::{Entry, Format, Node, SIZE_BYTES_MAX, Value};
 use crate::place::{Located, Source};
+use crate::requirements::UNREADABLE_HINT;
 use crate::spec::Spec;
 use crate::spec::error::{SpecError, SpecErrorKind, shorten};
 use crate::spec::field::{self, Kind};
@@ -88,6 +89,9 @@ pub fn load(target: Target<'_>, layers: &Layers<'_>) -> Result<Loaded, Vec<SpecE
                 Some(_) => "paths are relative to the folder of the file that names them".to_owned(),
                 None => "name a spec file by its path, or an image of `imagespec.toml` by its name".to_owned(),
             });
+        }
+        if matches!(&error.kind, SpecErrorKind::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied) {
+            error.hints.push(UNREADABLE_HINT.to_owned());
         }
         error.place = error.place.or_else(|| named_at.cloned());
         vec![error]

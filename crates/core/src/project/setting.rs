@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::document::{Entry, Node, Scalar, ScalarKind, Value, forbidden_in_value};
+use crate::document::{Entry, FORBIDDEN_IN_VALUE_HINT, Node, Scalar, ScalarKind, Value, forbidden_in_value};
 use crate::place::{Located, Positions, Source};
 use crate::spec::error::{SpecError, SpecErrorKind, shorten};
 use crate::spec::field::{self, Kind};
@@ -38,6 +38,14 @@ impl Setting {
         Self::read("--platform", &format!("platform={text}"), directory)
     }
 
+    /// Reads the value of `--registry`, which is not empty.
+    ///
+    /// # Errors
+    /// When a character is not allowed.
+    pub fn registry(text: &str, directory: &Path) -> Result<Self, SpecError> {
+        Self::read("--registry", &format!("registry={text}"), directory)
+    }
+
     /// Errors call it `origin`.
     fn read(origin: &str, text: &str, directory: &Path) -> Result<Self, SpecError> {
         let positions = Positions::new(Source { name: origin.to_owned(), text: text.to_owned() });
@@ -46,7 +54,8 @@ impl Setting {
                 .hint("write it as in `--set python_version=3.11` or `--set env.DEBUG=1`"));
         };
         if let Some(character) = forbidden_in_value(text) {
-            return Err(SpecError::nowhere(SpecErrorKind::ForbiddenCharacter { character }));
+            let error = SpecError::nowhere(SpecErrorKind::ForbiddenCharacter { character });
+            return Err(error.hint(FORBIDDEN_IN_VALUE_HINT));
         }
         let (field, name) = match key.split_once('.') {
             Some((field, name)) => (field, Some(name)),

@@ -33,6 +33,7 @@ mod text;
 
 pub use error::{RequirementsError, RequirementsProblem};
 pub use path::PathProblem;
+pub(crate) use path::UNREADABLE_HINT;
 pub use requirement::RequirementProblem;
 
 pub(crate) use error::redacted;

@@ -38,10 +38,16 @@ pub enum PathProblem {
     },
 }
 
+/// What to do about a file that this user may not read.
+pub(crate) const UNREADABLE_HINT: &str = "let the user who builds read it: `chmod u+r`, or `chown`";
+
 impl PathProblem {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some(UNREADABLE_HINT)
+            }
             Self::Unreadable { source, .. } if source.kind() != io::ErrorKind::NotFound => None,
             Self::Absolute { .. } | Self::Unreadable { .. } => {
                 Some("paths are relative to the folder of the file that names them")

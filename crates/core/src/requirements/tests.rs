@@ -505,7 +505,7 @@ fn a_uv_lock_needs_its_pyproject_and_no_folder_of_this_machine() {
     --> uv.lock:2:19
     hint: set `python_version` to one that fits, or change `requires-python`
     ");
-    let spec = Spec { requirements: some(PathBuf::from("uv.lock")), python_version: text("3.12"), ..Spec::default() };
+    let spec = Spec { requirements: some(PathBuf::from("uv.lock")), python_version: text("3.13"), ..Spec::default() };
     let requirements = project.resolve(&spec).unwrap().requirements.unwrap();
     assert_eq!(requirements.files.len(), 2);
     insta::assert_snapshot!(shown(&requirements), @"uv.lock sha256:8bb7232bcbd582155ef64c17fe4c7d0ce4f4eb9f4d0c30f550db50a4a6878bed sha256:f8717504351259c816b678268cca1d6de8edd9d3929628307d66d97b43a63161");

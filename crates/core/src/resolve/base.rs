@@ -14,7 +14,7 @@ use crate::requirements::PathProblem;
 /// Debian releases and the Python that each ships: code name, version of two numbers, and of three.
 const SUITES: [(&str, &str, &str); 3] =
     [("bullseye", "3.9", "3.9.2"), ("bookworm", "3.11", "3.11.2"), ("trixie", "3.13", "3.13.5")];
-/// The release for a Python version that none of them ships.
+/// The release for a spec that asks for no version of Python, or brings its own.
 const DEFAULT_SUITE: &str = "bookworm";
 /// Bytes that a layout's index may have; real ones have some hundred.
 const INDEX_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -52,6 +52,17 @@ pub fn default_suite(python_version: Option<&str>) -> &'static str {
 /// The Python version that a Debian release ships, with two numbers and with three, if it is one of those we know.
 pub fn suite_python(suite: &str) -> Option<(&'static str, &'static str)> {
     SUITES.iter().find(|(name, ..)| *name == suite).map(|(_, minor, patch)| (*minor, *patch))
+}
+
+/// Whether a release that we know ships `version`, of two numbers or three.
+pub(super) fn ships(suite: &str, version: &str) -> bool {
+    suite_python(suite).is_some_and(|(minor, patch)| version == minor || version == patch)
+}
+
+/// The versions that the releases ship, as a hint says them.
+pub(super) fn suite_pythons() -> String {
+    let versions: Vec<_> = SUITES.iter().map(|(_, minor, _)| format!("`{minor}`")).collect();
+    versions.join(", ")
 }
 
 /// Finds the image in the OCI image layout `path`, relative to `directory`: the digest of its manifest or index, and

@@ -109,9 +109,10 @@ fn an_archive_is_taken_by_its_digest() {
     let resolved = project.resolve(&on(BaseImage::DockerArchive("base.tar".into()))).unwrap();
     assert_eq!(resolved.base, ResolvedBase::DockerArchive(Digest::of(b"an archive")));
     let error = |path: &str| project.error(&on(BaseImage::DockerArchive(path.into())));
-    insta::assert_snapshot!(error("folder"), @r"
+    insta::assert_snapshot!(error("folder"), @"
     `folder` is not a regular file
     --> train.yaml:1:1
+    hint: name the file that `docker save` wrote
     ");
     insta::assert_snapshot!(error("missing.tar"), @r"
     cannot read `missing.tar`
@@ -166,9 +167,10 @@ fn specs_that_stand_on_themselves_or_cannot_be_read_are_refused() {
     --> train.yaml:1:1
     cause: the third line says nothing
     ");
-    insta::assert_snapshot!(error("d0.yaml"), @r"
+    insta::assert_snapshot!(error("d0.yaml"), @"
     specs stand on each other more than 8 deep
     --> train.yaml:1:1
+    hint: put what they share into one of them
     ");
     insta::assert_snapshot!(error("missing.yaml"), @r"
     cannot read `missing.yaml`
@@ -341,4 +343,35 @@ fn arguments_that_execute_programs_or_touch_files_of_this_machine_are_refused() 
     --> train.yaml:1:1
     hint: packages are listed in `packages`
     ");
+}
+
+#[test]
+fn a_python_that_the_debian_release_does_not_have_is_refused() {
+    let project = Project::new(&[]);
+    let wanted = |version: &str| Spec { python_version: text(version), ..Spec::default() };
+    insta::assert_snapshot!(project.error(&wanted("3.12")), @"
+    Debian bookworm has Python 3.11.2, and `python_version` asks for 3.12
+    --> train.yaml:1:1
+    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.12-slim`
+    ");
+    let bootstrap = BaseImage::Bootstrap { suite: "trixie".to_owned() };
+    let explicit = Spec { base_image: some(bootstrap), ..wanted("3.11") };
+    insta::assert_snapshot!(project.error(&explicit), @"
+    Debian trixie has Python 3.13.5, and `python_version` asks for 3.11
+    --> train.yaml:1:1
+    hint: leave `base_image` out: the release that has this Python is then taken
+    ");
+    insta::assert_snapshot!(project.error(&wanted("3.11.9")), @"
+    Debian bookworm has Python 3.11.2, and `python_version` asks for 3.11.9
+    --> train.yaml:1:1
+    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.11.9-slim`
+    ");
+    for version in ["3.9", "3.11", "3.11.2", "3.13"] {
+        assert!(project.resolve(&wanted(version)).is_ok(), "{version}");
+    }
+    // Of a release that nobody here knows, the build will tell.
+    let unknown = BaseImage::Bootstrap { suite: "forky".to_owned() };
+    assert!(project.resolve(&Spec { base_image: some(unknown), ..wanted("3.14") }).is_ok());
+    let conda = Spec { conda_packages: texts(&["numpy"]), ..wanted("3.12") };
+    assert!(project.resolve(&conda).is_ok());
 }

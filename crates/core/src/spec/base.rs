@@ -6,12 +6,17 @@ use super::BaseImage;
 use super::check;
 use super::error::Refusal;
 use crate::document::Format;
-use crate::reference::Reference;
+use crate::reference::{REGISTRY_CREDENTIALS_HINT, Reference, holds_credentials};
 
 /// Reads the text of a `base_image`.
 pub(crate) fn parse(text: &str) -> Result<BaseImage, Refusal> {
     if text == "scratch" {
         return Ok(BaseImage::Scratch);
+    }
+    let is_local =
+        ["oci:", "docker-archive:", "bootstrap:", "./", "../", "/"].iter().any(|start| text.starts_with(start));
+    if !is_local && holds_credentials(text) {
+        return Err(Refusal::Credentials { hint: REGISTRY_CREDENTIALS_HINT });
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let hint = match scheme {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{IMAGE_TYPE, client, client_with, manifest, registry, text};
 use crate::testing::{Access, Answer, Fault, Registry, Request};
-use crate::{Blob, Error, Existence, Pushed};
+use crate::{Asker, Blob, Error, Existence, Pushed};
 
 fn basic() -> Registry {
     let (username, password) = ("user".to_owned(), "hunter2".to_owned());
@@ -35,8 +35,19 @@ fn a_wrong_password_is_denied_and_not_tried_twice() {
     let (client, _folder) = client_with(&registry, &json!({"username": "user", "password": "wrong"}));
     let Existence::Unknown(error) = client.exists(&registry.reference("team/x:a")) else { panic!("denied") };
     assert!(error.is_denied());
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.ends_with(" again: the user name or the password that is stored is not accepted"), "{hint}");
     assert!(!format!("{error} {error:?} {client:?}").contains("wrong"));
     assert_eq!(registry.lines().len(), 1);
+}
+
+#[test]
+fn a_password_that_the_token_server_refuses_is_told_from_none() {
+    let registry = bearer();
+    let (client, _folder) = client_with(&registry, &json!({"username": "user", "password": "wrong"}));
+    let Existence::Unknown(error) = client.exists(&registry.reference("team/x:a")) else { panic!("denied") };
+    let Error::Answer(answer) = &error else { panic!("{error:?}") };
+    assert_eq!((answer.status, answer.asker), (401, Asker::Account));
 }
 
 #[test]

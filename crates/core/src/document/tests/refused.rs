@@ -83,6 +83,7 @@ fn characters_that_cannot_be_seen_are_refused_behind_an_escape_too() {
        |
      2 | - "x\0y"
        |   ^^^^^^
+    hint: remove it: it cannot be seen, and it changes how the value is read
     "#);
     insta::assert_snapshot!(error("a.json", r#"{"a": "\u0007"}"#), @r#"
     error: character U+0007 is not allowed
@@ -90,6 +91,7 @@ fn characters_that_cannot_be_seen_are_refused_behind_an_escape_too() {
        |
      1 | {"a": "\u0007"}
        |       ^^^^^^^^
+    hint: remove it: it cannot be seen, and it changes how the value is read
     "#);
     insta::assert_snapshot!(error("a.toml", r#"a = "\u001b[31m""#), @r#"
     error: character U+001B is not allowed
@@ -97,6 +99,7 @@ fn characters_that_cannot_be_seen_are_refused_behind_an_escape_too() {
        |
      1 | a = "\u001b[31m"
        |     ^^^^^^^^^^^^
+    hint: remove it: it cannot be seen, and it changes how the value is read
     "#);
 }
 

@@ -327,7 +327,10 @@ fn mistakes_in_a_setting_are_shown() {
        | ^^^^
     hint: write `--set user=VALUE`
     ");
-    insta::assert_snapshot!(setting("user=\0"), @"error: character U+0000 is not allowed");
+    insta::assert_snapshot!(setting("user=\0"), @"
+    error: character U+0000 is not allowed
+    hint: remove it: it cannot be seen, and it changes how the value is read
+    ");
     let folder = Folder::new(&[("a.yaml", "name: a\n")]);
     insta::assert_snapshot!(folder.try_load("a.yaml", &["env.1=x", "packages=a,!b"]).expect_err("an error"), @"
     error: `env` cannot have the key `1`: a variable has letters, digits and `_`, and begins with no digit

@@ -3,12 +3,21 @@
 use super::{is_made_of, is_version};
 use crate::plan::ID_VARIABLE;
 use crate::platform::{InvalidPlatform, Platform};
-use crate::reference::Reference;
+use crate::reference::{REGISTRY_CREDENTIALS_HINT, Reference, holds_credentials};
 use crate::spec::error::Refusal;
 use crate::suggestion;
 
 const COMMON_PLATFORMS: [&str; 6] =
     ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/s390x", "linux/riscv64"];
+
+/// Labels by which an image says where it comes from.
+const OWN_LABELS: [&str; 5] = [
+    "imagespec.id",
+    "imagespec.spec-hash",
+    "imagespec.version",
+    "org.opencontainers.image.base.digest",
+    "org.opencontainers.image.base.name",
+];
 
 /// What a spec hash looks like to the grammar of tags: 32 characters of base32.
 const ANY_HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -34,6 +43,9 @@ pub(crate) fn image_name(text: &str) -> Result<(), Refusal> {
 
 /// `HOST[:PORT][/PATH]`, or the name of an account on Docker Hub.
 pub(crate) fn registry(text: &str) -> Result<(), Refusal> {
+    if holds_credentials(text) {
+        return Err(Refusal::Credentials { hint: REGISTRY_CREDENTIALS_HINT });
+    }
     if let Some((_, rest)) = text.split_once("://") {
         return Err(Refusal::new("a registry is written without a scheme")
             .hint(format!("write `{}`", rest.trim_end_matches('/'))));
@@ -115,6 +127,9 @@ fn is_identifier_start(character: char) -> bool {
 
 /// The name of a label, as in `org.opencontainers.image.source`.
 pub(crate) fn label_name(text: &str) -> Result<(), Refusal> {
+    if OWN_LABELS.contains(&text) {
+        return Err(Refusal::new("imagespec sets it itself"));
+    }
     let is_label = is_made_of(
         text,
         |first| first.is_ascii_alphanumeric(),

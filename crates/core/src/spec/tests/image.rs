@@ -43,6 +43,7 @@ fn environment_variables_have_names_and_keep_the_text_of_their_values() {
     error: `env` must be a mapping, but a text was found
     hint: write `env: {LOG_LEVEL: info}`
     error: character U+0000 is not allowed
+    hint: remove it: it cannot be seen, and it changes how the value is read
     "#);
 }
 
