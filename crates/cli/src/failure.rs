@@ -101,7 +101,7 @@ impl From<&CacheError> for Failure {
                 failure.code = TRY_AGAIN;
                 failure.diagnostics[0].hints.push("try again when it has ended".to_owned());
             }
-            CacheError::Io { .. } | CacheError::WrongDigest { .. } => {}
+            CacheError::Io { .. } | CacheError::WrongDigest { .. } | CacheError::Cancelled => {}
         }
         failure
     }
