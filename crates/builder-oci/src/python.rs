@@ -270,7 +270,7 @@ fn lock(
                 |progress| {
                     let cancelled = || building.progress.is_cancelled();
                     let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
-                    let uv = Uv::find(cache, observer).map_err(PythonError::from)?;
+                    let uv = Uv::find(cache, observer).map_err(PythonError::from)?.tied(building.sandbox.tie());
                     Ok(uv.export(cache, &lock, &pyproject, observer).map_err(PythonError::from)?)
                 },
                 |_| (Outcome::Done, String::new()),
@@ -310,7 +310,7 @@ fn resolve(
             };
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
-            let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?;
+            let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?.tied(building.sandbox.tie());
             Ok(uv.resolve(&building.cache, &resolution, observer).map_err(PythonError::from)?)
         },
         |_| (Outcome::Done, String::new()),

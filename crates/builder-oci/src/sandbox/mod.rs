@@ -41,6 +41,7 @@ mod unpack;
 mod users;
 mod wire;
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -245,6 +246,13 @@ impl Sandbox {
     /// Sandboxes that are held by `launcher`, a program that calls [`main`] when its first argument is [`ARGUMENT`].
     pub fn new(launcher: PathBuf) -> Self {
         Self { launcher, mode: OnceLock::new() }
+    }
+
+    /// What to put before a program of this machine and its arguments, so that it ends with this process, however that
+    /// ends. It is in no sandbox.
+    pub fn tie(&self) -> Vec<OsString> {
+        let parent = std::process::id().to_string();
+        vec![self.launcher.clone().into(), ARGUMENT.into(), stage::TIED.into(), parent.into()]
     }
 
     /// Sandboxes of one mode, whether or not a better one works.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -20,10 +21,18 @@ const INIT: &str = "init";
 /// Argument of the process that becomes the program.
 const PROGRAM: &str = "program";
 
+/// The exit code of a program that could not be started.
+const NOT_STARTED: u8 = 126;
+/// Argument of the process that becomes a program of this machine, which ends with whoever started it.
+pub(super) const TIED: &str = "tied";
+
 /// Acts as a part of a sandbox. The program calls this first thing in its own `main`, before it starts any thread, when
 /// its first argument is [`ARGUMENT`], and exits with what it gives.
 pub fn main() -> ExitCode {
     close_descriptors();
+    if std::env::args_os().nth(2).is_some_and(|stage| stage == TIED) {
+        return tied();
+    }
     let Ok(channel) = Channel::inherited() else { return ExitCode::FAILURE };
     let result = match std::env::args_os().nth(2).as_deref().map(OsStr::as_bytes) {
         None => outside(&channel),
@@ -41,6 +50,19 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// `tied PARENT PROGRAM ARGUMENTS…`: becomes the program, unless the parent is gone already.
+fn tied() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(3);
+    let parent = arguments.next().and_then(|parent| parent.to_str()?.parse().ok());
+    let program = arguments.next();
+    let is_tied = die_with_parent().is_ok() && Some(nix::unistd::getppid().as_raw()) == parent;
+    if let (Some(program), true) = (program, is_tied) {
+        // It comes back only if the program could not be started.
+        let _ = Command::new(program).args(arguments).exec();
+    }
+    ExitCode::from(NOT_STARTED)
 }
 
 /// Closes what the builder's own parent left open: a folder among it would be a way out of the sandbox.

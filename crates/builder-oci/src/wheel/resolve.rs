@@ -3,6 +3,7 @@
 //! uv is taken from PATH if it is new enough, else its wheel is fetched once, by pinned version and digest. It runs
 //! with a cleared environment but for what it needs to reach the network, and keeps what it fetches in our cache.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ const PINNED: [Pinned; 2] = [
 #[derive(Debug, Clone)]
 pub struct Uv {
     program: PathBuf,
+    /// What stands before it, so that it ends with this process.
+    tie: Vec<OsString>,
 }
 
 /// What is to be resolved.
@@ -160,7 +163,7 @@ impl Uv {
     /// When it must be fetched and cannot.
     pub fn find(cache: &Cache, observer: Observer<'_>) -> Result<Self, ResolveError> {
         match on_path("uv").find(|program| is_new_enough(program)) {
-            Some(program) => Ok(Self { program }),
+            Some(program) => Ok(Self { program, tie: Vec::new() }),
             None => Self::fetched(cache, observer),
         }
     }
@@ -174,11 +177,11 @@ impl Uv {
         let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or(ResolveError::NoUv { machine })?;
         let key = Key::new("uv", [pinned.sha256.as_bytes()]);
         if let Some(program) = unpacked(cache, key)? {
-            return Ok(Self { program });
+            return Ok(Self { program, tie: Vec::new() });
         }
         let _lock = cache.lock(&key.to_string())?;
         if let Some(program) = unpacked(cache, key)? {
-            return Ok(Self { program });
+            return Ok(Self { program, tie: Vec::new() });
         }
         let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
         let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
@@ -187,7 +190,14 @@ impl Uv {
         let wanted = Wanted { url: &url, file: pinned.file_name, digest: sha256, size_bytes };
         // The index of a build has no say in where uv comes from.
         Downloads::new(cache, &Environment::default(), observer)?.fetch(&wanted)?;
-        Ok(Self { program: unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)? })
+        let program = unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)?;
+        Ok(Self { program, tie: Vec::new() })
+    }
+
+    /// The same behind `tie`, as [`crate::sandbox::Sandbox::tie`] gives it.
+    #[must_use]
+    pub fn tied(self, tie: Vec<OsString>) -> Self {
+        Self { tie, ..self }
     }
 
     /// The program's path.
@@ -276,7 +286,9 @@ impl Uv {
     }
 
     fn command(&self, cache: &Cache, environment: &Environment) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self.tie.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("the program itself is one"));
+        command.args(words);
         command.env_clear().envs(environment.variables());
         command.env("UV_CACHE_DIR", cache.resolver_folder());
         command.env("UV_PYTHON_INSTALL_DIR", cache.resolver_folder().join("python"));

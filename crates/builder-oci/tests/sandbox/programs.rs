@@ -332,3 +332,31 @@ fn an_ordinary_user_is_root_inside_and_giving_files_away_seems_to_work() {
     assert_eq!((code, text.as_str()), (Some(9), "0\n0:0\n         0      65534          1\n"));
     assert_eq!(fs::metadata(tree.path().join("x")).expect("made").uid(), 65534);
 }
+
+#[test]
+fn a_tied_program_of_this_machine_ends_with_the_one_that_started_it() {
+    let mut tie = sandbox().tie();
+    // The shell is the one that starts it.
+    let launcher = tie.remove(0).into_string().unwrap();
+    let script = format!("{launcher} __sandbox tied $$ sleep 1000 & echo $!; wait");
+    let mut shell = std::process::Command::new("sh");
+    let mut shell = shell.args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(shell.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    let process = format!("/proc/{}", line.trim());
+    let name = || std::fs::read_to_string(format!("{process}/comm")).unwrap_or_default();
+    let state = || std::fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
+    let start = std::time::Instant::now();
+    while name().trim() != "sleep" {
+        assert!(start.elapsed().as_secs() < 20, "{}", state());
+        std::thread::yield_now();
+    }
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    // Nobody may be there to take note of its end.
+    while !state().is_empty() && !state().contains(") Z ") {
+        assert!(start.elapsed().as_secs() < 20, "{}", state());
+        std::thread::yield_now();
+    }
+}

@@ -109,11 +109,10 @@ impl RequirementProblem {
                 "publish it to an index, or copy it with `copy` and install it with a line in `commands`".into()
             }
             Self::Credentials { .. } => CREDENTIALS_HINT.into(),
-            Self::Repository { url } => format!("write `git+{url}`"),
-            Self::Source { .. } => {
+            Self::Source { .. } | Self::Repository { .. } => {
                 "name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`".into()
             }
-            Self::Scheme { .. } => "use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`".into(),
+            Self::Scheme { .. } => "name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`".into(),
         }
     }
 }

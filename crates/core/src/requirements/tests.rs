@@ -258,7 +258,7 @@ fn lines_that_no_image_can_be_built_from_are_refused_where_they_stand() {
     insta::assert_snapshot!(error("a @ ftp://example.org/a.whl"), @"
     URLs of kind `ftp` cannot be installed from
     --> requirements.txt:1:1
-    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
+    hint: name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`
     ");
 }
 

@@ -87,11 +87,11 @@ fn packages_are_requirements() {
     error: `packages` cannot be `pandås`: expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `å`
     hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `svn+https://x.example/y`: URLs of kind `svn+https` cannot be installed from
-    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
+    hint: name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`
     error: `packages` cannot be `ssh://git@github.com/a/b`: URLs of kind `ssh` cannot be installed from
-    hint: use `https://…`, `git+https://…@REVISION` or `git+ssh://…@REVISION`
+    hint: name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`
     error: `packages` cannot be `https://github.com/a/b.git`: it is a repository, and no archive
-    hint: write `git+https://github.com/a/b.git`
+    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
     error: `packages` cannot be `git+https://github.com/a b`: a URL has no blanks
     hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `git+https://`: its URL has no host
