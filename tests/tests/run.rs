@@ -172,8 +172,9 @@ fn what_cannot_be_run_says_why() {
 fn a_file_that_is_no_program_ends_with_126() {
     let env = project();
     env.write("note.txt", "no program\n");
-    stdout(&env, &["build", "app.yaml", "--set", "copy=[busybox, note.txt]"]);
-    snapshot!(refused(&env, &["run", "app.yaml", "--set", "copy=[busybox, note.txt]", "--", "/root/note.txt"]), @"
+    env.write("note.yaml", "base_image: scratch\nname: note\ncopy: [note.txt]\n");
+    stdout(&env, &["build", "note.yaml"]);
+    snapshot!(refused(&env, &["run", "note.yaml", "--", "/root/note.txt"]), @"
     exit code 126
     error: cannot start `/root/note.txt`
     note: Permission denied (os error 13)
