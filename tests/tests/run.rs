@@ -145,8 +145,9 @@ fn what_cannot_be_run_says_why() {
 fn a_file_that_is_no_program_ends_with_126() {
     let env = project();
     env.write("note.txt", "no program\n");
-    env.stdout(&["build", "app.yaml", "--set", "copy=[busybox, note.txt]"]);
-    snapshot!(env.said(&["run", "app.yaml", "--set", "copy=[busybox, note.txt]", "--", "/root/note.txt"]), @"
+    env.write("note.yaml", "base_image: scratch\nname: note\ncopy: [note.txt]\n");
+    env.stdout(&["build", "note.yaml"]);
+    snapshot!(env.said(&["run", "note.yaml", "--", "/root/note.txt"]), @"
     exit code 126
     error: cannot start `/root/note.txt`
     note: Permission denied (os error 13)

@@ -176,6 +176,10 @@ fn a_base_that_is_not_what_its_digest_says_is_not_used() {
     insta::assert_snapshot!(shown(&env, finished).replace(&server.host(), "HOST"), @"
     exit 1
     error: `HOST/base@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` has the digest `sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a`, expected `sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`
+      --> app.yaml:1:13
+       |
+     1 | base_image: HOST/base@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852…
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     hint: the registry, or a proxy before it, sends other bytes than were pushed: push the image again
     ");
 }
@@ -205,6 +209,13 @@ fn a_base_in_a_registry_must_exist_and_be_of_the_platform() {
     hint: set `platform`, or take another `base_image`
     ");
     insta::assert_snapshot!(build("2"), @"
+    exit 1
+    error: `GET http://127.0.0.1:12345/v2/base/manifests/2` was answered with status 404, MANIFEST_UNKNOWN: manifest unknown
+      --> app.yaml:2:13
+       |
+     2 | base_image: 127.0.0.1:12345/base:2
+       |             ^^^^^^^^^^^^^^^^^^^^^^
+    hint: its registry has no such image: check the spelling of its name and tag
     ");
 }
 

@@ -165,9 +165,10 @@ fn an_image_that_is_not_built_cannot_run() {
     hint: name one: `imagespec run train.yaml -- CMD`
     ");
     insta::assert_snapshot!(failure(&env, &["run", "train.yaml", "--", "/bin/train"]), @"
-    exit 1
+    exit 127
     error: cannot start `/bin/train`
     note: No such file or directory (os error 2)
+    hint: the image lacks the program, or the interpreter or loader that it is started by
     ");
 }
 

@@ -29,7 +29,7 @@ fn the_program_sees_exactly_its_own_environment_ids_host_name_and_files() {
     for sandbox in sandboxes() {
         let mut run = run_in(Root::Directory(tree.path().to_owned()), &["env"]);
         run.env.push(("A".to_owned(), "b c".to_owned()));
-        assert_eq!(outcome(&sandbox, &run), (0, "A=b c\nPATH=/bin\n".to_owned()));
+        assert_eq!(outcome(&sandbox, &run), (0, "A=b c\nHOME=/root\nPATH=/bin\n".to_owned()));
         let script = "id -u; id -g; echo $$; cat /proc/sys/kernel/hostname; ls /; ls /proc/self/fd";
         // The fourth descriptor is the listing's own.
         insta::allow_duplicates! {
