@@ -55,6 +55,14 @@ fn options() -> Options {
     }
 }
 
+/// Bytes before `place`.
+fn offset_of(text: &str, place: &Place) -> usize {
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(place.line - 1).map(str::len).sum();
+    let in_line = lines.next().and_then(|line| line.char_indices().nth(place.column - 1));
+    before + in_line.map_or(0, |(index, _)| index)
+}
+
 fn refuse(positions: &Positions, error: &Error) -> Result<Option<Node>, SpecError> {
     let place = match error.location() {
         Some(location) => {
@@ -77,6 +85,10 @@ fn refuse(positions: &Positions, error: &Error) -> Result<Option<Node>, SpecErro
         | Error::AliasReplayCounterOverflow { .. } => too_many,
         Error::UnknownAnchor { .. } | Error::RecursiveReferencesRequireWeakTypes { .. } => SpecErrorKind::UnknownAnchor,
         Error::UnsupportedTag { tag, .. } => {
+            // The parser says where the value begins that the tag stands before.
+            let before = offset_of(positions.text(), &place);
+            let start = positions.slice(0..before).rfind(tag.as_str()).filter(|_| !tag.is_empty());
+            let place = start.map_or(place, |start| positions.place(start..start + tag.len()));
             return Err(SpecError::new(SpecErrorKind::Tag { tag: tag.clone() }, place)
                 .hint("remove the tag: a spec is plain data"));
         }

@@ -220,10 +220,10 @@ fn merge_keys_tags_and_keys_that_are_no_text_are_refused() {
     ");
     insta::assert_snapshot!(error("a.yaml", "a: !python/object:os.system x\n"), @"
     error: tag `!python/object:os.system` is not supported
-      --> a.yaml:1:29
+      --> a.yaml:1:4
        |
      1 | a: !python/object:os.system x
-       |                             ^
+       |    ^^^^^^^^^^^^^^^^^^^^^^^^
     hint: remove the tag: a spec is plain data
     ");
     insta::assert_snapshot!(error("a.yaml", "[1, 2]: x\n"), @"
