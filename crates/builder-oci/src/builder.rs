@@ -399,8 +399,10 @@ impl Building<'_> {
     ) -> Result<Option<ImageLayer>, Failure> {
         let workdir = plan.config.workdir.trim_end_matches('/');
         let of_base = base.get("WorkingDir").and_then(Value::as_str).unwrap_or_default();
-        // Every system has a home for root, and every image its own working directory: no layer is pulled for these.
-        let is_known = (workdir == FILES_ROOT && plan.base != Base::Scratch)
+        // Every system has a home for root, copied files lie in it, and every image has its own working directory: no
+        // layer is read for these.
+        let has_files = plan.steps.iter().any(|step| matches!(step, Step::Copy(copy) if !copy.files.is_empty()));
+        let is_known = (workdir == FILES_ROOT && (has_files || plan.base != Base::Scratch))
             || of_base.strip_prefix(workdir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let (false, Ok(path)) = (is_known, LayerPath::new(workdir)) else { return Ok(None) };
         let standings = survey::folders(self, layers, &path)?;
