@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Event, Outcome, Unit};
-use imagespec_core::plan::{Base, FILES_ROOT, Plan, Step};
+use imagespec_core::plan::{Base, CopiedFile, FILES_ROOT, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
 use imagespec_distribution::{Client, ClientOptions, CredentialStore};
@@ -370,10 +370,15 @@ impl Building<'_> {
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {
+                let sizes = copy.files.values().map(|file| match file {
+                    CopiedFile::File { size_bytes, .. } => *size_bytes,
+                    CopiedFile::Link { .. } | CopiedFile::Directory => 0,
+                });
+                let size_bytes = sizes.sum();
                 let (layer, outcome) = self.progress.step(
                     &format!("copy {}", progress::count(copy.files.len(), "file")),
                     || files::layer(&self.cache, copy, &self.request.files, self.request.timestamp),
-                    |(layer, outcome)| (*outcome, progress::size(layer.size_bytes)),
+                    |(_, outcome)| (*outcome, progress::size(size_bytes)),
                 )?;
                 Ok(vec![own_layer(layer, outcome, "files")])
             }
