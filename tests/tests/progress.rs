@@ -52,7 +52,7 @@ fn quiet_says_nothing_and_plain_has_a_line_for_each_step() {
     let env = project();
     assert_eq!(env.run(&["build", "app.yaml", "--progress", "quiet"]).stderr, "");
     let plain = env.run(&["build", "app.yaml", "--force", "--progress", "plain"]).stderr;
-    insta::assert_snapshot!(plain, @"  cached  copy 1 file  119 bytes");
+    insta::assert_snapshot!(plain, @"  cached  copy 1 file  8 bytes");
     // Without a terminal, bars would be noise.
     assert_eq!(env.run(&["build", "app.yaml", "--force", "--progress", "tty"]).stderr, plain);
 }
