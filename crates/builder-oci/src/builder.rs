@@ -2,38 +2,34 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
-use imagespec_core::event::{Event, Outcome, Unit};
-use imagespec_core::plan::{Base, CopiedFile, FILES_ROOT, Plan, Step};
+use imagespec_core::event::Outcome;
+use imagespec_core::plan::{Base, CopiedFile, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
 use imagespec_distribution::{Client, ClientOptions, CredentialStore};
 use serde_json::{Map, Value, json};
 
 use crate::apt::{self, AptError};
-use crate::base::{self, BaseError, BaseImage, GZIP_LAYER, ImageLayer, Origin};
-use crate::bootstrap::{self, Bootstrap, BootstrapError, Mirror, Observer, ValidUntil};
-use crate::cache::{Cache, CacheError, Patience};
+use crate::base::{self, BaseError, BaseImage, ImageLayer, own_layer};
+use crate::bootstrap::BootstrapError;
+use crate::cache::{Cache, CacheError};
 use crate::command;
 use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
-use crate::layer::{Attributes, FORMAT_VERSION, LayerError, LayerPath};
+use crate::layer::LayerError;
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
-use crate::survey::{self, Standing, SurveyError};
-
-/// How often somebody looks whether the user asked to stop.
-const WATCH_STEP: Duration = Duration::from_millis(50);
+use crate::survey::SurveyError;
+use crate::watch::watched;
+use crate::workdir;
 
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
@@ -166,42 +162,6 @@ impl Builder for OciBuilder {
     }
 }
 
-/// Does `work` while somebody watches whether the user asked to stop, and says when another process is waited for.
-fn watched<T>(session: &dyn Session, work: impl FnOnce(Arc<Patience>) -> T) -> T {
-    let patience = Arc::<Patience>::default();
-    let is_done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut is_told = false;
-            while !is_done.load(Ordering::SeqCst) {
-                if session.is_cancelled() {
-                    patience.end();
-                }
-                if patience.is_tried() && !is_told {
-                    session.event(Event::Warning { message: "waiting for another imagespec process".to_owned() });
-                }
-                is_told = patience.is_tried();
-                thread::park_timeout(WATCH_STEP);
-            }
-        });
-        // A panic passes by here, and the watcher must not wait for it.
-        let _done = OnDrop(|| {
-            is_done.store(true, Ordering::SeqCst);
-            watcher.thread().unpark();
-        });
-        work(Arc::clone(&patience))
-    })
-}
-
-/// Does something when it goes out of scope.
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
 impl Building<'_> {
     fn run(&self) -> Result<(Vec<Image>, Digest), Failure> {
         output::check(self)?;
@@ -240,7 +200,7 @@ impl Building<'_> {
             let made = self.step(step, &position)?;
             layers.extend(made);
         }
-        layers.extend(self.workdir_layer(plan, &own_config, &layers)?);
+        layers.extend(workdir::layer(self, plan, &own_config, &layers)?);
         let own = layers.split_off(base_count);
         Ok(image::assemble(self.request, plan, platform, base, own))
     }
@@ -272,7 +232,7 @@ impl Building<'_> {
                     python: image.python,
                 })
             }
-            Base::Bootstrap(wanted) => self.bootstrap(wanted, platform),
+            Base::Bootstrap(wanted) => base::from_bootstrap(self, wanted, platform),
             Base::DockerArchive { digest } => {
                 let file = self.request.base_paths.get(digest);
                 let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
@@ -284,77 +244,6 @@ impl Building<'_> {
                     )
                     .map(|(base, _)| base)
             }
-        }
-    }
-
-    fn bootstrap(&self, wanted: &imagespec_core::plan::Bootstrap, platform: &Platform) -> Result<BaseImage, Failure> {
-        let mirror = match self.request.options.get("debian_mirror").and_then(Value::as_str) {
-            Some(url) => Mirror::of_project(url),
-            None => Mirror::of_machine(),
-        };
-        let mirror = match self.request.options.get("debian_check_valid_until").and_then(Value::as_bool) {
-            Some(false) => Mirror { valid_until: ValidUntil::Ignored, ..mirror },
-            Some(true) | None => mirror,
-        };
-        let asked = Bootstrap {
-            suite: wanted.suite.clone(),
-            platform: platform.clone(),
-            packages: wanted.packages.iter().cloned().collect(),
-        };
-        let made = self.progress.counted(
-            &format!("bootstrap debian/{} {}", wanted.suite, platform.debian_architecture()),
-            Unit::Items,
-            None,
-            |step| {
-                let fetching = Mutex::new(None);
-                let tell = |progress| self.tell_bootstrap(step, &fetching, progress);
-                let cancelled = || self.progress.is_cancelled();
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                let observer = Observer { now, progress: &tell, cancelled: &cancelled };
-                bootstrap::bootstrap(&self.cache, &self.sandbox, &asked, &mirror, self.request.timestamp, observer)
-            },
-            |made| (made.outcome, progress::count(made.packages.len(), "package")),
-        )?;
-        let libc6 = made.packages.iter().find(|(name, _)| name == "libc6").map(|(_, version)| version.as_str());
-        let python = made.python.as_deref().zip(libc6);
-        Ok(BaseImage {
-            layers: vec![own_layer(made.layer, made.outcome, &format!("debian {}", wanted.suite))],
-            python: python.and_then(|(python3, libc6)| BasePython::of_debian(python3, libc6)),
-            ..BaseImage::default()
-        })
-    }
-
-    /// Fetching packages is a step inside the bootstrap.
-    fn tell_bootstrap<'s>(
-        &'s self,
-        step: &progress::Step<'_>,
-        fetching: &Mutex<Option<progress::Step<'s>>>,
-        progress: bootstrap::Progress,
-    ) {
-        tracing::debug!(?progress, "bootstrap");
-        let mut fetching = fetching.lock().expect("no thread panics while it tells");
-        match progress {
-            bootstrap::Progress::Fetching { packages, size_bytes } => {
-                let title = format!("fetch {}", progress::count(packages, "package"));
-                *fetching = Some(self.progress.begin(&title, Unit::Bytes, Some(size_bytes)));
-            }
-            bootstrap::Progress::Received(count) => {
-                if let Some(step) = &*fetching {
-                    step.add(count);
-                }
-            }
-            bootstrap::Progress::Fetched => {
-                if let Some(step) = fetching.take() {
-                    let size_bytes = step.total().unwrap_or_default();
-                    step.finish(Outcome::Done, progress::size(size_bytes));
-                }
-            }
-            bootstrap::Progress::Configuring { package, packages } => step.reach_of(package as u64, packages as u64),
-            bootstrap::Progress::Warning(message) => self.progress.warn(message),
-            bootstrap::Progress::Indexes
-            | bootstrap::Progress::Unpacking
-            | bootstrap::Progress::Output(_)
-            | bootstrap::Progress::Archiving => {}
         }
     }
 
@@ -395,52 +284,9 @@ impl Building<'_> {
         }
     }
 
-    /// The working directory, if no layer of the image brings it. What stands there already keeps its owner and mode.
-    fn workdir_layer(
-        &self,
-        plan: &Plan,
-        base: &Map<String, Value>,
-        layers: &[ImageLayer],
-    ) -> Result<Option<ImageLayer>, Failure> {
-        let workdir = plan.config.workdir.trim_end_matches('/');
-        let of_base = base.get("WorkingDir").and_then(Value::as_str).unwrap_or_default();
-        // Every system has a home for root, copied files lie in it, and every image has its own working directory: no
-        // layer is read for these.
-        let has_files = plan.steps.iter().any(|step| matches!(step, Step::Copy(copy) if !copy.files.is_empty()));
-        let is_known = (workdir == FILES_ROOT && (has_files || plan.base != Base::Scratch))
-            || of_base.strip_prefix(workdir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let (false, Ok(path)) = (is_known, LayerPath::new(workdir)) else { return Ok(None) };
-        let standings = survey::folders(self, layers, &path)?;
-        let is_complete = standings.iter().all(|standing| matches!(standing, Standing::Folder { .. }));
-        // A link on the way leads to where only an engine can make a folder.
-        if is_complete || standings.contains(&Standing::Other) {
-            return Ok(None);
-        }
-        let described = format!("{standings:?}");
-        let key = crate::cache::Key::new(
-            "workdir",
-            [FORMAT_VERSION, path.as_str(), &described, &self.request.timestamp.to_string()].map(str::as_bytes),
-        );
-        let (layer, outcome) = self.cache.layer::<Failure>(key, self.request.timestamp, |writer| {
-            for (folder, standing) in path.parents().chain([path.as_str()]).zip(&standings) {
-                let attributes = match *standing {
-                    Standing::Folder { mode, user, group } => Attributes { mode, uid: user.into(), gid: group.into() },
-                    Standing::Absent | Standing::Other => Attributes::root(0o755),
-                };
-                writer.directory(&LayerPath::new(folder).expect("a parent of a path is one"), attributes)?;
-            }
-            Ok(())
-        })?;
-        Ok(Some(own_layer(layer, outcome, "working directory")))
-    }
-
     pub(crate) fn check_cancelled(&self) -> Result<(), Failure> {
         if self.progress.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
     }
-}
-
-pub(crate) fn own_layer(layer: crate::layer::Layer, outcome: Outcome, title: &str) -> ImageLayer {
-    ImageLayer { layer, media_type: GZIP_LAYER.to_owned(), title: title.to_owned(), outcome, origin: Origin::Cache }
 }
 
 fn parse(config: &[u8]) -> Map<String, Value> {

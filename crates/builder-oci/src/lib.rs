@@ -30,6 +30,8 @@ mod run;
 mod secret;
 mod snapshot;
 mod survey;
+mod watch;
+mod workdir;
 
 pub use builder::OciBuilder;
 pub use documents::{OpenError, Source};

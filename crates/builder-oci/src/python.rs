@@ -9,8 +9,8 @@ use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, 
 use serde_json::{Map, Value};
 
 use crate::apt::{self, AptError};
-use crate::base::ImageLayer;
-use crate::builder::{Building, Failure, Position, own_layer};
+use crate::base::{ImageLayer, own_layer};
+use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};

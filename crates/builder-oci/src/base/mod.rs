@@ -1,5 +1,6 @@
 //! What an image stands on: its layers, its config, and where they can be read from.
 
+mod bootstrapped;
 mod docker_archive;
 mod layout;
 mod registry;
@@ -17,6 +18,7 @@ use crate::documents::OpenError;
 use crate::layer::Layer;
 use crate::python::BasePython;
 
+pub(crate) use bootstrapped::from_bootstrap;
 pub(crate) use docker_archive::from_docker_archive;
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
@@ -68,6 +70,11 @@ pub(crate) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// The media type of the layers that are made here.
 pub(crate) const GZIP_LAYER: &str = Compression::Gzip.media_type();
+
+/// A layer that was made here, called `title`.
+pub(crate) fn own_layer(layer: Layer, outcome: Outcome, title: &str) -> ImageLayer {
+    ImageLayer { layer, media_type: GZIP_LAYER.to_owned(), title: title.to_owned(), outcome, origin: Origin::Cache }
+}
 
 /// Joins a manifest's layers with the config's diff_ids.
 fn base_layers(

@@ -22,7 +22,7 @@
 //! The sandbox ends with its builder: every process asks the kernel to be killed with its parent, and process 1 takes
 //! with it all that is inside.
 //!
-//! A `true` on a Debian overlay takes 7 ms from call to return (median of 40, debug build, two cores), 9 ms for an
+//! A `true` on a Debian overlay takes 7 ms from call to return (median of 40, debug build), 9 ms for an
 //! ordinary user.
 
 mod archive;
