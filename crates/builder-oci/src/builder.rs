@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
-use imagespec_core::event::Outcome;
+use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::{Base, CopiedFile, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
@@ -240,7 +240,7 @@ impl Building<'_> {
                     .step(
                         &format!("base docker-archive:{}", file.display()),
                         || base::from_docker_archive(self, file, *digest, platform),
-                        |(base, outcome)| (*outcome, format!("{} layers", base.layers.len())),
+                        |(base, outcome)| (*outcome, progress::count(base.layers.len(), "layer")),
                     )
                     .map(|(base, _)| base)
             }
@@ -267,7 +267,7 @@ impl Building<'_> {
                 let (layer, outcome) = self.progress.step(
                     &format!("copy {}", progress::count(copy.files.len(), "file")),
                     || files::layer(&self.cache, copy, &self.request.files, self.request.timestamp),
-                    |(_, outcome)| (*outcome, progress::size(size_bytes)),
+                    |(_, outcome)| (*outcome, event::size(size_bytes)),
                 )?;
                 Ok(vec![own_layer(layer, outcome, "files")])
             }

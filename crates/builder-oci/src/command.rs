@@ -39,6 +39,7 @@ pub(crate) fn layer(
         cwd: PathBuf::from(&position.plan.config.workdir),
         mounts: secrets.mounts.clone(),
         masked: secrets.masked.clone(),
+        lock: None,
         exclude: &EXCLUDE,
     };
     execute::layer(building, &execution)

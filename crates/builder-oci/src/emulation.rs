@@ -30,14 +30,7 @@ impl CannotExecute {
 
 /// The platform of this machine; nothing of one that has no name as a platform.
 pub(crate) fn machine() -> Option<Platform> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "loongarch64" => "loong64",
-        other => other,
-    };
-    Platform::new("linux", architecture, None).ok()
+    Platform::of_machine(std::env::consts::ARCH).ok()
 }
 
 /// Checks that programs of `image` run on `machine`, the platform of this program.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use imagespec_core::event::{Outcome, Unit};
+use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_core::platform::Platform;
 use serde_json::json;
 
@@ -46,6 +46,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) mounts: Vec<Mount>,
     /// What must not be shown.
     pub(crate) masked: Masked,
+    /// Name of the cache's lock that they need for themselves while they run.
+    pub(crate) lock: Option<String>,
     /// Paths without a leading `/` that never reach the layer.
     pub(crate) exclude: &'a [&'a str],
 }
@@ -111,6 +113,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
         None,
         |step| {
             building.cache.layer_of_archive(key, |compressor| {
+                let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
                 let stack = stack(building, execution)?;
                 let made = run_all(building, execution, &stack, step).and_then(|()| {
                     let timestamp = building.request.timestamp;
@@ -128,7 +131,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
                 removed.map_err(|error| ExecuteError::from(error).into())
             })
         },
-        |(layer, outcome)| (*outcome, crate::progress::size(layer.size_bytes)),
+        |(layer, outcome)| (*outcome, event::size(layer.size_bytes)),
     )
 }
 

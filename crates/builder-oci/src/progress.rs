@@ -134,16 +134,6 @@ impl Step<'_> {
     }
 }
 
-/// A length as people say it: `350 bytes`, `42.1 MB`.
-pub(crate) fn size(size_bytes: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    match units.into_iter().find(|(unit, _)| size_bytes >= *unit) {
-        // Tenths, rounded down.
-        Some((unit, name)) => format!("{}.{} {name}", size_bytes / unit, size_bytes % unit * 10 / unit),
-        None => format!("{size_bytes} bytes"),
-    }
-}
-
 /// So many things: `1 wheel`, `6 wheels`.
 pub(crate) fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -191,12 +181,6 @@ mod tests {
         let told = events.iter().filter(|event| matches!(event, Event::StepProgress { .. })).count() as u64;
         assert!(told <= longest / INTERVAL_MS, "{told} in {longest} ms");
         assert!(events.iter().all(|event| !matches!(event, Event::StepProgress { done: 1001.., .. })));
-    }
-
-    #[test]
-    fn lengths_are_said_in_the_unit_that_fits() {
-        let said = [0, 999, 1_000, 44_198_984, 2_050_000_000].map(size);
-        assert_eq!(said, ["0 bytes", "999 bytes", "1.0 kB", "44.1 MB", "2.0 GB"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
-use imagespec_core::event::{Outcome, Unit};
+use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
 use serde_json::{Map, Value};
 
@@ -328,7 +328,7 @@ impl Missing {
     fn summary(&self) -> (Outcome, String) {
         match (self.count, self.size_bytes) {
             (0, _) => (Outcome::Cached, String::new()),
-            (_, Some(size_bytes)) => (Outcome::Done, progress::size(size_bytes)),
+            (_, Some(size_bytes)) => (Outcome::Done, event::size(size_bytes)),
             (_, None) => (Outcome::Done, String::new()),
         }
     }

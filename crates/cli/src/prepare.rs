@@ -263,13 +263,6 @@ fn shown(path: &Path) -> String {
 
 /// The platform of this machine.
 pub(crate) fn host_platform() -> Result<Platform, Failure> {
-    let architecture = match env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "loongarch64" => "loong64",
-        other => other,
-    };
-    Platform::new("linux", architecture, None)
+    Platform::of_machine(env::consts::ARCH)
         .map_err(|error| Failure::new(Diagnostic::error(error.to_string()).hint("set `platform` or pass `--platform`")))
 }

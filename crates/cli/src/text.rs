@@ -1,14 +1,4 @@
-//! Numbers and words from outside, as they are shown to people.
-
-/// A length as people say it: `350 bytes`, `42.1 MB`.
-pub(crate) fn size(size_bytes: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    match units.into_iter().find(|(unit, _)| size_bytes >= *unit) {
-        // Tenths, rounded down.
-        Some((unit, name)) => format!("{}.{} {name}", size_bytes / unit, size_bytes % unit * 10 / unit),
-        None => format!("{size_bytes} bytes"),
-    }
-}
+//! Words from outside, as they are shown to people.
 
 /// `text` on one line, with everything escaped that would move the cursor or change how the line is read.
 pub(crate) fn printable(text: &str) -> String {
@@ -41,12 +31,6 @@ pub(crate) fn shortened(text: &str, characters_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_length_is_said_in_the_unit_that_fits() {
-        let said = [0, 999, 1_000, 44_198_984, u64::MAX].map(size);
-        assert_eq!(said, ["0 bytes", "999 bytes", "1.0 kB", "44.1 MB", "18446744073.7 GB"]);
-    }
 
     #[test]
     fn words_of_an_image_cannot_steer_the_terminal() {

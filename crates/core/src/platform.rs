@@ -51,6 +51,21 @@ impl Platform {
         Self { architecture: "amd64".to_owned(), variant: None }
     }
 
+    /// The platform of a machine whose processor Rust calls `name` (`std::env::consts::ARCH`): `x86_64`, `aarch64`.
+    ///
+    /// # Errors
+    /// When the processor has no name as a platform.
+    pub fn of_machine(name: &str) -> Result<Self, InvalidPlatform> {
+        let architecture = match name {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self::new("linux", architecture, None)
+    }
+
     /// The operating system: always `linux`.
     pub fn os(&self) -> &str {
         "linux"

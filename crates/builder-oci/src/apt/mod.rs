@@ -64,7 +64,7 @@ const EXCLUDE: [&str; 36] = [
     "var/tmp",
 ];
 
-/// A base that has no apt.
+/// Why Debian packages could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AptError {
     /// It is no Debian or Ubuntu.
@@ -88,8 +88,6 @@ pub(crate) fn layer(
 ) -> Result<(Layer, Outcome), Failure> {
     let cache = &building.cache;
     let architecture = position.platform.debian_architecture();
-    // apt's own locks make the second of two builds fail instead of wait.
-    let _lock = cache.lock(&format!("apt-{architecture}"))?;
     let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", INSTALL, "install"].map(str::to_owned).into();
     argv.extend(apt.packages.iter().cloned());
     let env = [
@@ -121,6 +119,8 @@ pub(crate) fn layer(
         cwd: PathBuf::from("/"),
         mounts,
         masked: Masked::default(),
+        // apt's own locks make the second of two builds fail instead of wait.
+        lock: Some(format!("apt-{architecture}")),
         exclude: &EXCLUDE,
     };
     execute::layer(building, &execution).map_err(|failure| match failure {

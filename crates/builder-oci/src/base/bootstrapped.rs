@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use imagespec_core::event::{Outcome, Unit};
+use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_core::platform::Platform;
 use serde_json::Value;
 
@@ -84,7 +84,7 @@ fn tell<'s>(
         bootstrap::Progress::Fetched => {
             if let Some(step) = fetching.take() {
                 let size_bytes = step.total().unwrap_or_default();
-                step.finish(Outcome::Done, progress::size(size_bytes));
+                step.finish(Outcome::Done, event::size(size_bytes));
             }
         }
         bootstrap::Progress::Configuring { package, packages } => step.reach_of(package as u64, packages as u64),

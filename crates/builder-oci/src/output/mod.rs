@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::Output;
 use imagespec_core::digest::Digest;
-use imagespec_core::event::{Outcome, Unit};
+use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_distribution::Blob;
 
 use crate::base::{BaseError, ImageLayer, Origin};
@@ -139,7 +139,7 @@ pub(crate) fn write(
             let layers = images.iter().flat_map(|image| &image.layers);
             let total_bytes = layers.map(|layer| layer.layer.size_bytes).sum();
             let push = |step: &progress::Step<'_>| registry::push(building, images, index, step);
-            let summary = |sent_bytes: &u64| (Outcome::Done, format!("{} sent", progress::size(*sent_bytes)));
+            let summary = |sent_bytes: &u64| (Outcome::Done, format!("{} sent", event::size(*sent_bytes)));
             building.progress.counted(&title, Unit::Bytes, Some(total_bytes), push, summary)?;
             Ok(())
         }
@@ -182,6 +182,6 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
             writer.commit_as(blob.digest, &reference.familiar())?;
             Ok(())
         },
-        |()| (Outcome::Done, progress::size(blob.size_bytes)),
+        |()| (Outcome::Done, event::size(blob.size_bytes)),
     )
 }

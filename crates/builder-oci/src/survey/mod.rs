@@ -71,10 +71,7 @@ pub(crate) fn python(
     config: &Map<String, Value>,
     step: &PythonStep,
 ) -> Result<BasePython, Failure> {
-    let mut tree = Tree::default();
-    for survey in layers(building, beneath)? {
-        tree.apply(&survey);
-    }
+    let tree = tree(building, beneath)?;
     let wanted = step.version.as_deref();
     Ok(match &step.executable {
         Some(path) => named(&tree, path, wanted)?,
@@ -87,11 +84,16 @@ pub(crate) fn python(
 /// # Errors
 /// When a layer cannot be had or read.
 pub(crate) fn has_apt(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<bool, Failure> {
+    Ok(tree(building, beneath)?.program("usr/bin/apt-get").is_some())
+}
+
+/// The layers `beneath` on top of one another.
+fn tree(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Tree, Failure> {
     let mut tree = Tree::default();
     for survey in layers(building, beneath)? {
         tree.apply(&survey);
     }
-    Ok(tree.program("usr/bin/apt-get").is_some())
+    Ok(tree)
 }
 
 /// The surveys of all layers, those that were made earlier and those that are made now.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned};
 use imagespec_builder_oci::sandbox::Sandbox;
+use imagespec_core::event::size;
 
 use crate::failure::Failure;
 use crate::prepare;
 use crate::session::{print_data, print_line};
-use crate::text::size;
 
 /// Prints how much of the disk each part of the cache takes.
 pub(crate) fn du() -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `imagespec inspect`: what an image is, from its manifests and configs. No layer is read.
 
 use imagespec_builder_oci::{Inspected, InspectedImage, InspectedLayer, inspect as read};
+use imagespec_core::event::size;
 use serde_json::json;
 
 use crate::arguments::{Format, Settings};
@@ -9,7 +10,7 @@ use crate::image;
 use crate::prepare::Surroundings;
 use crate::session::print_data;
 use crate::subject::{self, Subject};
-use crate::text::{printable, shortened, size};
+use crate::text::{printable, shortened};
 
 /// Labels of the image that stand before the others, with what they are called here.
 const OWN_LABELS: [(&str, &str); 5] = [
