@@ -184,6 +184,15 @@ fn what_cannot_execute_on_a_base_is_told() {
     ");
     env.write("bare.yaml", "name: bare\nbase_image: scratch\ncopy: [bare.yaml]\nplatform: linux/arm64\n");
     assert_eq!(env.run(&["build", "bare.yaml", "--output", "type=oci,dest=arm"]).code, 0);
+    insta::assert_snapshot!(refused("base_image: oci:arm\nplatform: linux/arm64\napt_packages: [git]\n", &[]), @"
+    Debian packages are installed by the image's own apt-get, which this machine cannot run
+      --> app.yaml:3:16
+       |
+     3 | apt_packages: [git]
+       |                ^^^
+    note: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
+    hint: take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
+    ");
     insta::assert_snapshot!(refused("base_image: oci:arm\nplatform: linux/arm64\ncommands: [make]\n", &[]), @"
     `make` must run, and this machine cannot run it
       --> app.yaml:3:12

@@ -76,7 +76,7 @@ impl Failure {
                 FailureKind::Machine
             }
             Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
-            Self::Execute(_) | Self::Apt(AptError::Failed { .. }) => FailureKind::Step,
+            Self::Execute(_) | Self::Apt(AptError::Failed { .. } | AptError::CannotExecute { .. }) => FailureKind::Step,
             Self::Apt(AptError::NotDebian) | Self::Secret(_) => FailureKind::Spec,
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
@@ -97,7 +97,7 @@ impl Failure {
             Self::Bootstrap(error) => return of_bootstrap(error),
             Self::Output(error) => return of_output(error),
             Self::Execute(error) => return of_execute(error),
-            Self::Apt(error) => of_apt(error),
+            Self::Apt(error) => return Some(of_apt(error)),
             Self::Secret(SecretError::Absent { id })
             | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
                 return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));
@@ -291,13 +291,15 @@ fn of_execute(error: &ExecuteError) -> Option<String> {
     }
 }
 
-fn of_apt(error: &AptError) -> &'static str {
-    match error {
+fn of_apt(error: &AptError) -> String {
+    let hint = match error {
+        AptError::CannotExecute { source } => return source.hint(),
         AptError::NotDebian => "take a Debian or an Ubuntu as `base_image`, or leave it out",
         AptError::Failed { .. } => {
             "check the names at https://packages.debian.org, and whether the image's mirror is reached"
         }
-    }
+    };
+    hint.to_owned()
 }
 
 fn of_output(error: &OutputError) -> Option<String> {

@@ -114,7 +114,6 @@ pub(crate) fn find(
         Err(Failure::Python(error @ (PythonError::Absent | PythonError::Version { .. }))) => Failure::from(error),
         found => return Ok((found?, None)),
     };
-    // The images of this machine's own processor or of one that it emulates can be asked; others stay as they are.
     if step.executable.is_some() || !survey::has_apt(building, position.below)? {
         return Err(absent);
     }
@@ -125,6 +124,8 @@ pub(crate) fn find(
     };
     let packages = AptStep { packages: BTreeSet::from([package.clone()]) };
     let (layer, outcome) = match apt::layer(building, &packages, position) {
+        // What cannot be run cannot be asked: the base stays without.
+        Err(Failure::Apt(AptError::CannotExecute { .. })) => return Err(absent),
         // The release has another version.
         Err(Failure::Apt(AptError::Failed { .. })) => {
             return Err(match absent {

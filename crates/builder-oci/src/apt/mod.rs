@@ -11,6 +11,7 @@ use imagespec_core::plan::AptStep;
 
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{CacheError, Key};
+use crate::emulation::CannotExecute;
 use crate::execute::{self, ExecuteError, Execution, Program};
 use crate::image::PATH_DEFAULT;
 use crate::layer::Layer;
@@ -70,6 +71,12 @@ pub(crate) enum AptError {
     /// It is no Debian or Ubuntu.
     #[error("the base has no apt-get: `apt_packages` needs a Debian or an Ubuntu")]
     NotDebian,
+    /// It is for a processor whose programs this machine cannot run.
+    #[error("Debian packages are installed by the image's own apt-get, which this machine cannot run")]
+    CannotExecute {
+        /// Why not.
+        source: CannotExecute,
+    },
     /// apt failed.
     #[error("apt-get cannot install the packages (exit code {code}):\n{}", .lines.join("\n"))]
     Failed {
@@ -127,6 +134,7 @@ pub(crate) fn layer(
         Failure::Execute(ExecuteError::Failed { code: NO_APT, .. } | ExecuteError::NoProgram { .. }) => {
             AptError::NotDebian.into()
         }
+        Failure::Execute(ExecuteError::CannotExecute { source, .. }) => AptError::CannotExecute { source }.into(),
         Failure::Execute(ExecuteError::Failed { code, lines, .. }) => AptError::Failed { code, lines }.into(),
         failure => failure,
     })
