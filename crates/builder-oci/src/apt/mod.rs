@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::AptStep;
 
+use crate::bootstrap::script_environment;
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{CacheError, Key};
 use crate::emulation::CannotExecute;
 use crate::execute::{self, ExecuteError, Execution, Program};
-use crate::image::PATH_DEFAULT;
 use crate::layer::Layer;
 use crate::progress;
 use crate::sandbox::{Access, Mount};
@@ -97,16 +97,6 @@ pub(crate) fn layer(
     let architecture = position.platform.debian_architecture();
     let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", INSTALL, "install"].map(str::to_owned).into();
     argv.extend(apt.packages.iter().cloned());
-    let env = [
-        ("PATH", PATH_DEFAULT),
-        ("HOME", "/root"),
-        ("LC_ALL", "C.UTF-8"),
-        ("DEBIAN_FRONTEND", "noninteractive"),
-        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
-        ("PERL_HASH_SEED", "0"),
-        ("PYTHONHASHSEED", "0"),
-        ("SOURCE_DATE_EPOCH", &building.request.timestamp.to_string()),
-    ];
     let policy = cache.store_program(POLICY.as_bytes())?;
     let mount = |source, target: &str, access| Mount { source, target: PathBuf::from(target), access };
     let below: Vec<_> = position.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
@@ -121,7 +111,7 @@ pub(crate) fn layer(
         below: position.below,
         platform: position.platform,
         programs: vec![Program { name: "apt-get".to_owned(), argv }],
-        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        env: script_environment(building.request.timestamp),
         secret_env: Vec::new(),
         cwd: PathBuf::from("/"),
         mounts,

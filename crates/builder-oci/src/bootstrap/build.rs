@@ -20,6 +20,7 @@ use super::solve::SolveError;
 use super::tree::Tree;
 use crate::cache::{Cache, CacheError, Key};
 use crate::emulation::{self, CannotExecute};
+use crate::image::PATH_DEFAULT;
 use crate::layer::{FORMAT_VERSION, Layer, LayerError};
 use crate::sandbox::{
     ArchiveOptions, Devices, Form, Line, Network, Output, Root, Run, Sandbox, SandboxError, UnpackOptions, User,
@@ -387,6 +388,21 @@ impl Read for Parts {
     }
 }
 
+/// What packages' own scripts find: no questions, and nothing that differs from run to run.
+pub(crate) fn script_environment(timestamp: u64) -> Vec<(String, String)> {
+    let env = [
+        ("PATH", PATH_DEFAULT),
+        ("HOME", "/root"),
+        ("LC_ALL", "C.UTF-8"),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("PERL_HASH_SEED", "0"),
+        ("PYTHONHASHSEED", "0"),
+        ("SOURCE_DATE_EPOCH", &timestamp.to_string()),
+    ];
+    env.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
 fn configure(
     sandbox: &Sandbox,
     root: &Path,
@@ -397,20 +413,10 @@ fn configure(
 ) -> Result<(), BootstrapError> {
     let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", CONFIGURE, "configure"].map(str::to_owned).into();
     argv.extend(scripts.iter().map(|(package, file)| format!("{package}/{file}")));
-    let env = [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("HOME", "/root"),
-        ("LC_ALL", "C.UTF-8"),
-        ("DEBIAN_FRONTEND", "noninteractive"),
-        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
-        ("PERL_HASH_SEED", "0"),
-        ("PYTHONHASHSEED", "0"),
-        ("SOURCE_DATE_EPOCH", &timestamp.to_string()),
-    ];
     let run = Run {
         root: Root::Directory(root.to_owned()),
         argv,
-        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        env: script_environment(timestamp),
         cwd: PathBuf::from("/"),
         user: User::root(),
         mounts: Vec::new(),

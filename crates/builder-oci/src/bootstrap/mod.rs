@@ -16,6 +16,7 @@ mod signature;
 mod solve;
 mod tree;
 
+pub(crate) use build::script_environment;
 pub use build::{Bootstrap, BootstrapError, BootstrappedBase, Observer, Progress, bootstrap};
 pub use deb::DebError;
 pub use mirror::{Mirror, MirrorError, MirrorOrigin, ValidUntil};
