@@ -10,6 +10,7 @@ use crate::base::BaseError;
 use crate::bootstrap::{BootstrapError, MirrorError, ReleaseError};
 use crate::builder::Failure;
 use crate::cache::CacheError;
+use crate::conda::CondaError;
 use crate::execute::ExecuteError;
 use crate::files::FilesError;
 use crate::layer::LayerError;
@@ -54,6 +55,7 @@ impl Failure {
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
             Self::Apt(_) => "apt_packages",
+            Self::Conda(error) => field_of_conda(error)?,
             Self::Execute(ExecuteError::CannotExecute { .. } | ExecuteError::NoProgram { .. }) => "commands",
             Self::Secret(_) => "secrets",
             _ => return None,
@@ -70,6 +72,11 @@ impl Failure {
             Self::Registry(error) | Self::Base(BaseError::Registry(error)) => of_registry(error),
             Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Conda(CondaError::Cancelled) => FailureKind::Cancelled,
+            Self::Conda(CondaError::NotHandedOver { .. }) => FailureKind::Internal,
+            Self::Conda(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Conda(error) if error.is_denied() => FailureKind::Denied,
+            Self::Conda(CondaError::Setup { .. } | CondaError::Layer(_)) => FailureKind::Machine,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
             Self::Python(error) if is_denied(error) => FailureKind::Denied,
             Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
@@ -77,7 +84,7 @@ impl Failure {
             }
             Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
             Self::Execute(_) | Self::Apt(AptError::Failed { .. } | AptError::CannotExecute { .. }) => FailureKind::Step,
-            Self::Apt(AptError::NotDebian) | Self::Secret(_) => FailureKind::Spec,
+            Self::Apt(AptError::NotDebian) | Self::Secret(_) | Self::Conda(_) => FailureKind::Spec,
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) => FailureKind::Step,
@@ -98,6 +105,7 @@ impl Failure {
             Self::Output(error) => return of_output(error),
             Self::Execute(error) => return of_execute(error),
             Self::Apt(error) => return Some(of_apt(error)),
+            Self::Conda(error) => return of_conda(error),
             Self::Secret(SecretError::Absent { id })
             | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
                 return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));
@@ -300,6 +308,88 @@ fn of_apt(error: &AptError) -> String {
         }
     };
     hint.to_owned()
+}
+
+fn field_of_conda(error: &CondaError) -> Option<&'static str> {
+    Some(match error {
+        CondaError::NoGlibc | CondaError::Occupied { .. } => "base_image",
+        CondaError::Platform { .. } => "platform",
+        CondaError::Python { .. } => "python_version",
+        CondaError::OtherVersion { .. } => "packages",
+        CondaError::Channel { .. }
+        | CondaError::Changed { .. }
+        | CondaError::NotAChannel { .. }
+        | CondaError::Unreachable { .. }
+        | CondaError::Status { .. }
+        | CondaError::Malformed { .. } => "conda_channels",
+        CondaError::Mirror { .. }
+        | CondaError::Credentials { .. }
+        | CondaError::Setup { .. }
+        | CondaError::NotHandedOver { .. }
+        | CondaError::Cancelled
+        | CondaError::Layer(_) => return None,
+        CondaError::Cache(error) if !matches!(error, CacheError::WrongDigest { .. }) => return None,
+        _ => "conda_packages",
+    })
+}
+
+fn of_conda(error: &CondaError) -> Option<String> {
+    let hint = match error {
+        CondaError::NoGlibc => "take a `base_image` with glibc, such as a Debian, or leave it out to get one",
+        CondaError::Occupied { .. } => {
+            "take a `base_image` without a Python environment of imagespec, or ask for the packages in its own spec"
+        }
+        CondaError::Platform { .. } => "set `platform` to `linux/amd64` or `linux/arm64`",
+        CondaError::Spec { .. } | CondaError::SpecUrl { .. } => {
+            "write a match spec, as in `numpy`, `numpy>=1.26` or `conda-forge::numpy=1.26`"
+        }
+        CondaError::Channel { .. } | CondaError::NotAChannel { .. } => {
+            "check its spelling at https://anaconda.org; a folder is a channel after `conda index` made its repodata"
+        }
+        CondaError::Changed { .. } => "build again when nothing writes to it",
+        CondaError::Mirror { .. } => {
+            "write it as in `conda_mirrors = { \"https://conda.anaconda.org\" = \"https://mirror.example/conda\" }`, \
+             without credentials"
+        }
+        CondaError::Credentials { .. } => "log in again: `rattler auth login` writes it",
+        error if error.is_denied() => {
+            "say who you are to the channel: `rattler auth login HOST`, or `machine HOST login USER password PASSWORD` in \
+             the file that NETRC names"
+        }
+        CondaError::Unreachable { .. } | CondaError::Transfer { .. } => {
+            "check the network, or set `conda_mirrors` under `[builders.oci]` of `imagespec.toml` to a mirror that is reached"
+        }
+        CondaError::Unknown { likely: Some(likely), .. } => return Some(format!("did you mean `{likely}`?")),
+        CondaError::Unknown { .. } => {
+            "look for it at https://anaconda.org, and add the channel that has it to `conda_channels`"
+        }
+        CondaError::Unsolvable { .. } => {
+            "loosen a version, or change the order of `conda_channels`: the first that has a package is the one that it \
+             comes from"
+        }
+        CondaError::NoDigest { .. } => "let a current `conda index` make the channel's repodata again",
+        CondaError::Python { .. } => "set `python_version`, as in `python_version: 3.12`",
+        CondaError::OtherVersion { .. } => "ask for one version in both, or leave the package to one of them",
+        CondaError::Archive { .. }
+        | CondaError::Package { .. }
+        | CondaError::Member { .. }
+        | CondaError::Path { .. }
+        | CondaError::TooLong { .. }
+        | CondaError::Format { .. } => OTHER_VERSION,
+        CondaError::Conflict { .. } => "they cannot be together in one environment: take another version of one of them",
+        CondaError::Layer(LayerError::Io { .. }) => CACHE_FOLDER,
+        CondaError::Cache(error) | CondaError::Layer(LayerError::Cache(error)) => of_cache(error)?,
+        CondaError::NotHandedOver { .. }
+        | CondaError::Setup { .. }
+        | CondaError::Status { .. }
+        | CondaError::PackageStatus { .. }
+        | CondaError::Malformed { .. }
+        | CondaError::Solve { .. }
+        | CondaError::Absent { .. }
+        | CondaError::Cancelled
+        | CondaError::Layer(_) => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_output(error: &OutputError) -> Option<String> {
