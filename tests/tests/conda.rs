@@ -151,7 +151,7 @@ entrypoint: [greet]
     assert_eq!(lint_above(&env.path().join("out"), &shared().base), Vec::<String>::new());
     let warnings: Vec<_> = first.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
     insta::assert_snapshot!(warnings.join("\n"), @"
-    warning: conda packages `answer` and `greet` both have 1 file, such as `share/note`; those of `greet` are used
+    warning: conda packages `greet` and `answer` both have 1 file, such as `share/note`; those of `answer` are used
     warning: conda package `answer` has a script that conda runs after it is installed; it is not run here
     ");
 
@@ -178,8 +178,7 @@ entrypoint: [greet]
         (vec!["python", "-c", "import idna, six, sys; print(six.__version__, sys.prefix)"], "1.16.0 /opt/venv\n"),
         (vec!["sh", "-c", "echo $CONDA_PREFIX $PATH"], "/opt/venv /opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"),
     ] {
-        let arguments = [vec!["run", "--entrypoint", program[0], "app.yaml"], program[1..].to_vec()].concat();
-        let ran = env.run_online(&arguments, &[]);
+        let ran = env.run_online(&[vec!["run", "oci:out", "--"], program.clone()].concat(), &[]);
         assert_eq!((ran.code, ran.stdout.as_str()), (0, expected), "{program:?} {}", ran.stderr);
     }
 
@@ -226,8 +225,8 @@ fn an_arm64_image_needs_no_emulation_and_a_small_change_makes_one_layer() {
     assert_eq!(fs::read_to_string(root.join("opt/venv/etc/tool.conf")).unwrap(), "/opt/venv");
 
     channel.add(&CondaPackage::new("tool", "1.1", "linux-aarch64").text("etc/tool.conf", "new", 0o644));
-    let built = build(&env, &["--json"], &[]);
-    let report: Value = serde_json::from_str(&built.stdout).unwrap();
+    let built = build(&env, &["--metadata-file", "metadata.json"], &[]);
+    let report: Value = serde_json::from_slice(&fs::read(env.path().join("metadata.json")).unwrap()).unwrap();
     let layers = report["images"][0]["layers"].as_array().unwrap();
     let made: Vec<_> = layers.iter().filter(|layer| layer["outcome"] == "done").map(|layer| &layer["title"]).collect();
     assert_eq!(made, ["tool 1.1"], "{}", built.stderr);
