@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// The path that packages are built with, as conda-build has it.
-pub const PLACEHOLDER: &str = "/home/conda/feedstock_root/build_artifacts/_h_env_placehold_placehold_placehold_placehold";
+pub const PLACEHOLDER: &str =
+    "/home/conda/feedstock_root/build_artifacts/_h_env_placehold_placehold_placehold_placehold";
 
 /// A channel that is being made.
 pub struct CondaChannel {
@@ -272,9 +273,9 @@ impl CondaChannel {
 
 fn tar(members: &[(String, Member)], files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let files = files.iter().map(|(path, content)| {
-        (path.clone(), Member::File { content: content.clone(), mode: 0o644, prefix: None })
-    });
+    let files = files
+        .iter()
+        .map(|(path, content)| (path.clone(), Member::File { content: content.clone(), mode: 0o644, prefix: None }));
     for (path, member) in members.iter().cloned().chain(files) {
         let mut header = tar::Header::new_ustar();
         // The usual way in would refuse the names of hostile packages.

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 const CANARY: &str = "canary-8Xw2pQ";
 /// Says where it lies, in its bytes.
-const WHERE: &str = "#include <stdio.h>\nstatic const char prefix[] = PREFIX;\nint main(void) { puts(prefix); return 0; }\n";
+const WHERE: &str =
+    "#include <stdio.h>\nstatic const char prefix[] = PREFIX;\nint main(void) { puts(prefix); return 0; }\n";
 
 /// What all tests here share: a Debian without Python, and the files of a Python.
 struct Shared {
@@ -163,7 +164,9 @@ entrypoint: [greet]
     assert_eq!((mode("bin/question"), mode("lib/python3.11/os.py")), (0o755, 0o644));
     assert_eq!(fs::read_link(venv.join("bin/python")).unwrap(), Path::new("python3.11"));
     assert_eq!(fs::read(venv.join("bin/answer")).unwrap().len(), shared().program.len());
-    assert!(!venv.join("pyvenv.cfg").exists() && !venv.join("ran").exists() && venv.join("conda-meta/history").exists());
+    assert!(
+        !venv.join("pyvenv.cfg").exists() && !venv.join("ran").exists() && venv.join("conda-meta/history").exists()
+    );
     let record: Value = serde_json::from_str(&text("conda-meta/answer-2.0-h0_0.json")).unwrap();
     assert_eq!(record["url"], "file:///local-channel/linux-64/answer-2.0-h0_0.tar.bz2");
     assert_eq!(record["channel"], "file:///local-channel/");
@@ -176,7 +179,10 @@ entrypoint: [greet]
         (vec!["answer"], "/opt/venv/share\n"),
         (vec!["question"], "42.0\n"),
         (vec!["python", "-c", "import idna, six, sys; print(six.__version__, sys.prefix)"], "1.16.0 /opt/venv\n"),
-        (vec!["sh", "-c", "echo $CONDA_PREFIX $PATH"], "/opt/venv /opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"),
+        (
+            vec!["sh", "-c", "echo $CONDA_PREFIX $PATH"],
+            "/opt/venv /opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+        ),
     ] {
         let ran = env.run_online(&[vec!["run", "oci:out", "--"], program.clone()].concat(), &[]);
         assert_eq!((ran.code, ran.stdout.as_str()), (0, expected), "{program:?} {}", ran.stderr);
@@ -201,7 +207,8 @@ fn an_arm64_image_needs_no_emulation_and_a_small_change_makes_one_layer() {
     channel.add(&python("linux-aarch64"));
     channel.add(&CondaPackage::new("tool", "1.0", "linux-aarch64").text("etc/tool.conf", PLACEHOLDER, 0o644));
     // Nothing of this base can run here.
-    let (layout, image) = (env.path().join("base").display().to_string(), format!("{}/base:latest", env.path().display()));
+    let (layout, image) =
+        (env.path().join("base").display().to_string(), format!("{}/base:latest", env.path().display()));
     let library = fs::read_dir(shared().usr.join("lib/x86_64-linux-gnu")).unwrap().flatten();
     let libc = library.map(|entry| entry.path()).find(|path| path.ends_with("libc.so.6")).unwrap();
     let tree = env.path().join("tree/usr/lib/aarch64-linux-gnu");
@@ -283,7 +290,11 @@ fn a_channel_asks_for_a_login_which_appears_nowhere_and_a_mirror_stands_in() {
     assert!(said.starts_with("content of `answer-2.0-h0_0.tar.bz2` has digest sha256:"), "{said}");
 
     for finished in [&by_netrc, &by_token, &refused] {
-        assert!(!finished.stderr.contains(CANARY) && !finished.stderr.contains("YW5uOmNhbmFyeS04WHcycFE"), "{}", finished.stderr);
+        assert!(
+            !finished.stderr.contains(CANARY) && !finished.stderr.contains("YW5uOmNhbmFyeS04WHcycFE"),
+            "{}",
+            finished.stderr
+        );
     }
     for folder in ["out", "out2", "cache", "other", "third"] {
         let path = env.path().join(folder).display().to_string();

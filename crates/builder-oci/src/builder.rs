@@ -210,7 +210,8 @@ impl Building<'_> {
             let made = match step {
                 Step::Python(_) if has_conda => Vec::new(),
                 Step::Conda(step) => {
-                    let made = conda::environment(self, step, plan.python(), &position)?;
+                    let solution = conda::solution(self, step, plan.python(), &position)?;
+                    let made = conda::install(self, step, &solution, &position)?;
                     (base.python, base.distributions) = (Some(made.python), made.distributions);
                     made.layers
                 }

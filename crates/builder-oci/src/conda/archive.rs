@@ -103,8 +103,11 @@ impl Archive {
         let unreadable =
             |error: zip::result::ZipError| CondaError::Archive { package: self.name.clone(), source: error.into() };
         let mut zip = ZipArchive::new(BufReader::new(file)).map_err(unreadable)?;
-        let names: Vec<String> =
-            zip.file_names().map(|name| name.map(|name| name.into_owned())).collect::<Result<_, _>>().map_err(unreadable)?;
+        let names: Vec<String> = zip
+            .file_names()
+            .map(|name| name.map(|name| name.into_owned()))
+            .collect::<Result<_, _>>()
+            .map_err(unreadable)?;
         let mut parts = Vec::new();
         for kind in ["info-", "pkg-"] {
             let mut found = names.iter().filter(|name| name.starts_with(kind) && name.ends_with(".tar.zst"));

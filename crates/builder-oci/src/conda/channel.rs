@@ -150,7 +150,10 @@ mod tests {
                 "https://conda.example/team/"
             ]
         );
-        assert_eq!(addresses(&["defaults"]), ["https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/"]);
+        assert_eq!(
+            addresses(&["defaults"]),
+            ["https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/"]
+        );
         for wrong in ["/etc", "../x", "file:///etc", "a b:c"] {
             assert!(channels(&[wrong.to_owned()], &BTreeMap::new()).is_err(), "{wrong}");
         }

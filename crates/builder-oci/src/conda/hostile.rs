@@ -73,19 +73,19 @@ fn refused(kind: EntryType, path: &str, content: &str) -> String {
 
 #[test]
 fn paths_and_links_that_lead_out_are_refused() {
-    insta::assert_snapshot!(refused(EntryType::Regular, "../../etc/passwd", ""), @"");
-    insta::assert_snapshot!(refused(EntryType::Regular, "/etc/passwd", ""), @"");
-    insta::assert_snapshot!(refused(EntryType::Regular, "lib/.wh.python", ""), @"");
-    insta::assert_snapshot!(refused(EntryType::Symlink, "lib/x", "/etc/passwd"), @"");
-    insta::assert_snapshot!(refused(EntryType::Symlink, "lib/x", "../../y"), @"");
-    insta::assert_snapshot!(refused(EntryType::Link, "lib/x", "etc/shadow"), @"");
-    insta::assert_snapshot!(refused(EntryType::Link, "lib/x", "/etc/shadow"), @"");
+    insta::assert_snapshot!(refused(EntryType::Regular, "../../etc/passwd", ""), @"conda package `evil-1-0.tar.bz2` has a path that leads astray: `../../etc/passwd` is no path for a layer: it leads out with `..`");
+    insta::assert_snapshot!(refused(EntryType::Regular, "/etc/passwd", ""), @"`/etc/passwd` in conda package `evil-1-0.tar.bz2` cannot be installed: its path is absolute");
+    insta::assert_snapshot!(refused(EntryType::Regular, "lib/.wh.python", ""), @"conda package `evil-1-0.tar.bz2` has a path that leads astray: `lib/.wh.python` is no path for a layer: engines take `.wh.` for a deletion");
+    insta::assert_snapshot!(refused(EntryType::Symlink, "lib/x", "/etc/passwd"), @"`lib/x` in conda package `evil-1-0.tar.bz2` cannot be installed: it is a link to an absolute path");
+    insta::assert_snapshot!(refused(EntryType::Symlink, "lib/x", "../../y"), @"`lib/x` in conda package `evil-1-0.tar.bz2` cannot be installed: it is a link that leads out");
+    insta::assert_snapshot!(refused(EntryType::Link, "lib/x", "etc/shadow"), @"`lib/x` in conda package `evil-1-0.tar.bz2` cannot be installed: it is a link to a file that is not there");
+    insta::assert_snapshot!(refused(EntryType::Link, "lib/x", "/etc/shadow"), @"`/etc/shadow` in conda package `evil-1-0.tar.bz2` cannot be installed: its path is absolute");
 }
 
 #[test]
 fn devices_and_pipes_are_refused() {
-    insta::assert_snapshot!(refused(EntryType::Block, "dev/sda", ""), @"");
-    insta::assert_snapshot!(refused(EntryType::Fifo, "pipe", ""), @"");
+    insta::assert_snapshot!(refused(EntryType::Block, "dev/sda", ""), @"`dev/sda` in conda package `evil-1-0.tar.bz2` cannot be installed: it is neither a file nor a link");
+    insta::assert_snapshot!(refused(EntryType::Fifo, "pipe", ""), @"`pipe` in conda package `evil-1-0.tar.bz2` cannot be installed: it is neither a file nor a link");
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn what_is_listed_must_be_there_once_and_be_what_was_solved() {
     let index = (EntryType::Regular, "info/index.json", INDEX);
     let said = |entries: &[Raw<'_>]| laid_out(entries).map(drop).unwrap_err().to_string();
     let twice = [(EntryType::Regular, "a", ""), (EntryType::Regular, "./a", "")];
-    insta::assert_snapshot!(said(&twice), @"");
-    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/files", "a\n")]), @"");
-    insta::assert_snapshot!(said(&[(EntryType::Regular, "a", "")]), @"");
-    insta::assert_snapshot!(said(&[(EntryType::Regular, "info/index.json", &INDEX.replace("evil", "good"))]), @"");
+    insta::assert_snapshot!(said(&twice), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: it is there twice");
+    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/files", "a\n")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: it is listed and not there");
+    insta::assert_snapshot!(said(&[(EntryType::Regular, "a", "")]), @"`info/index.json` in conda package `evil-1-0.tar.bz2` cannot be installed: it is not there");
+    insta::assert_snapshot!(said(&[(EntryType::Regular, "info/index.json", &INDEX.replace("evil", "good"))]), @"conda package `evil-1-0.tar.bz2` cannot be installed: it says that it is good 1 0");
     let empty = r#"{"paths":[{"_path":"a","path_type":"hardlink","file_mode":"text","prefix_placeholder":""}],"paths_version":1}"#;
-    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", empty), (EntryType::Regular, "a", "")]), @"");
+    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", empty), (EntryType::Regular, "a", "")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is empty");
     let short = empty.replace("\"text\"", "\"binary\"").replace("r\":\"\"", "r\":\"/x\"");
-    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", &short), (EntryType::Regular, "a", "/x")]), @"");
+    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", &short), (EntryType::Regular, "a", "/x")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is shorter than `/opt/venv`");
 }
 
 #[test]
@@ -126,14 +126,18 @@ fn an_archive_that_unpacks_to_too_much_is_given_up() {
     assert!(archive.len() < 1 << 20);
     let error = opened("evil-1-0.conda", &archive).map(drop).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    insta::assert_snapshot!(format!("{error}: {source}"), @"");
+    insta::assert_snapshot!(format!("{error}: {source}"), @"conda package `evil-1-0.conda` is no readable archive: it unpacks to more than any package has");
 }
 
 #[test]
 fn what_is_no_archive_is_an_error_and_no_panic() {
     for name in ["evil-1-0.conda", "evil-1-0.tar.bz2"] {
         for content in [&b""[..], b"PK\x03\x04", b"BZh9", &[0; 600]] {
-            assert!(opened(name, content).and_then(|archive| archive.info("info/index.json").map(drop).ok_or(CondaError::Cancelled)).is_err());
+            assert!(
+                opened(name, content)
+                    .and_then(|archive| archive.info("info/index.json").map(drop).ok_or(CondaError::Cancelled))
+                    .is_err()
+            );
         }
     }
 }
@@ -155,5 +159,5 @@ fn a_second_name_for_a_file_is_the_file_and_bytecode_is_believed() {
     let super::package::Placed::Member { source, change } = &package.files["c.pyc"] else { panic!("it is a file") };
     let changed = package.changed(source, change, "/opt/venv").unwrap();
     assert_eq!(changed[..8], [0, 0, 0, 0, 1, 0, 0, 0]);
-    insta::assert_snapshot!(package.files.keys().cloned().collect::<Vec<_>>().join(" "), @"");
+    insta::assert_snapshot!(package.files.keys().cloned().collect::<Vec<_>>().join(" "), @"a b c.pyc conda-meta/evil-1-0.json");
 }

@@ -20,4 +20,4 @@ mod step;
 mod hostile;
 
 pub(crate) use error::CondaError;
-pub(crate) use step::environment;
+pub(crate) use step::{install, solution};

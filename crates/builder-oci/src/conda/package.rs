@@ -225,10 +225,8 @@ impl Package {
         solved: &SolvedPackage,
         linked: Vec<LinkedPath>,
     ) -> Result<(), CondaError> {
-        let wrong = |problem: &str| CondaError::Package {
-            package: self.archive.name.clone(),
-            problem: problem.to_owned(),
-        };
+        let wrong =
+            |problem: &str| CondaError::Package { package: self.archive.name.clone(), problem: problem.to_owned() };
         let index = IndexJson { subdir: Some(solved.subdir.clone()), ..index };
         let sha256 = Sha256Hash::from(*solved.sha256.as_bytes());
         let package_record = PackageRecord::from_index_json(index, solved.size_bytes, Some(sha256), None::<Md5Hash>)
@@ -294,4 +292,3 @@ fn paths(archive: &Archive) -> Result<PathsJson, CondaError> {
 fn hash(content: &[u8]) -> Sha256Hash {
     Sha256Hash::from(*Digest::of(content).as_bytes())
 }
-

@@ -107,7 +107,7 @@ mod tests {
     fn a_solution_is_data_that_comes_back_as_it_was() {
         let solution = python("3.11.2", None);
         let text = serde_json::to_string(&solution).unwrap();
-        insta::assert_snapshot!(text, @r#"{"packages":[{"name":"python","version":"3.11.2","build":"0","subdir":"linux-64","url":"https://conda.example/c/linux-64/python-3-0.conda","sha256":"sha256:f0ee5ce8e4d4bc9ab7ca0bbb0fa9e6d0ea2c06c0ec8ea7ec4ae1b6cd8c3dc0a6"}]}"#);
+        insta::assert_snapshot!(text, @r#"{"packages":[{"name":"python","version":"3.11.2","build":"0","subdir":"linux-64","url":"https://conda.example/c/linux-64/python-3-0.conda","sha256":"sha256:11a4a60b518bf24989d481468076e5d5982884626aed9faeb35b8576fcd223e1"}]}"#);
         assert_eq!(serde_json::from_str::<Solution>(&text).unwrap(), solution);
     }
 }

@@ -40,41 +40,38 @@ pub(crate) struct Environment {
     pub(crate) distributions: BTreeMap<String, String>,
 }
 
-/// Solves, fetches and lays out what `step` asks for, and the Python that `python` asks for.
-pub(crate) fn environment(
+/// Chooses what `step` asks for, and the Python that `python` asks for.
+pub(crate) fn solution(
     building: &Building<'_>,
     step: &CondaStep,
     python: Option<&PythonStep>,
     position: &Position<'_>,
-) -> Result<Environment, Failure> {
+) -> Result<Solution, Failure> {
     let glibc_minor = glibc(building, position)?;
     let platform = position.platform;
-    let subdir = solve::subdir(platform.machine())
-        .ok_or_else(|| CondaError::Platform { platform: platform.to_string() })?;
-    let channels = channel::channels(&step.channels, &building.request.base_paths)?;
-    let mirrors = channel::mirrors(building.request.options.get("conda_mirrors"))?;
-    let addresses: Vec<Url> = channels.iter().map(|channel| channel.address.base_url.clone().into()).collect();
-    let network = Network::new(&addresses, &mirrors)?;
+    let subdir =
+        solve::subdir(platform.machine()).ok_or_else(|| CondaError::Platform { platform: platform.to_string() })?;
+    let (channels, network) = reached(building, step)?;
     let packages = with_python(&step.packages, python);
     let asked = Asked { packages: &packages, channels: &channels, subdir, glibc_minor };
-    let solution = building.progress.step(
+    Ok(building.progress.step(
         &format!("solve {}", progress::count(packages.len(), "conda package")),
         || solve(&building.cache, &asked, &network, &|| building.progress.is_cancelled()),
         |solution| (Outcome::Done, progress::count(solution.packages.len(), "package")),
-    )?;
-    install(building, &solution, &channels, &network, glibc_minor)
+    )?)
 }
 
-/// Fetches and lays out the packages of `solution`.
-fn install(
+/// Fetches and lays out the packages of `solution`, which was made for `step` now or earlier.
+pub(crate) fn install(
     building: &Building<'_>,
+    step: &CondaStep,
     solution: &Solution,
-    channels: &[Channel],
-    network: &Network,
-    glibc_minor: u16,
+    position: &Position<'_>,
 ) -> Result<Environment, Failure> {
     let python = solution.python()?;
-    fetch(building, solution, channels, network)?;
+    let glibc_minor = glibc(building, position)?;
+    let (channels, network) = reached(building, step)?;
+    fetch(building, solution, &channels, &network)?;
     building.check_cancelled()?;
     let (layers, contents) = building.progress.step(
         &format!("install {}", progress::count(solution.packages.len(), "conda package")),
@@ -92,6 +89,15 @@ fn install(
         layers,
         distributions,
     })
+}
+
+/// The channels of `step`, and the way to them.
+fn reached(building: &Building<'_>, step: &CondaStep) -> Result<(Vec<Channel>, Network), CondaError> {
+    let channels = channel::channels(&step.channels, &building.request.base_paths)?;
+    let mirrors = channel::mirrors(building.request.options.get("conda_mirrors"))?;
+    let addresses: Vec<Url> = channels.iter().map(|channel| channel.address.base_url.clone().into()).collect();
+    let network = Network::new(&addresses, &mirrors)?;
+    Ok((channels, network))
 }
 
 /// The packages of a plan, with Python: every image has its interpreter in the environment.

@@ -31,7 +31,8 @@ pub(super) fn check(spec: &Spec) -> Result<(), ResolveError> {
         return Err(ResolveError::new(problem, &channel.place));
     }
     if let (Some(path), false) = (&spec.python_exec, spec.conda_packages.is_empty()) {
-        let hint = "remove it: with `conda_packages`, Python comes from conda, in the version that `python_version` says";
+        let hint =
+            "remove it: with `conda_packages`, Python comes from conda, in the version that `python_version` says";
         let problem = ResolveProblem::Beside { field: "python_exec", other: "conda_packages", hint };
         return Err(ResolveError::new(problem, &path.place));
     }
