@@ -14,6 +14,7 @@ use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
@@ -184,6 +185,7 @@ pub(crate) fn packages(
     };
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
     let lock = lock(building, step, &target, &environment)?;
+    point::reached(Point::Resolved);
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
