@@ -16,6 +16,7 @@ use crate::cache::{Cache, Key};
 use crate::conda::CondaError;
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
@@ -190,6 +191,7 @@ pub(crate) fn packages(
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
     let installed = position.distributions;
     let lock = lock(building, step, &target, &environment, installed)?;
+    point::reached(Point::Resolved);
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let wheels = without_installed(wheels, installed)?;
     let missing = missing(&building.cache, &wheels);
