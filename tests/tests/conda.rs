@@ -10,8 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use imagespec_tests::{
-    CondaChannel, CondaPackage, Finished, FolderServer, PLACEHOLDER, TestEnv, lint_above, network_variables, output,
-    outsider,
+    CondaChannel, CondaPackage, Finished, FolderServer, PLACEHOLDER, TestEnv, lint_above, output, outsider,
 };
 use serde_json::Value;
 
@@ -231,6 +230,15 @@ fn an_arm64_image_needs_no_emulation_and_a_small_change_makes_one_layer() {
     let root = unpack(&env.path().join("out"), &built, &env.path().join("bundle"));
     assert_eq!(fs::read_to_string(root.join("opt/venv/etc/tool.conf")).unwrap(), "/opt/venv");
 
+    // A build that is killed leaves nothing behind that the next one stumbles over.
+    for point in ["resolved", "layer-begun", "blob-written", "blob-named", "record-written"] {
+        let cache = env.path().join(point).display().to_string();
+        let killed = build(&env, &[], &[("IMAGESPEC_CACHE_DIR", &cache), ("IMAGESPEC_KILL_AT", point)]);
+        assert_eq!(killed.code, -1, "{point}");
+        let again = build(&env, &[], &[("IMAGESPEC_CACHE_DIR", &cache)]);
+        assert_eq!((again.code, &again.stdout), (0, &built.stdout), "{point}: {}", again.stderr);
+    }
+
     channel.add(&CondaPackage::new("tool", "1.1", "linux-aarch64").text("etc/tool.conf", "new", 0o644));
     let built = build(&env, &["--metadata-file", "metadata.json"], &[]);
     let report: Value = serde_json::from_slice(&fs::read(env.path().join("metadata.json")).unwrap()).unwrap();
@@ -250,7 +258,14 @@ fn a_channel_asks_for_a_login_which_appears_nowhere_and_a_mirror_stands_in() {
     env.write("app.yaml", &with_base(&format!("conda_packages: [answer]\nconda_channels: ['http://{host}/team']\n")));
     let refused = build(&env, &[], &[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]);
     let said = error(&refused).replace(&shared().base.display().to_string(), "BASE");
-    insta::assert_snapshot!(said.replace(&host, "HOST"), @"");
+    insta::assert_snapshot!(said.replace(&host, "HOST"), @"
+    conda channel 127.0.0.1 answered 401 Unauthorized
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://HOST/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: say who you are to the channel: `rattler auth login HOST`, or `machine HOST login USER password PASSWORD` in the file that NETRC names
+    ");
 
     let netrc = env.path().join("netrc");
     fs::write(&netrc, format!("machine 127.0.0.1 login ann password {CANARY}\n")).unwrap();
@@ -312,16 +327,78 @@ fn what_cannot_be_solved_or_read_is_said_at_its_field() {
         let finished = build(&env, &[], &[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]);
         error(&finished).replace(&env.path().display().to_string(), "FOLDER")
     };
-    insta::assert_snapshot!(refused("conda_packages: [anser]\nconda_channels: [./channel]\n"), @"");
-    insta::assert_snapshot!(refused("python_version: 3.11\nconda_packages: [answer=3]\nconda_channels: [./channel]\n"), @"");
-    insta::assert_snapshot!(refused("conda_packages: ['answer[url=\"https://x.example/a-1-0.conda\"]']\nconda_channels: [./channel]\n"), @"");
-    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./nowhere]\n"), @"");
-    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: ['http://127.0.0.1:1/team']\n"), @"");
+    insta::assert_snapshot!(refused("conda_packages: [anser]\nconda_channels: [./channel]\n"), @"
+    no conda channel of `FOLDER/channel` has a package `anser` for linux-64
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [anser]
+       |                  ^^^^^
+    hint: did you mean `answer`?
+    ");
+    insta::assert_snapshot!(refused("python_version: 3.11\nconda_packages: [answer=3]\nconda_channels: [./channel]\n"), @"
+    the conda packages do not fit together:
+           answer 3.* cannot be installed because there are no viable options:
+           └─ answer 3.0 would require
+              └─ python >=3.12, for which no candidates were found.
+      --> app.yaml:5:18
+       |
+     5 | conda_packages: [answer=3]
+       |                  ^^^^^^^^
+    hint: loosen a version, or change the order of `conda_channels`: the first that has a package is the one that it comes from
+    ");
+    insta::assert_snapshot!(refused("conda_packages: ['answer[url=\"https://x.example/a-1-0.conda\"]']\nconda_channels: [./channel]\n"), @r#"
+    `answer[url="https://x.example/a-1-0.conda"]` names an address, which is no channel's
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: ['answer[url="https://x.example/a-1-0.conda"]']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: write a match spec, as in `numpy`, `numpy>=1.26` or `conda-forge::numpy=1.26`
+    "#);
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./nowhere]\n"), @"
+    `./nowhere` is no conda channel
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: [./nowhere]
+       |                  ^^^^^^^^^
+    note: No such file or directory (os error 2)
+    hint: name a folder with a `repodata.json` in `noarch`, as `conda index` makes it
+    ");
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: ['http://127.0.0.1:1/team']\n"), @"
+    cannot reach conda channel 127.0.0.1
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://127.0.0.1:1/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Connection refused (os error 111)
+    hint: check the network, or set `conda_mirrors` under `[builders.oci]` of `imagespec.toml` to a mirror that is reached
+    ");
     let empty = FolderServer::start(&env.path().join("home"), None);
     let fields = format!("conda_packages: [answer]\nconda_channels: ['http://{}/team']\n", empty.host());
-    insta::assert_snapshot!(refused(&fields).replace(&empty.host(), "HOST"), @"");
+    insta::assert_snapshot!(refused(&fields).replace(&empty.host(), "HOST"), @"
+    `http://HOST/team` is no conda channel: it has no `noarch/repodata.json`
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://HOST/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: check its spelling at https://anaconda.org; a folder is a channel after `conda index` made its repodata
+    ");
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./channel]\npackages: [answer]\npython_exec: /x\n"), @"");
     fs::write(made.package_path("linux-64", "answer-2.0-h0_0.tar.bz2"), "other").unwrap();
-    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./channel]\n"), @"");
-    insta::assert_snapshot!(refused("conda_packages: [answer]\npython_exec: /usr/bin/python3\n"), @"");
-    assert!(!network_variables().is_empty());
+    let wrong = refused("conda_packages: [answer]\nconda_channels: [./channel]\n");
+    assert!(wrong.starts_with("content of `answer-2.0-h0_0.tar.bz2` has digest sha256:"), "{wrong}");
+}
+
+#[test]
+fn an_image_stands_on_a_conda_environment_and_the_environment_on_nothing_of_its_kind() {
+    let env = TestEnv::new();
+    channel(&env.path().join("channel"));
+    env.write("env.yaml", &with_base("conda_packages: [answer]\nconda_channels: [./channel]\n"));
+    env.write("app.yaml", "name: app\nbase_image: env.yaml\nplatform: linux/amd64\npackages: [idna]\nenv: {LD_LIBRARY_PATH: /opt/venv/lib}\n");
+    let built = build(&env, &["--output", "type=oci,dest=out"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let ran = env.run_online(&["run", "oci:out", "--", "python", "-c", "import idna, sys; print(idna.__file__)"], &[]);
+    assert_eq!(ran.stdout, "/opt/venv/lib/python3.11/site-packages/idna/__init__.py\n", "{}", ran.stderr);
+
+    env.write("app.yaml", "name: app\nbase_image: env.yaml\nplatform: linux/amd64\nconda_packages: [answer]\nconda_channels: [./channel]\n");
+    insta::assert_snapshot!(error(&build(&env, &[], &[])), @"");
 }

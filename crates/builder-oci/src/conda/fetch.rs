@@ -18,6 +18,7 @@ use super::solution::{Solution, SolvedPackage};
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, CacheError};
 use crate::network::innermost;
+use crate::point::{self, Point};
 use crate::progress;
 
 /// Connections at once.
@@ -47,11 +48,14 @@ pub(super) fn fetch(
         size_bytes,
         |step| {
             let cancelled = || building.progress.is_cancelled();
-            let (local, remote): (Vec<_>, Vec<_>) =
+            let (local, remote): (Vec<&SolvedPackage>, Vec<&SolvedPackage>) =
                 missing.iter().partition(|package| package.url.as_str().starts_with(LOCAL));
             for package in local {
                 building.check_cancelled()?;
-                step.add(take(cache, package, channels)?);
+                cache.fetch_once(package.sha256, || {
+                    step.add(take(cache, package, channels)?);
+                    Ok::<_, CondaError>(())
+                })?;
             }
             let received = Arc::new(AtomicU64::new(0));
             let files = remote.into_iter().map(|package| Wanted::new(package, cache, network, &received)).collect();
@@ -150,6 +154,13 @@ impl Wanted {
     }
 
     async fn fetch(&self) -> Result<(), CondaError> {
+        let (cache, digest) = (self.cache.clone(), self.package.sha256);
+        // Another build may fetch it, too; waiting for that must not stop the other downloads.
+        let lock = tokio::task::spawn_blocking(move || cache.lock_blob(digest)).await;
+        let _lock = lock.map_err(|error| CondaError::Setup { source: error.into() })??;
+        if self.cache.has_blob(digest) {
+            return Ok(());
+        }
         let mut delay = RETRY_DELAY;
         for _ in 1..ATTEMPTS {
             match self.fetch_once().await {
@@ -192,6 +203,7 @@ impl Wanted {
             }
             writer.write_all(&piece).map_err(|source| writer.io_error(source))?;
             self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            point::reached(Point::HalfFetched);
         }
         writer.commit_as(*sha256, &file)?;
         Ok(())

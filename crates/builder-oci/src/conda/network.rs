@@ -115,3 +115,19 @@ pub(super) fn wait<T>(
     runtime.shutdown_background();
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn one_who_stops_is_heard_while_a_server_is_silent() {
+        let asked = AtomicU32::new(0);
+        let cancelled = || asked.fetch_add(1, Ordering::Relaxed) > 2;
+        let waited = wait(std::future::pending::<()>(), &cancelled, &|| ());
+        assert!(matches!(waited, Err(CondaError::Cancelled)));
+        assert_eq!(wait(async { 1 }, &|| true, &|| ()).unwrap(), 1);
+    }
+}

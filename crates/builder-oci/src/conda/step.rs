@@ -18,6 +18,7 @@ use crate::base::{ImageLayer, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::Key;
 use crate::layer::{Attributes, FORMAT_VERSION, LayerPath};
+use crate::point::{self, Point};
 use crate::progress;
 use crate::python::BasePython;
 use crate::survey::{self, Standing};
@@ -69,6 +70,7 @@ pub(crate) fn install(
     position: &Position<'_>,
 ) -> Result<Environment, Failure> {
     let python = solution.python()?;
+    point::reached(Point::Resolved);
     let glibc_minor = glibc(building, position)?;
     let (channels, network) = reached(building, step)?;
     fetch(building, solution, &channels, &network)?;

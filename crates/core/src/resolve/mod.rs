@@ -242,7 +242,8 @@ fn channels(
     let named = |channel: &Located<String>| match local_channel(&channel.value) {
         None => Ok(channel.value.clone()),
         Some(path) => {
-            let folder = directory.join(path);
+            // Without `.`, as people read it.
+            let folder: PathBuf = directory.join(path).components().collect();
             let digest = channel_digest(&folder).map_err(|source| {
                 let problem = ResolveProblem::Channel { path: channel.value.clone(), source };
                 ResolveError::new(problem, &channel.place)
