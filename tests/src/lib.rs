@@ -8,6 +8,7 @@ mod quickstart;
 mod registry;
 mod said;
 mod server;
+mod user;
 
 pub use insta;
 
@@ -17,4 +18,9 @@ pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
+<<<<<<< HEAD
 pub use server::{FixedServer, FolderServer};
+=======
+pub use server::FixedServer;
+pub use user::OrdinaryUser;
+>>>>>>> main

@@ -65,10 +65,9 @@ fn unpack(layout: &Path, built: &Finished, bundle: &Path) -> PathBuf {
 /// Debian's Python as a package: relocatable, since it looks for its modules beside itself.
 fn python(subdir: &str) -> CondaPackage {
     let usr = &shared().usr;
-    let library = fs::read_dir(usr.join("lib/x86_64-linux-gnu")).unwrap().flatten().map(|entry| entry.path());
-    let expat = library
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("libexpat.so.1."))
-        .next()
+    let mut libraries = fs::read_dir(usr.join("lib/x86_64-linux-gnu")).unwrap().flatten().map(|entry| entry.path());
+    let expat = libraries
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("libexpat.so.1."))
         .expect("Debian's Python needs libexpat");
     let site = format!("import site\nsite.addsitedir('{PLACEHOLDER}/lib/python3.11/site-packages')\n");
     CondaPackage::new("python", "3.11.2", subdir)
