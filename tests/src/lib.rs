@@ -5,6 +5,7 @@ mod environment;
 mod lint;
 mod quickstart;
 mod registry;
+mod repository;
 mod said;
 mod server;
 
@@ -15,4 +16,5 @@ pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
+pub use repository::{FileServer, repository};
 pub use server::FixedServer;

@@ -255,7 +255,7 @@ impl Building<'_> {
                 Ok(vec![own_layer(layer, outcome, "python environment")])
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python(), position.platform.machine())?;
+                let layers = python::packages(self, step, python(), position)?;
                 Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
             }
             Step::Copy(copy) => {

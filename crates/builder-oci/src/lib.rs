@@ -29,6 +29,7 @@ mod python;
 mod run;
 mod secret;
 mod snapshot;
+mod source;
 mod survey;
 mod watch;
 mod workdir;

@@ -239,7 +239,7 @@ fn a_wheel_with_another_digest_than_the_requirements_allow_is_named() {
     };
     // As from requirements.txt, then as from poetry.lock.
     for dependencies in [Dependencies::Followed, Dependencies::Listed] {
-        let selected = select(&[source, wheel], dependencies).unwrap();
+        let selected = select(&[source, wheel], dependencies).unwrap().wheels;
         assert_eq!(selected[0].sha256.to_string(), wheel);
         insta::allow_duplicates! {
             insta::assert_snapshot!(told(PythonError::from(select(&[source], dependencies).unwrap_err())), @"
@@ -263,8 +263,8 @@ fn of_several_wheels_an_allowed_one_is_taken() {
         let requirement = imagespec_core::plan::Requirement { text: "a==1".to_owned(), hashes };
         select(&text, &target(), &AllowedDigests::new([&requirement], &target()).unwrap())
     };
-    assert_eq!(select(b"fits").unwrap()[0].file_name.as_str(), "a-1-cp311-cp311-linux_x86_64.whl");
-    assert_eq!(select(b"any").unwrap()[0].file_name.as_str(), "a-1-py3-none-any.whl");
+    assert_eq!(select(b"fits").unwrap().wheels[0].file_name.as_str(), "a-1-cp311-cp311-linux_x86_64.whl");
+    assert_eq!(select(b"any").unwrap().wheels[0].file_name.as_str(), "a-1-py3-none-any.whl");
     assert!(matches!(select(b"none").unwrap_err(), PylockError::NotAllowed { .. }));
 }
 
@@ -481,7 +481,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
         let uv = Uv::fetched(&cache, Observer::NOBODY)?;
         let lock = resolved(&uv, &cache, "lib==3\n", &environment)?;
         assert!(!lock.contains("s3cret"), "{lock}");
-        let wheels = select(&lock, &target(), &AllowedDigests::default())?;
+        let wheels = select(&lock, &target(), &AllowedDigests::default())?.wheels;
         download(&cache, &wheels, &environment, Observer::NOBODY)?;
         drop(secrets);
         Ok::<_, PythonError>(wheels[0].file_name.to_string())
