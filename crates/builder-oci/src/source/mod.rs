@@ -58,7 +58,8 @@ const FIXED: [(&str, &str); 19] = [
     ("SOURCE_DATE_EPOCH", EPOCH),
     ("TMPDIR", "/tmp"),
     ("TZ", "UTC"),
-    ("GIT_ALLOW_PROTOCOL", "https:http:ssh:git"),
+    // uv clones from its own cache by `file`, which is the sandbox's. `ext`, which runs programs, stays out.
+    ("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file"),
     ("GIT_LFS_SKIP_SMUDGE", "1"),
     ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
     ("GIT_TERMINAL_PROMPT", "0"),
