@@ -1,5 +1,6 @@
 //! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
 
+mod canary;
 mod engine;
 mod environment;
 mod lint;
@@ -11,6 +12,7 @@ mod server;
 
 pub use insta;
 
+pub use canary::holders;
 pub use engine::{DockerEngine, is_root, skip};
 pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};

@@ -464,7 +464,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let server = guarded_index(folder.path());
     let step = |index: Option<String>, secrets| PipStep {
-        input: PipInput::Pylock { lock: imagespec_core::digest::Digest::of(b"") },
+        input: PipInput::Requirements { requirements: [].into(), constraints: [].into() },
         index,
         extra_indexes: Vec::new(),
         find_links: Vec::new(),
@@ -505,7 +505,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
     let elsewhere = step(Some(index), mount(SecretTarget::File("/run/secrets/login".to_owned())));
     insta::assert_snapshot!(told(open(&elsewhere, "x").unwrap_err()), @"
     error: secret `login` is to lie at `/run/secrets/login`, where the resolver reads no file
-    hint: give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in `{id: index, env: UV_DEFAULT_INDEX}`
+    hint: give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in `{id: index, env: UV_DEFAULT_INDEX}`; other files are for git alone
     ");
     insta::assert_snapshot!(told(environment_of(&[].into(), &netrc).map(drop).unwrap_err()), @"
     error: secret `login` is not given
