@@ -11,7 +11,9 @@ pub fn holders(folder: &Path, text: &[u8]) -> Vec<String> {
         let metadata = fs::symlink_metadata(&path).expect("what was built can be read");
         if metadata.is_dir() {
             found.extend(holders(&path, text));
-        } else if metadata.is_file() && fs::read(&path).expect("what was built can be read").windows(text.len()).any(|window| window == text) {
+        } else if metadata.is_file()
+            && fs::read(&path).expect("what was built can be read").windows(text.len()).any(|window| window == text)
+        {
             found.push(path.display().to_string());
         }
     }

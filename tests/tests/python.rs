@@ -100,7 +100,9 @@ fn sources_for_a_processor_that_this_machine_cannot_run_are_refused_by_name() {
     insta::assert_snapshot!(refused("packages: ['demo @ git+https://git.example/demo']\n"), @"");
     let hash = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491";
     let url = "https://files.pythonhosted.org/packages/a2/55/8f8cab2afd404cf578136ef2cc5dfb50baa1761b68c9da1fb1e4eed343c9/docopt-0.6.2.tar.gz";
-    let lock = format!("[[packages]]\nname = 'docopt'\nversion = '0.6.2'\nsdist = {{ url = '{url}', hashes = {{ sha256 = '{hash}' }} }}\n");
+    let lock = format!(
+        "[[packages]]\nname = 'docopt'\nversion = '0.6.2'\nsdist = {{ url = '{url}', hashes = {{ sha256 = '{hash}' }} }}\n"
+    );
     env.write("pylock.toml", &format!("lock-version = '1.0'\n{lock}"));
     insta::assert_snapshot!(refused("requirements: pylock.toml\n"), @"");
 }

@@ -43,6 +43,11 @@ impl Failure {
         if let Self::Execute(ExecuteError::Failed { position, .. }) = self {
             return Some(format!("commands[{position}]").into());
         }
+        if let Self::Python(error) = self
+            && let Some(package) = package(error)
+        {
+            return Some(format!("packages[{package}]").into());
+        }
         let field = match self {
             // The fields are those of another spec.
             Self::Nested(_) => "base_image",
@@ -116,6 +121,15 @@ impl Failure {
             | Self::BaseNotHandedOver { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// The package that could not be had.
+fn package(error: &PythonError) -> Option<&str> {
+    match error {
+        PythonError::Source(error) => error.package(),
+        PythonError::Resolve(ResolveError::Failed { source }) => source.package(),
+        _ => None,
     }
 }
 
@@ -257,7 +271,7 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
                  `{id: index, env: UV_DEFAULT_INDEX}`; other files are for git alone",
         ),
         PythonError::Source(SourceError::NoGit { .. }) => Some(source::NO_GIT),
-        PythonError::Source(SourceError::NoFolder { .. }) => Some("check what stands behind `#subdirectory=`"),
+        PythonError::Source(SourceError::NoFolder { .. }) => Some(source::NO_FOLDER),
         PythonError::Source(SourceError::OtherWheel { .. }) => Some(OTHER_VERSION),
         PythonError::Source(SourceError::Exchange { .. }) => Some(CACHE_FOLDER),
         PythonError::Source(error) => source::hint(error.lines()),

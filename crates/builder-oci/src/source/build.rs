@@ -54,26 +54,28 @@ impl Workshop<'_> {
     pub(crate) fn wheel(&self, source: &SelectedSource, target: &Target) -> Result<SelectedWheel, Failure> {
         let building = self.building;
         let key = self.wheel_key(source);
-        building.progress.counted(
-            &format!("build {}", source.title()),
-            Unit::Items,
-            None,
-            |step| {
-                if let Some(wheel) = self.known(key, source, target)? {
-                    return Ok((wheel, Outcome::Cached));
-                }
-                let _lock = building.cache.lock(&key.to_string())?;
-                if let Some(wheel) = self.known(key, source, target)? {
-                    return Ok((wheel, Outcome::Cached));
-                }
-                let built = self.build(source, step).map_err(|failure| told(failure, source))?;
-                let wheel = self.checked(&built, source, target)?;
-                building.cache.remember(key, &built)?;
-                Ok((wheel, Outcome::Done))
-            },
-            |(wheel, outcome)| (*outcome, wheel.size_bytes.map(event::size).unwrap_or_default()),
-        )
-        .map(|(wheel, _)| wheel)
+        building
+            .progress
+            .counted(
+                &format!("build {}", source.title()),
+                Unit::Items,
+                None,
+                |step| {
+                    if let Some(wheel) = self.known(key, source, target)? {
+                        return Ok((wheel, Outcome::Cached));
+                    }
+                    let _lock = building.cache.lock(&key.to_string())?;
+                    if let Some(wheel) = self.known(key, source, target)? {
+                        return Ok((wheel, Outcome::Cached));
+                    }
+                    let built = self.build(source, step).map_err(|failure| told(failure, source))?;
+                    let wheel = self.checked(&built, source, target)?;
+                    building.cache.remember(key, &built)?;
+                    Ok((wheel, Outcome::Done))
+                },
+                |(wheel, outcome)| (*outcome, wheel.size_bytes.map(event::size).unwrap_or_default()),
+            )
+            .map(|(wheel, _)| wheel)
     }
 
     fn known(&self, key: Key, source: &SelectedSource, target: &Target) -> Result<Option<SelectedWheel>, Failure> {
@@ -110,7 +112,8 @@ impl Workshop<'_> {
                 wanted["commit"] = commit.as_str().into();
             }
         }
-        let argv = vec![interpreter(), "-I".into(), "-B".into(), format!("{INPUT}/build.py"), format!("{INPUT}/build.json")];
+        let argv =
+            vec![interpreter(), "-I".into(), "-B".into(), format!("{INPUT}/build.py"), format!("{INPUT}/build.json")];
         let prepare = |folder: &Path| {
             fs::write(folder.join("build.py"), SCRIPT)?;
             fs::write(folder.join("build.json"), wanted.to_string())
@@ -121,7 +124,8 @@ impl Workshop<'_> {
 
     fn uv_arguments(&self) -> Vec<String> {
         let (python, links) = (interpreter(), &self.step.find_links);
-        let mut arguments: Vec<_> = [UV, "build", "--wheel", "--out-dir", OUTPUT, "--python", &python].map(str::to_owned).into();
+        let mut arguments: Vec<_> =
+            [UV, "build", "--wheel", "--out-dir", OUTPUT, "--python", &python].map(str::to_owned).into();
         arguments.extend(["--color", "never", "--no-config", "--no-create-gitignore"].map(str::to_owned));
         arguments.extend(links.iter().flat_map(|link| ["--find-links".to_owned(), link.clone()]));
         arguments.extend(of_builds(&self.step.extra_args));
@@ -253,9 +257,22 @@ mod tests {
 
     #[test]
     fn arguments_that_say_where_packages_come_from_reach_the_build() {
-        let given = ["--pre", "--exclude-newer", "2026-01-01", "--resolution", "lowest", "--index-strategy=unsafe-best-match", "--no-deps", "-f", "https://x.test/"];
+        let given = [
+            "--pre",
+            "--exclude-newer",
+            "2026-01-01",
+            "--resolution",
+            "lowest",
+            "--index-strategy=unsafe-best-match",
+            "--no-deps",
+            "-f",
+            "https://x.test/",
+        ];
         let kept = of_builds(&given.map(str::to_owned));
-        assert_eq!(kept, ["--exclude-newer", "2026-01-01", "--index-strategy=unsafe-best-match", "-f", "https://x.test/"]);
+        assert_eq!(
+            kept,
+            ["--exclude-newer", "2026-01-01", "--index-strategy=unsafe-best-match", "-f", "https://x.test/"]
+        );
     }
 
     #[test]

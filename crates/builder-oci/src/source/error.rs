@@ -12,7 +12,7 @@ pub(crate) enum SourceError {
     /// The image's programs do not run here, and one package must be built.
     #[error("`{package}` has no wheel for the image and must be built, and this machine cannot run the image's Python")]
     CannotBuild {
-        /// The package.
+        /// The package, with its version if that is known.
         package: String,
         /// Why not.
         source: CannotExecute,
@@ -106,6 +106,21 @@ impl From<SourceError> for Failure {
 }
 
 impl SourceError {
+    /// The normalised name of the package that could not be built.
+    pub(crate) fn package(&self) -> Option<&str> {
+        match self {
+            Self::CannotBuild { package, .. }
+            | Self::NoGit { package }
+            | Self::NotFetched { package, .. }
+            | Self::NoCommit { package, .. }
+            | Self::NoFolder { package, .. }
+            | Self::NotUnpacked { package, .. }
+            | Self::Failed { package, .. }
+            | Self::OtherWheel { package, .. } => package.split(' ').next(),
+            Self::CannotResolve { .. } | Self::Output { .. } | Self::Exchange { .. } => None,
+        }
+    }
+
     /// The last lines that a program printed.
     pub(crate) fn lines(&self) -> &[String] {
         match self {

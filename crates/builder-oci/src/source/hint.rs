@@ -1,7 +1,7 @@
 //! What to do about a build that failed, from what its programs printed. Pure.
 
 /// Words of a program's output, and what to do where they stand in it. The first that fits counts.
-const KNOWN: [(&[&str], &str); 9] = [
+const KNOWN: [(&[&str], &str); 10] = [
     (&["Git executable not found"], NO_GIT),
     (
         &["cannot run ssh", "ssh: not found"],
@@ -13,16 +13,40 @@ const KNOWN: [(&[&str], &str); 9] = [
     ),
     (&LOGIN_WORDS, GIT_LOGIN),
     (
-        &["couldn't find remote ref", "not our ref", "unadvertised object", "failed to find branch, tag, or commit"],
-        "check the branch, tag or commit behind the `@`; an abbreviated commit is looked for in branches and tags alone",
-    ),
-    (
-        &["repository not found", "does not appear to be a git repository", "not valid: is this a git repository", "' not found"],
+        &[
+            "repository not found",
+            "does not appear to be a git repository",
+            "not valid: is this a git repository",
+            "' not found",
+        ],
         "check the repository's URL; a private one may hide from those who do not say who they are: `pip_secret_mounts`",
     ),
+    (
+        &[
+            "failed to fetch commit",
+            "failed to fetch branch",
+            "find remote ref",
+            "not our ref",
+            "unadvertised object",
+            "failed to find branch",
+        ],
+        "check the branch, tag or commit behind the `@`; an abbreviated commit is looked for in branches and tags alone",
+    ),
+    (&["has no subdirectory"], NO_FOLDER),
     (&["Python.h: No such file", "Python.h: not found"], COMPILER),
     (
-        &["command 'gcc' failed", "linux-gnu-gcc", "gcc: not found", "command 'cc' failed", "'g++'", "'c++'", "Unknown compiler(s)", "No CMAKE_C_COMPILER", "no acceptable C compiler", "Microsoft Visual C++"],
+        &[
+            "command 'gcc' failed",
+            "linux-gnu-gcc",
+            "gcc: not found",
+            "command 'cc' failed",
+            "'g++'",
+            "'c++'",
+            "Unknown compiler(s)",
+            "No CMAKE_C_COMPILER",
+            "no acceptable C compiler",
+            "Microsoft Visual C++",
+        ],
         COMPILER,
     ),
     (&["rustc", "cargo"], "it is written in Rust: add `cargo` to `apt_packages`, or take a version that has a wheel"),
@@ -37,6 +61,8 @@ const LOGIN_WORDS: [&str; 6] = [
 ];
 /// What to do without git.
 pub(crate) const NO_GIT: &str = "add `git` to `apt_packages`";
+/// What to do without the folder that was named.
+pub(crate) const NO_FOLDER: &str = "check what stands behind `#subdirectory=`";
 const COMPILER: &str = "add `build-essential` and `python3-dev` to `apt_packages`, or take a version that has a wheel";
 const GIT_LOGIN: &str = "say who you are to the repository: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and \
      `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password TOKEN`; for ssh a key as \

@@ -34,7 +34,7 @@ use crate::secret::{Masked, Secrets};
 use crate::wheel::{Environment, Observer, UV_VERSION, Uv};
 
 pub(crate) use error::SourceError;
-pub(crate) use hint::{NO_GIT, hint, is_denied};
+pub(crate) use hint::{NO_FOLDER, NO_GIT, hint, is_denied};
 
 /// Raised whenever the same sources would make another wheel, or the same requirements another lock file.
 const SOURCE_VERSION: &str = "1";
@@ -135,7 +135,8 @@ impl Workshop<'_> {
         secret_env.extend(self.secrets.env.iter().cloned());
         if let Some(path) = self.environment.authorities() {
             mounts.push(mount(path, AUTHORITIES, Access::ReadOnly));
-            secret_env.extend(["SSL_CERT_FILE", "GIT_SSL_CAINFO"].map(|name| (name.to_owned(), AUTHORITIES.to_owned())));
+            secret_env
+                .extend(["SSL_CERT_FILE", "GIT_SSL_CAINFO"].map(|name| (name.to_owned(), AUTHORITIES.to_owned())));
         }
         mounts.extend(self.secrets.mounts.iter().cloned());
         // uv is told where it lies, and git knows one place alone.

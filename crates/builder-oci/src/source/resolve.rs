@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::error::SourceError;
 use super::{OUTPUT, UV, Workshop, interpreter, output};
 use crate::builder::Failure;
@@ -25,12 +24,7 @@ impl Workshop<'_> {
     }
 
     /// Resolves requirements in the sandbox, where code of packages says what they require. `why` names what has no wheel.
-    pub(crate) fn resolve(
-        &self,
-        resolution: &Resolution<'_>,
-        step: &Step<'_>,
-        why: &str,
-    ) -> Result<String, Failure> {
+    pub(crate) fn resolve(&self, resolution: &Resolution<'_>, step: &Step<'_>, why: &str) -> Result<String, Failure> {
         let lock_file = format!("{OUTPUT}/pylock.toml");
         let mut argv = vec![UV.to_owned()];
         argv.extend(resolution.arguments());

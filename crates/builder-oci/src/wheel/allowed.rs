@@ -71,11 +71,9 @@ impl AllowedDigests {
     pub(super) fn check_at(&self, source: &SelectedSource) -> Result<(), PylockError> {
         let Origin::Archive { file_name, url, sha256, .. } = &source.origin else { return Ok(()) };
         match self.by_url.get(&without_fragment(url)) {
-            Some(digests) if !digests.contains(sha256) => Err(PylockError::NotAllowed {
-                package: source.name.clone(),
-                file: file_name.clone(),
-                found: *sha256,
-            }),
+            Some(digests) if !digests.contains(sha256) => {
+                Err(PylockError::NotAllowed { package: source.name.clone(), file: file_name.clone(), found: *sha256 })
+            }
             _ => Ok(()),
         }
     }

@@ -319,10 +319,15 @@ mod tests {
             ("HOME", "/home/joe"),
         ]);
         let environment = environment.with_secret("TOKEN", "t0ken");
-        let seen: Vec<_> = environment.for_sandbox().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let seen: Vec<_> =
+            environment.for_sandbox().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             seen,
-            ["HTTPS_PROXY=http://joe:pr0xy@proxy.example", "TOKEN=t0ken", "UV_DEFAULT_INDEX=https://mirror.example/simple"]
+            [
+                "HTTPS_PROXY=http://joe:pr0xy@proxy.example",
+                "TOKEN=t0ken",
+                "UV_DEFAULT_INDEX=https://mirror.example/simple"
+            ]
         );
     }
 

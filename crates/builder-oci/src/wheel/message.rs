@@ -42,6 +42,12 @@ impl UvMessage {
         &self.lines
     }
 
+    /// The package that uv could not fetch or build, if it names one: ``Failed to build `six @ …` ``.
+    pub(crate) fn package(&self) -> Option<&str> {
+        let (_, quoted) = self.lines.first()?.strip_prefix("Failed to ")?.split_once('`')?;
+        quoted.split(['`', ' ', '=', '[']).next().filter(|name| !name.is_empty() && !name.contains('/'))
+    }
+
     /// Whether the network or a server failed, so that the same may succeed later.
     pub(crate) fn is_temporary(&self) -> bool {
         let text = self.lines.join(" ");

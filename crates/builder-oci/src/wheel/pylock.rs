@@ -213,8 +213,7 @@ impl LockedFile {
 
     /// Its digest.
     pub(super) fn sha256(&self) -> Result<Digest, String> {
-        let sha256 =
-            self.hashes.sha256.as_deref().ok_or_else(|| format!("`{}` has no sha256", self.file_name()))?;
+        let sha256 = self.hashes.sha256.as_deref().ok_or_else(|| format!("`{}` has no sha256", self.file_name()))?;
         Digest::from_hex(sha256).map_err(|error| error.to_string())
     }
 

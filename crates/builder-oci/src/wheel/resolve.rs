@@ -148,7 +148,8 @@ pub enum ResolveError {
 impl Resolution<'_> {
     /// Arguments of uv, beside those that say for which Python and where the lock file goes.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let fixed = ["pip", "compile", "requirements.txt", "--constraints", "constraints.txt", "--format", "pylock.toml"];
+        let fixed =
+            ["pip", "compile", "requirements.txt", "--constraints", "constraints.txt", "--format", "pylock.toml"];
         let quiet = ["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"];
         let mut arguments: Vec<_> = fixed.into_iter().chain(quiet).map(str::to_owned).collect();
         for links in self.find_links {

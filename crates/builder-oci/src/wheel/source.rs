@@ -152,7 +152,9 @@ mod tests {
     #[test]
     fn sources_are_taken_where_no_wheel_fits() {
         let sdist = "sdist = { url = \"https://x.test/a_b-1.tar.gz\", size = 3, hashes = { sha256 = \"HASH\" } }\n";
-        let wheel = |tags: &str| format!("wheels = [{{ url = \"https://x.test/a_b-1-{tags}.whl\", hashes = {{ sha256 = \"HASH\" }} }}]\n");
+        let wheel = |tags: &str| {
+            format!("wheels = [{{ url = \"https://x.test/a_b-1-{tags}.whl\", hashes = {{ sha256 = \"HASH\" }} }}]\n")
+        };
         assert_eq!(selected(&format!("version = \"1\"\n{sdist}{}", wheel("py3-none-any"))).unwrap(), []);
         let sources = selected(&format!("version = \"1\"\n{sdist}{}", wheel("cp312-cp312-win_amd64"))).unwrap();
         assert_eq!(sources[0].title(), "a-b 1");
@@ -161,7 +163,10 @@ mod tests {
 
     #[test]
     fn a_repository_is_taken_by_its_commit_and_folder() {
-        let sources = selected("vcs = { type = \"git\", url = \"ssh://git@x.test/a\", commit-id = \"COMMIT\", subdirectory = \"b/c\" }").unwrap();
+        let sources = selected(
+            "vcs = { type = \"git\", url = \"ssh://git@x.test/a\", commit-id = \"COMMIT\", subdirectory = \"b/c\" }",
+        )
+        .unwrap();
         assert_eq!(sources[0].title(), "a-b 90a4455c2cc2");
         assert_eq!(sources[0].subdirectory.as_ref().map(LayerPath::as_str), Some("b/c"));
     }
@@ -169,16 +174,18 @@ mod tests {
     #[test]
     fn what_would_lead_git_or_the_build_astray_is_refused() {
         let git = |url: &str, commit: &str, folder: &str| {
-            problem(&format!("vcs = {{ type = \"git\", url = \"{url}\", commit-id = \"{commit}\", subdirectory = \"{folder}\" }}"))
+            problem(&format!(
+                "vcs = {{ type = \"git\", url = \"{url}\", commit-id = \"{commit}\", subdirectory = \"{folder}\" }}"
+            ))
         };
-        insta::assert_snapshot!(git("ext::sh -c id", COMMIT, ""), @"");
-        insta::assert_snapshot!(git("file:///etc", COMMIT, ""), @"");
-        insta::assert_snapshot!(git("ssh://-oProxyCommand=id/x", COMMIT, ""), @"");
-        insta::assert_snapshot!(git("https://x.test/a", "--upload-pack=id", ""), @"");
-        insta::assert_snapshot!(git("https://x.test/a", COMMIT, "../../etc"), @"");
-        insta::assert_snapshot!(problem("vcs = { type = \"hg\", url = \"https://x.test/a\", commit-id = \"COMMIT\" }"), @"");
-        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.exe\", hashes = { sha256 = \"HASH\" } }"), @"");
-        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.zip\", hashes = {} }"), @"");
-        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.zip\", hashes = { sha256 = \"HASH\" }, subdirectory = \"a/../..\" }"), @"");
+        insta::assert_snapshot!(git("ext::sh -c id", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `ext`");
+        insta::assert_snapshot!(git("file:///etc", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `file`");
+        insta::assert_snapshot!(git("ssh://-oProxyCommand=id/x", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `ssh`");
+        insta::assert_snapshot!(git("https://x.test/a", "--upload-pack=id", ""), @"the sources of package `A.b` cannot be used: `--upload-pack=id` is no commit");
+        insta::assert_snapshot!(git("https://x.test/a", COMMIT, "../../etc"), @"the sources of package `A.b` cannot be used: `subdirectory`: `../../etc` is no path for a layer: it leads out with `..`");
+        insta::assert_snapshot!(problem("vcs = { type = \"hg\", url = \"https://x.test/a\", commit-id = \"COMMIT\" }"), @"the sources of package `A.b` cannot be used: repositories of kind `hg` are not known");
+        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.exe\", hashes = { sha256 = \"HASH\" } }"), @"the sources of package `A.b` cannot be used: `a.exe` is no archive that is known");
+        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.zip\", hashes = {} }"), @"the sources of package `A.b` cannot be used: `a.zip` has no sha256");
+        insta::assert_snapshot!(problem("archive = { url = \"https://x.test/a.zip\", hashes = { sha256 = \"HASH\" }, subdirectory = \"a/../..\" }"), @"the sources of package `A.b` cannot be used: `subdirectory`: `a/../..` is no path for a layer: it leads out with `..`");
     }
 }

@@ -96,7 +96,9 @@ pub(super) fn check(arguments: &[Located<String>]) -> Result<(), ResolveError> {
         match takes {
             Value::Url => check_url(value).map_err(url_problem)?,
             Value::Packages if value.split(',').any(|package| package.trim() == ":none:") => {
-                return Err(refused("remove it: what has a wheel is installed from it, and only the rest is built".to_owned()));
+                return Err(refused(
+                    "remove it: what has a wheel is installed from it, and only the rest is built".to_owned(),
+                ));
             }
             Value::None | Value::Word | Value::Packages => {}
         }

@@ -103,14 +103,14 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
     note: No solution found when resolving dependencies
             cause: Because source==1 has no usable wheels and you require source==1, we can conclude that your requirements are unsatisfiable.
           hint: Wheels are required for `source` because building from source is disabled for all packages (i.e., with `--no-build`)
-    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
     ");
     insta::assert_snapshot!(failure("windows==1\n"), @"
     error: the requirements cannot be resolved
     note: No solution found when resolving dependencies
             cause: Because windows==1 has no wheels with a matching Python implementation tag (e.g., `cp311`) and you require windows==1, we can conclude that your requirements are unsatisfiable.
           hint: You require CPython 3.11 (`cp311`), but we only found wheels for `windows` (v1) with the following Python implementation tag: `cp312`
-    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
     ");
     insta::assert_snapshot!(failure("modern==1\n"), @"
     error: the requirements cannot be resolved
