@@ -103,7 +103,16 @@ fn a_private_repository_is_opened_by_a_secret_that_nobody_else_sees_and_its_code
         &secret,
         &[("NETRC_OF_TEST", "machine 127.0.0.1 login joe password wrong-one\n")],
     );
-    imagespec_tests::snapshot!(essence(&wrong, "fatal:"), @"");
+    imagespec_tests::snapshot!(essence(&wrong, "fatal:"), @"
+    the requirements cannot be resolved
+      --> private.yaml:5:12
+       |
+     5 | packages: ['hidden @ git+http://127.0.0.1:PORT/hidden.git@main']
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `hidden @ git+http://127.0.0.1:PORT/hidden.git@main`
+                   fatal: could not read Username for 'http://127.0.0.1:PORT': terminal prompts disabled
+    hint: say who you are to the repository: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password TOKEN`; for ssh a key as `/root/.ssh/id_ed25519`
+    ");
     let build = ["build", "private.yaml", "--output", "type=oci,dest=out", "--metadata-file", "metadata.json"];
     let built = env.run_online(&[&build[..], &secret].concat(), &[("NETRC_OF_TEST", &netrc)]);
     assert_eq!(built.code, 0, "{}", built.stderr);
@@ -149,10 +158,29 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
 
     let wrong = DOCOPT_SHA256.replace('4', "5");
     env.write("wrong.yaml", &format!("name: wrong\nbase_image: oci:plain\npackages: ['{DOCOPT}#sha256={wrong}']\n"));
-    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]).replace(&wrong, "WRONG"), @"");
+    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]).replace(&wrong, "WRONG"), @"
+    the requirements cannot be resolved
+      --> wrong.yaml:3:12
+       |
+     3 | packages: ['https://files.pythonhosted.org/packages/a2/55/8f8cab2afd404cf578136ef2cc5dfb50baa1761b68…
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `docopt @ https://files.pythonhosted.org/packages/a2/55/8f8cab2afd404cf578136ef2cc5dfb50baa1761b68c9da1fb1e4eed343c9/docopt-0.6.2.tar.gz#sha256=WRONG`
+            cause: Hash mismatch for `docopt @ https://files.pythonhosted.org/packages/a2/55/8f8cab2afd404cf578136ef2cc5dfb50baa1761b68c9da1fb1e4eed343c9/docopt-0.6.2.tar.gz#sha256=WRONG`
+                   Expected:
+                     sha256:WRONG
+                   Computed:
+                     sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491
+    ");
     env.write("pylock.wrong.toml", &lock.replace(DOCOPT_SHA256, &wrong));
     env.write("wrong.yaml", "name: wrong\nbase_image: oci:plain\nrequirements: pylock.wrong.toml\n");
-    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]), @"");
+    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]), @"
+    content of `docopt-0.6.2.tar.gz` has digest sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491 instead of sha256:59b3a825280bd66b3aa83585ef59c5a8c82f2c8a522dbe755a8bc8d08c85c591
+      --> wrong.yaml:3:15
+       |
+     3 | requirements: pylock.wrong.toml
+       |               ^^^^^^^^^^^^^^^^^
+    hint: these are other bytes than were promised: try again, and if that does not help, ask whoever serves them
+    ");
 }
 
 #[test]
@@ -167,15 +195,78 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
         let error = refused(env, "lacks.yaml", &[], &[]).replace(&server.host(), "HOST").replace(&commit, "COMMIT");
         essence(&error, word)
     };
-    insta::assert_snapshot!(error("plain", "netifaces==0.11.0", "No such file"), @"");
-    insta::assert_snapshot!(error("plain", &git(&format!("demo.git@{commit}")), "Git"), @"");
-    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{commit}")), "today"), @"");
-    insta::assert_snapshot!(error("tools", &git("nowhere.git"), "fatal"), @"");
-    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{}", "0".repeat(40))), "fatal"), @"");
-    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{commit}#subdirectory=not/there")), "subdirectory"), @"");
+    insta::assert_snapshot!(error("plain", "netifaces==0.11.0", "No such file"), @"
+    `netifaces 0.11.0` cannot be built (exit code 2):
+           error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'netifaces==0.11.0'
+       |     ^^^^^^^^^^^^^^^^^^^
+    hint: add `build-essential` and `python3-dev` to `apt_packages`, or take a version that has a wheel
+    ");
+    insta::assert_snapshot!(error("plain", &git(&format!("demo.git@{commit}")), "Git"), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'demo @ git+http://HOST/demo.git@COMMIT'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `demo @ git+http://HOST/demo.git@COMMIT`
+            cause: Git operation failed
+            cause: Git executable not found. Ensure that Git is installed and available.
+    hint: add `git` to `apt_packages`
+    ");
+    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{commit}")), "today"), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'demo @ git+http://HOST/demo.git@COMMIT'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to build `demo @ git+http://HOST/demo.git@COMMIT`
+                   no setup today
+          hint: Build failures usually indicate a problem with the package or the build environment
+    ");
+    insta::assert_snapshot!(error("tools", &git("nowhere.git"), "fatal"), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'demo @ git+http://HOST/nowhere.git'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `demo @ git+http://HOST/nowhere.git`
+                   fatal: repository 'http://HOST/nowhere.git/' not found
+    hint: check the repository's URL; a private one may hide from those who do not say who they are: `pip_secret_mounts`
+    ");
+    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{}", "0".repeat(40))), "fatal"), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'demo @ git+http://HOST/demo.git@0000000000000000000000000000000000000000'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `demo @ git+http://HOST/demo.git@0000000000000000000000000000000000000000`
+    hint: check the branch, tag or commit behind the `@`; an abbreviated commit is looked for in branches and tags alone
+    ");
+    insta::assert_snapshot!(error("tools", &git(&format!("demo.git@{commit}#subdirectory=not/there")), "subdirectory"), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:5:5
+       |
+     5 |   - 'demo @ git+http://HOST/demo.git@COMMIT#subdirector…
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Failed to download and build `demo @ git+http://HOST/demo.git@COMMIT#subdirectory=not/there`
+            cause: The source distribution `git+http://HOST/demo.git@COMMIT#subdirectory=not/there` has no subdirectory `not/there`
+    hint: check what stands behind `#subdirectory=`
+    ");
     env.write(
         "lacks.yaml",
         "name: lacks\nbase_image: oci:plain\npackages: [docopt]\npip_extra_args: ['--only-binary=:all:']\n",
     );
-    insta::assert_snapshot!(refused(env, "lacks.yaml", &[], &[]), @"");
+    insta::assert_snapshot!(refused(env, "lacks.yaml", &[], &[]), @"
+    the requirements cannot be resolved
+      --> lacks.yaml:3:12
+       |
+     3 | packages: [docopt]
+       |            ^^^^^^
+    note: No solution found when resolving dependencies
+            cause: Because all versions of docopt have no usable wheels and you require docopt, we can conclude that your requirements are unsatisfiable.
+          hint: Wheels are required for `docopt` because building from source is disabled for all packages (i.e., with `--no-build`)
+    hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
+    ");
 }
