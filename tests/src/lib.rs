@@ -9,6 +9,7 @@ mod registry;
 mod repository;
 mod said;
 mod server;
+mod user;
 
 pub use insta;
 
@@ -20,3 +21,4 @@ pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
 pub use repository::{FileServer, repository};
 pub use server::FixedServer;
+pub use user::OrdinaryUser;

@@ -16,6 +16,7 @@ use crate::cache::Key;
 use crate::emulation::{self, CannotExecute};
 use crate::layer::{FORMAT_VERSION, Layer};
 use crate::output::fetch_layer;
+use crate::point::{self, Point};
 use crate::progress::Step;
 use crate::sandbox::{self, ArchiveOptions, Form, Line, Mount, Network, Output, Run, SandboxError, User};
 use crate::secret::Masked;
@@ -114,6 +115,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
         |step| {
             building.cache.layer_of_archive(key, |compressor| {
                 on_stack(building, execution, step, |stack| {
+                    point::reached(Point::ProgramsEnded);
                     let timestamp = building.request.timestamp;
                     let options = ArchiveOptions {
                         form: Form::OverlayUpper,
@@ -204,6 +206,7 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
             }
             last.push_back(text.clone());
             step.output(text);
+            point::reached(Point::ProgramRuns);
         };
         let cancelled = || building.progress.is_cancelled();
         let status = building.sandbox.run(&run, Output::Lines(&mut on_line), &cancelled);

@@ -24,6 +24,7 @@ mod inspect;
 mod network;
 mod open;
 mod output;
+mod point;
 mod progress;
 mod python;
 mod run;

@@ -14,6 +14,7 @@ use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::source::{SourceError, Workshop};
@@ -189,6 +190,7 @@ pub(crate) fn packages(
     let (environment, secrets) = environment_of(&building.request.secrets, step)?;
     let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
     let lock = lock(&workshop, &target)?;
+    point::reached(Point::Resolved);
     let Selection { mut wheels, sources } =
         select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let archives = sources.iter().filter_map(SelectedSource::wanted);
