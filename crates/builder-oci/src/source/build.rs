@@ -95,7 +95,10 @@ impl Workshop<'_> {
             "repository": null,
             "commit": null,
             "subdirectory": source.subdirectory.as_ref().map(|path| path.as_str()),
-            "uv": self.uv_arguments(),
+            "uv": [UV],
+            "python": interpreter(),
+            "options": self.options(),
+            "output": OUTPUT,
         });
         let mut mounts = Vec::new();
         match &source.origin {
@@ -122,14 +125,15 @@ impl Workshop<'_> {
         self.run(step, program, mounts, prepare, |folder| self.taken(source, folder))
     }
 
-    fn uv_arguments(&self) -> Vec<String> {
-        let (python, links) = (interpreter(), &self.step.find_links);
-        let mut arguments: Vec<_> =
-            [UV, "build", "--wheel", "--out-dir", OUTPUT, "--python", &python].map(str::to_owned).into();
-        arguments.extend(["--color", "never", "--no-config", "--no-create-gitignore"].map(str::to_owned));
-        arguments.extend(links.iter().flat_map(|link| ["--find-links".to_owned(), link.clone()]));
-        arguments.extend(of_builds(&self.step.extra_args));
-        arguments
+    /// Arguments of `uv pip install` for what the build requires.
+    fn options(&self) -> Vec<String> {
+        let links = self.step.find_links.iter().flat_map(|link| ["--find-links".to_owned(), link.clone()]);
+        ["--color", "never"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(links)
+            .chain(of_builds(&self.step.extra_args))
+            .collect()
     }
 
     /// Takes the one wheel in `folder` into the cache.

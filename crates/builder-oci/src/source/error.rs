@@ -70,7 +70,7 @@ pub(crate) enum SourceError {
     Failed {
         /// The package.
         package: String,
-        /// uv's exit code.
+        /// The exit code of uv or of the backend.
         code: i32,
         /// The last lines.
         lines: Vec<String>,
