@@ -1,8 +1,6 @@
 //! Packages of which there is no wheel: from the package index, from archives and from git, built in the sandbox. Needs the
 //! network, for Debian's archive and the package index.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::fs;
 use std::sync::LazyLock;
 
