@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::apt::{self, AptError};
 use crate::base::{self, BaseError, BaseImage, ImageLayer, own_layer};
 use crate::bootstrap::BootstrapError;
+use crate::bytecode;
 use crate::cache::{Cache, CacheError};
 use crate::command;
 use crate::execute::ExecuteError;
@@ -129,7 +130,7 @@ impl Builder for OciBuilder {
                 Feature::Cmd,
                 Feature::Labels,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" } }, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
         }
     }
 
@@ -256,7 +257,10 @@ impl Building<'_> {
             }
             Step::Pip(step) => {
                 let layers = python::packages(self, step, python(), position.platform.machine())?;
-                Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
+                let mut layers: Vec<_> =
+                    layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect();
+                layers.extend(bytecode::layers(self, &layers, python(), position)?);
+                Ok(layers)
             }
             Step::Copy(copy) => {
                 let sizes = copy.files.values().map(|file| match file {

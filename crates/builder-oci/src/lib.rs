@@ -12,6 +12,7 @@ pub mod wheel;
 mod apt;
 mod base;
 mod builder;
+mod bytecode;
 mod command;
 mod compression;
 mod documents;

@@ -91,6 +91,11 @@ pub(crate) enum PythonError {
 }
 
 impl BasePython {
+    /// Where its packages lie in an image, without a leading `/`.
+    pub(crate) fn site_packages(&self) -> String {
+        Scheme::new(venv_path(), self.interpreter.minor).site_packages()
+    }
+
     /// From the versions of Debian's packages `python3` and `libc6`: `3.11.2-1+b1`, `2.36-9+deb12u10`.
     pub(crate) fn of_debian(python3: &str, libc6: &str) -> Option<Self> {
         let mut version = python3.split(['-', '+', '~']).next()?.split('.');
