@@ -2,6 +2,7 @@
 
 mod engine;
 mod environment;
+mod index;
 mod lint;
 mod quickstart;
 mod registry;
@@ -12,6 +13,7 @@ pub use insta;
 
 pub use engine::{DockerEngine, is_root, skip};
 pub use environment::{Finished, TestEnv, outsider};
+pub use index::{PackageIndex, WrittenWheel};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};

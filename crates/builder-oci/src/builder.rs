@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::apt::{self, AptError};
 use crate::base::{self, BaseError, BaseImage, ImageLayer, own_layer};
 use crate::bootstrap::BootstrapError;
-use crate::bytecode;
+use crate::bytecode::{self, Sources};
 use crate::cache::{Cache, CacheError};
 use crate::command;
 use crate::execute::ExecuteError;
@@ -26,6 +26,7 @@ use crate::layer::LayerError;
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
+use crate::runtime::{self, RuntimeError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
 use crate::survey::SurveyError;
@@ -89,6 +90,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
@@ -129,6 +132,7 @@ impl Builder for OciBuilder {
                 Feature::Entrypoint,
                 Feature::Cmd,
                 Feature::Labels,
+                Feature::RuntimePackages,
             ]),
             options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
         }
@@ -201,6 +205,7 @@ impl Building<'_> {
             let made = self.step(step, &position)?;
             layers.extend(made);
         }
+        layers.extend(runtime::layers(self, plan, platform)?);
         layers.extend(workdir::layer(self, plan, &own_config, &layers)?);
         let own = layers.split_off(base_count);
         Ok(image::assemble(self.request, plan, platform, base, own))
@@ -259,7 +264,13 @@ impl Building<'_> {
                 let layers = python::packages(self, step, python(), position.platform.machine())?;
                 let mut layers: Vec<_> =
                     layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect();
-                layers.extend(bytecode::layers(self, &layers, python(), position)?);
+                let sources = Sources {
+                    title: "compile packages to bytecode",
+                    layers: &layers,
+                    folder: &python().site_packages(),
+                };
+                let compiled = bytecode::layers(self, &sources, python(), position)?;
+                layers.extend(compiled);
                 Ok(layers)
             }
             Step::Copy(copy) => {

@@ -45,21 +45,31 @@ enum Found {
     Missing,
 }
 
-/// The layers of the bytecode of `packages`, none where the image's interpreter cannot run here or nobody wants them.
+/// Modules to compile.
+pub(crate) struct Sources<'a> {
+    /// What the user sees: `compile packages to bytecode`.
+    pub(crate) title: &'a str,
+    /// The layers that they are in.
+    pub(crate) layers: &'a [ImageLayer],
+    /// Where they lie in these, without a leading `/`.
+    pub(crate) folder: &'a str,
+}
+
+/// The layers of the bytecode of `sources`, none where the image's interpreter cannot run here or nobody wants them.
 pub(crate) fn layers(
     building: &Building<'_>,
-    packages: &[ImageLayer],
+    sources: &Sources<'_>,
     python: &BasePython,
     position: &Position<'_>,
 ) -> Result<Vec<ImageLayer>, Failure> {
     let is_wanted = building.request.options.get("compile_bytecode").and_then(Value::as_bool).unwrap_or(true);
     let runs_here = emulation::machine().is_none_or(|machine| emulation::check(position.platform, &machine).is_ok());
-    if !is_wanted || !runs_here || packages.is_empty() {
+    if !is_wanted || !runs_here || sources.layers.is_empty() {
         return Ok(Vec::new());
     }
-    let compilation = Compilation { building, packages, python, position };
+    let compilation = Compilation { building, sources, python, position };
     let (found, _) = building.progress.counted(
-        "compile packages to bytecode",
+        sources.title,
         Unit::Items,
         None,
         |_| compilation.all(),
@@ -68,7 +78,7 @@ pub(crate) fn layers(
             (*outcome, progress::count(count, "layer"))
         },
     )?;
-    let titled = packages.iter().zip(found).filter_map(|(package, found)| match found {
+    let titled = sources.layers.iter().zip(found).filter_map(|(package, found)| match found {
         Found::Layer(layer, outcome) => Some((layer, outcome, format!("bytecode of {}", package.title))),
         Found::Nothing | Found::Missing => None,
     });
@@ -85,7 +95,7 @@ pub(crate) fn layers(
 /// What is to be compiled, and for whom.
 struct Compilation<'a> {
     building: &'a Building<'a>,
-    packages: &'a [ImageLayer],
+    sources: &'a Sources<'a>,
     python: &'a BasePython,
     position: &'a Position<'a>,
 }
@@ -114,10 +124,10 @@ impl Compilation<'_> {
             };
         }
         let folder = Folder::new(self.building)?;
-        let layers: Vec<&ImageLayer> = missing.iter().map(|index| &self.packages[*index]).collect();
+        let layers: Vec<&ImageLayer> = missing.iter().map(|index| &self.sources.layers[*index]).collect();
         let cancelled = || self.building.progress.is_cancelled();
-        let site_packages = self.python.site_packages();
-        let extracted = modules::extract(&self.building.cache, &layers, &site_packages, &folder.sources, &cancelled)?;
+        let extracted =
+            modules::extract(&self.building.cache, &layers, self.sources.folder, &folder.sources, &cancelled)?;
         if extracted.iter().any(|modules| !modules.is_empty()) {
             modules::write_list(&folder.sources, &extracted)?;
             if let Some(reason) = self.run(&folder)? {
@@ -133,12 +143,12 @@ impl Compilation<'_> {
     }
 
     fn warn(&self, reason: &str) {
-        self.building.progress.warn(format!("packages are not compiled to bytecode: {reason}"));
+        self.building.progress.warn(format!("there will be no bytecode: {reason}"));
     }
 
     fn found(&self) -> Result<Vec<Found>, Failure> {
         let cache = &self.building.cache;
-        let found = self.packages.iter().map(|package| {
+        let found = self.sources.layers.iter().map(|package| {
             if let Some(layer) = cache.remembered_layer(self.key("bytecode", package))? {
                 return Ok(Found::Layer(layer, Outcome::Cached));
             }
@@ -154,6 +164,7 @@ impl Compilation<'_> {
             FORMAT_VERSION.to_owned(),
             BYTECODE_VERSION.to_owned(),
             package.layer.diff_id.to_string(),
+            self.sources.folder.to_owned(),
             self.python.interpreter.path.clone(),
             self.python.interpreter.version(),
             self.building.request.timestamp.to_string(),
@@ -201,7 +212,7 @@ impl Compilation<'_> {
 
     /// Makes the layer of what came of `modules`, and remembers it.
     fn layer(&self, index: usize, modules: &Extracted, target: &Path) -> Result<Found, Failure> {
-        let package = &self.packages[index];
+        let package = &self.sources.layers[index];
         let compiled = Modules::open(target, modules, self.python.interpreter.minor)?;
         if compiled.is_empty() {
             self.building.cache.remember(self.key("bytecode-none", package), &true)?;

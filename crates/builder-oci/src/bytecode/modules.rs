@@ -32,11 +32,11 @@ const CHECKED: [u8; 4] = [3, 0, 0, 0];
 /// The modules of one layer: by their paths in the image without a leading `/`, the names that the compiler knows.
 pub(super) type Extracted = BTreeMap<String, String>;
 
-/// Writes the modules of `layers` that lie in the folder `site_packages` of the image to `target`.
+/// Writes the modules of `layers` that lie in `folder` of the image to `target`.
 pub(super) fn extract(
     cache: &Cache,
     layers: &[&ImageLayer],
-    site_packages: &str,
+    folder: &str,
     target: &Path,
     cancelled: Cancelled<'_>,
 ) -> Result<Vec<Extracted>, Failure> {
@@ -53,7 +53,7 @@ pub(super) fn extract(
         let mut modules = Extracted::new();
         for entry in archive.entries().map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
-            let Some(path) = module(&entry, site_packages) else { continue };
+            let Some(path) = module(&entry, folder) else { continue };
             let name = format!("{number}-{}", modules.len());
             let written = File::create_new(target.join(&name)).and_then(|mut file| io::copy(&mut entry, &mut file));
             written.map_err(|source| CacheError::Io { action: "write", path: target.join(&name), source })?;
@@ -66,10 +66,10 @@ pub(super) fn extract(
     extracted.collect()
 }
 
-/// The path of an entry that is a module of a package.
-fn module<R: Read>(entry: &tar::Entry<'_, R>, site_packages: &str) -> Option<String> {
+/// The path of an entry that is a module in `folder`.
+fn module<R: Read>(entry: &tar::Entry<'_, R>, folder: &str) -> Option<String> {
     let path = String::from_utf8(entry.path_bytes().into_owned()).ok()?;
-    let inside = path.strip_prefix(site_packages)?.strip_prefix('/')?;
+    let inside = path.strip_prefix(folder)?.strip_prefix('/')?;
     let name = inside.rsplit('/').next()?;
     let is_module = name.strip_suffix(".py").is_some_and(|stem| !stem.is_empty());
     let is_file = entry.header().entry_type().is_file() && entry.size() <= MODULE_SIZE_BYTES_MAX;
