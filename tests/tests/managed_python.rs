@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use imagespec_tests::{Finished, TestEnv, lint, outsider};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The version that bookworm has. In its own place it is run on trixie, which has 3.13.
@@ -68,7 +69,7 @@ impl Mirror {
     fn build(&self, env: &TestEnv, arguments: &[&str], mirror: &str) -> Finished {
         let list = format!("file://{}", self.folder.join("list.json").display());
         let variables = [("UV_PYTHON_INSTALL_MIRROR", mirror), ("UV_PYTHON_DOWNLOADS_JSON_URL", &list)];
-        env.run_online(&[&["build", "app.yaml", "--output", "type=oci,dest=out"], arguments].concat(), &variables)
+        env.run_online(&[&["build", "app.yaml"], arguments].concat(), &variables)
     }
 
     fn url(&self) -> String {
@@ -105,7 +106,7 @@ fn a_python_that_neither_the_base_nor_its_apt_has_is_fetched_by_uv() {
     );
     fs::write(mirror.folder.join("list.json"), own_list).unwrap();
 
-    let built = mirror.build(&env, &[], &mirror.url());
+    let built = mirror.build(&env, &["--output", "type=oci,dest=out"], &mirror.url());
     assert_eq!(built.code, 0, "{}", built.stderr);
     assert!(built.stderr.contains("fetch Python 3.11  3.11.2\n"), "{}", built.stderr);
     assert_eq!(lint(&env.path().join("out")), Vec::<String>::new());
@@ -139,6 +140,34 @@ print(open(sys.base_prefix + '/lib/pkgconfig/python3.pc').read().strip())";
        |                 ^^^^
     hint: take another `python_version`; a newer uv on PATH knows newer ones, and UV_PYTHON_DOWNLOADS_JSON_URL may name a list of others
     ");
+}
+
+#[test]
+fn an_image_for_another_processor_gets_its_python_without_emulation() {
+    let env = TestEnv::new();
+    let mirror = Mirror::new(&env);
+    let path = |name: &str| env.path().join(name).display().to_string();
+    let (tar, layout, image) = (path("arm64.tar"), path("base"), format!("{}:latest", path("base")));
+    outsider(
+        "mmdebstrap",
+        &["--quiet", "--architectures=arm64", "--variant=extract", "--include=libc6", "bookworm", &tar],
+    );
+    outsider("umoci", &["init", "--layout", &layout]);
+    outsider("umoci", &["new", "--image", &image]);
+    outsider("umoci", &["raw", "add-layer", "--image", &image, &tar]);
+    outsider("umoci", &["config", "--image", &image, "--architecture", "arm64", "--os", "linux"]);
+    env.write(
+        "app.yaml",
+        "name: app\nbase_image: oci:base\nplatform: linux/arm64\npython_version: 3.11.2\npackages: [six==1.17.0]\n",
+    );
+    let built = mirror.build(&env, &["--metadata-file", "metadata.json"], &mirror.url());
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let metadata: Value = serde_json::from_slice(&fs::read(env.path().join("metadata.json")).unwrap()).unwrap();
+    let layers = metadata["images"][0]["layers"].as_array().unwrap();
+    let titles: Vec<_> = layers.iter().filter_map(|layer| layer["title"].as_str()).collect();
+    // Where an emulator is, there is bytecode, too.
+    let made: Vec<_> = titles.into_iter().filter(|title| !title.starts_with("bytecode")).collect();
+    assert_eq!(made, ["base", "python 3.11.2", "python environment", "six 1.17.0"]);
 }
 
 /// Whether the content of a gzip layer, or of another file, has `text` in it.

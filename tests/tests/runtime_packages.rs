@@ -67,7 +67,6 @@ fn runtime_packages_are_installed_at_the_start_as_root_and_as_anybody_else() {
     let variables: Vec<_> = config["Env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let own = variables.iter().find(|variable| variable.starts_with("IMAGESPEC_RUNTIME_PACKAGES=")).unwrap();
     insta::assert_snapshot!(own, @r#"IMAGESPEC_RUNTIME_PACKAGES=inside 'later==2 ; python_full_version >= '"'"'3.9'"'"''"#);
-    // The program is the one that gets the signal.
     let ran = run(&env, &[]);
     assert_eq!((ran.code, ran.stderr.as_str()), (143, ""), "{ran:?}");
     insta::assert_snapshot!(ran.stdout, @"
@@ -86,7 +85,12 @@ fn runtime_packages_are_installed_at_the_start_as_root_and_as_anybody_else() {
     ");
     let script = run(&env, &["greet"]);
     assert_eq!((script.code, script.stdout.as_str()), (0, "hello\n"), "{script:?}");
-    assert_eq!(run(&env, &["sh", "-c", "exit 7"]).code, 7);
+    // The program takes the place of what installs, and so gets the signals.
+    let process = run(&env, &["sh", "-c", "echo $$; cat /proc/1/cmdline | tr '\\0' ' '"]);
+    insta::assert_snapshot!(process.stdout, @"
+    2
+    /proc/self/exe __sandbox init
+    ");
     let absent = run(&env, &["nonexistent"]);
     assert_eq!((absent.code, absent.stderr.as_str()), (127, "imagespec: there is no program nonexistent\n"));
     let nothing = run(&env, &[]);
