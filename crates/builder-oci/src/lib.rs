@@ -26,6 +26,7 @@ mod managed;
 mod network;
 mod open;
 mod output;
+mod point;
 mod progress;
 mod python;
 mod run;

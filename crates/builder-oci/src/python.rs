@@ -18,6 +18,7 @@ use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::managed::{self, ManagedError};
+use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
@@ -225,6 +226,7 @@ pub(crate) fn packages(
     };
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
     let lock = lock(building, step, &target, &environment)?;
+    point::reached(Point::Resolved);
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
