@@ -104,7 +104,8 @@ struct Listed {
     version: String,
     url: Option<String>,
     os: String,
-    variant: String,
+    /// Older ones say it in the key alone.
+    variant: Option<String>,
     implementation: String,
     arch: String,
     libc: String,
@@ -234,11 +235,12 @@ fn newest(listed: Vec<Listed>, wanted: &str, machine: &str, libc: Libc) -> Optio
     };
     let builds = listed.into_iter().filter_map(|listed| {
         let Listed { key, version, url, os, variant, implementation, arch, libc } = listed;
-        let is_usual = os == "linux" && variant == "default" && implementation == "cpython";
+        let is_usual = variant.is_none_or(|variant| variant == "default") && !key.contains('+');
+        let is_known = os == "linux" && implementation == "cpython";
         let (minor, patch) = version.strip_prefix("3.")?.split_once('.')?;
         let build = PythonBuild { key, minor: minor.parse().ok()?, patch: patch.parse().ok()?, url: url? };
         let is_wanted = wanted == build.version() || wanted == format!("3.{}", build.minor);
-        (is_usual && is_wanted && arch == architecture && is_libc(&libc)).then_some(build)
+        (is_usual && is_known && is_wanted && arch == architecture && is_libc(&libc)).then_some(build)
     });
     builds.max_by_key(|build| build.patch)
 }
@@ -253,7 +255,7 @@ mod tests {
             version: version.to_owned(),
             url: Some("https://x.test/python.tar.gz".to_owned()),
             os: "linux".to_owned(),
-            variant: variant.to_owned(),
+            variant: Some(variant.to_owned()),
             implementation: "cpython".to_owned(),
             arch: arch.to_owned(),
             libc: libc.to_owned(),
