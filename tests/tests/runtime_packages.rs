@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 const LOOK: &str = "import os, sys, inside, later
 print(os.getuid(), sys.prefix, inside.__file__, inside.VALUE)
 print(later.VALUE, later.__file__.replace(os.environ['PYTHONPATH'].split(':')[0], 'FOLDER'), sys.argv[1:])
+sys.stdout.flush()
 os.kill(os.getpid(), 15)
 ";
 
