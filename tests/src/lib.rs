@@ -8,6 +8,7 @@ mod quickstart;
 mod registry;
 mod said;
 mod server;
+mod user;
 
 pub use insta;
 
@@ -18,3 +19,4 @@ pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
 pub use server::FixedServer;
+pub use user::OrdinaryUser;
