@@ -110,6 +110,6 @@ fn a_base_without_python_is_told_before_anything_is_resolved() {
        |
      2 | base_image: oci:bare
        |             ^^^^^^^^
-    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one; `python_version` brings one to any base with a system in it
     ");
 }

@@ -234,9 +234,11 @@ fn of_bootstrap(error: &BootstrapError) -> Option<String> {
 
 fn of_python(error: &PythonError) -> Option<&'static str> {
     match error {
-        PythonError::Absent | PythonError::NoLibc { .. } => {
-            Some("set `python_version`, take a `base_image` that has Python, or leave it out to get a Debian with one")
-        }
+        PythonError::Absent => Some(
+            "take a `base_image` that has Python, or leave it out to get a Debian with one; `python_version` brings one to \
+             any base with a system in it",
+        ),
+        PythonError::NoLibc { .. } => Some("take another `base_image`, or leave it out to get a Debian with Python"),
         PythonError::NotAt { .. } => {
             Some("name a program of CPython 3, or leave `python_exec` out to get the first on PATH")
         }

@@ -374,7 +374,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
 fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
     insta::assert_snapshot!(told(PythonError::Absent), @"
     error: no Python was found in the base
-    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one; `python_version` brings one to any base with a system in it
     ");
     insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
     error: the base has Python 3.11.2, and `python_version` asks for 3.12
