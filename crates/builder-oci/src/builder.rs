@@ -1,6 +1,6 @@
 //! The builder itself: base, steps, image, outputs, in that order, for each platform.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::bootstrap::BootstrapError;
 use crate::bytecode::{self, Sources};
 use crate::cache::{Cache, CacheError};
 use crate::command;
+use crate::conda::{self, CondaError};
 use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
@@ -58,6 +59,8 @@ pub(crate) struct Position<'a> {
     pub(crate) env: &'a [(String, String)],
     /// The Python that was found.
     pub(crate) python: Option<&'a BasePython>,
+    /// The distributions of Python that conda installed, with their versions.
+    pub(crate) distributions: &'a BTreeMap<String, String>,
 }
 
 /// Why a build failed. Each part has an error of its own.
@@ -87,6 +90,8 @@ pub(crate) enum Failure {
     Execute(#[from] ExecuteError),
     #[error(transparent)]
     Apt(#[from] AptError),
+    #[error(transparent)]
+    Conda(#[from] CondaError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -121,6 +126,7 @@ impl Builder for OciBuilder {
                 Feature::BaseNested,
                 Feature::Python,
                 Feature::PythonExecutable,
+                Feature::Conda,
                 Feature::Pip,
                 Feature::PipSecrets,
                 Feature::MultiplePlatforms,
@@ -134,7 +140,7 @@ impl Builder for OciBuilder {
                 Feature::Labels,
                 Feature::RuntimePackages,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
         }
     }
 
@@ -190,19 +196,32 @@ impl Building<'_> {
         let env = image::environment(&own_config, plan);
         let base_count = base.layers.len();
         let mut layers = base.layers.clone();
+        let has_conda = plan.steps.iter().any(|step| matches!(step, Step::Conda(_)));
         for step in &plan.steps {
             self.check_cancelled()?;
-            // The Python of a bootstrapped base is known, unless another one is named.
+            // The Python of a bootstrapped base is known, unless another one is named, or conda brings it.
             if let Step::Python(python) = step
+                && !has_conda
                 && (base.python.is_none() || python.executable.is_some())
             {
-                let position = Position { plan, platform, below: &layers, env: &env, python: None };
+                let distributions = &base.distributions;
+                let position = Position { plan, platform, below: &layers, env: &env, python: None, distributions };
                 let (found, brought) = python::find(self, python, &position, &base.config)?;
                 base.python = Some(found);
                 layers.extend(brought);
             }
-            let position = Position { plan, platform, below: &layers, env: &env, python: base.python.as_ref() };
-            let made = self.step(step, &position)?;
+            let (python, distributions) = (base.python.as_ref(), &base.distributions);
+            let position = Position { plan, platform, below: &layers, env: &env, python, distributions };
+            let made = match step {
+                Step::Python(_) if has_conda => Vec::new(),
+                Step::Conda(step) => {
+                    let solution = conda::solution(self, step, plan.python(), &position)?;
+                    let made = conda::install(self, step, &solution, &position)?;
+                    (base.python, base.distributions) = (Some(made.python), made.distributions);
+                    made.layers
+                }
+                step => self.step(step, &position)?,
+            };
             layers.extend(made);
         }
         layers.extend(runtime::layers(self, plan, platform)?);
@@ -236,6 +255,7 @@ impl Building<'_> {
                     config: parse(&image.config),
                     layers: image.layers,
                     python: image.python,
+                    distributions: image.distributions,
                 })
             }
             Base::Bootstrap(wanted) => base::from_bootstrap(self, wanted, platform),
@@ -257,11 +277,11 @@ impl Building<'_> {
         let python = || position.python.expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
-                let (layer, outcome) = python::environment(self, step, python())?;
-                Ok(vec![own_layer(layer, outcome, "python environment")])
+                let made = python::environment(self, step, python())?;
+                Ok(made.map(|(layer, outcome)| own_layer(layer, outcome, "python environment")).into_iter().collect())
             }
             Step::Pip(step) => {
-                let layers = python::packages(self, step, python(), position.platform.machine())?;
+                let layers = python::packages(self, step, python(), position)?;
                 let mut layers: Vec<_> =
                     layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect();
                 let sources = Sources {

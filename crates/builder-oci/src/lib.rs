@@ -15,6 +15,7 @@ mod builder;
 mod bytecode;
 mod command;
 mod compression;
+mod conda;
 mod documents;
 mod emulation;
 mod execute;

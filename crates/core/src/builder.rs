@@ -145,7 +145,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// The files that the plan names by digest, as absolute paths. A builder verifies the digest as it reads.
     pub files: BTreeMap<Digest, PathBuf>,
-    /// Where `base_image: oci:DIR` and `docker-archive:FILE` were found, by the digest in the plan.
+    /// Where `base_image: oci:DIR`, `docker-archive:FILE` and conda channels on this machine were found, by the digest in
+    /// the plan.
     pub base_paths: BTreeMap<Digest, PathBuf>,
     /// The builder's own options: `[builders.NAME]` and `--builder-opt`.
     pub options: BTreeMap<String, serde_json::Value>,
@@ -288,5 +289,33 @@ impl BuildError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Project, texts};
+
+    #[test]
+    fn what_a_builder_cannot_do_is_told_by_its_field_and_once() {
+        let spec = crate::spec::Spec {
+            conda_packages: texts(&["numpy"]),
+            runtime_packages: texts(&["ipdb"]),
+            ..crate::spec::Spec::default()
+        };
+        let builder = Description {
+            name: "simple".to_owned(),
+            version: "1".to_owned(),
+            summary: String::new(),
+            features: BTreeSet::from([Feature::BaseBootstrap, Feature::Python]),
+            options_schema: serde_json::Value::Null,
+        };
+        let unsupported = builder.check(&Project::new(&[]).plan(&spec)).unwrap_err();
+        let told: Vec<_> = unsupported.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["builder `simple` cannot do `conda_packages`", "builder `simple` cannot do `runtime_packages`"]
+        );
     }
 }

@@ -2,20 +2,7 @@
 
 use imagespec_tests::TestEnv;
 
-use super::{failure, refused};
-
-#[test]
-fn all_that_the_builder_cannot_do_is_refused_before_any_work() {
-    insta::assert_snapshot!(refused("base_image: debian\nconda_packages: [numpy]\n"), @"
-    exit 1
-    error: builder `oci` cannot do `conda_packages`
-      --> train.yaml:2:18
-       |
-     2 | conda_packages: [numpy]
-       |                  ^^^^^
-    hint: no builder that is installed can; `imagespec builders` lists them
-    ");
-}
+use super::failure;
 
 #[test]
 fn a_builder_that_there_is_not_is_named_with_those_that_there_are() {

@@ -93,7 +93,18 @@ pub(crate) fn has_apt(building: &Building<'_>, beneath: &[ImageLayer]) -> Result
 /// When a layer cannot be had or read.
 pub(crate) fn libc(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Option<Libc>, Failure> {
     let tree = tree(building, beneath)?;
-    Ok(glibc(&tree).or_else(|| musl(&tree)))
+    Ok(oldest_glibc(&tree).or_else(|| oldest_musl(&tree)))
+}
+
+/// The number after `2.` of the glibc of the layers `beneath`, if they have one.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub(crate) fn glibc(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Option<u16>, Failure> {
+    Ok(libc(building, beneath)?.and_then(|libc| match libc {
+        Libc::Glibc { minor } => Some(minor),
+        Libc::Musl { .. } => None,
+    }))
 }
 
 /// The layers `beneath` on top of one another.
@@ -297,16 +308,16 @@ fn interpreter(tree: &Tree, path: &str, program: &Program) -> Option<Interpreter
 
 /// The C library that `python` runs with.
 fn libc_of(tree: &Tree, python: &Program) -> Option<Libc> {
-    if python.facts.is_for_musl { musl(tree) } else { glibc(tree) }
+    if python.facts.is_for_musl { oldest_musl(tree) } else { oldest_glibc(tree) }
 }
 
 /// The oldest, if there are several: what runs there runs on the others.
-fn glibc(tree: &Tree) -> Option<Libc> {
+fn oldest_glibc(tree: &Tree) -> Option<Libc> {
     let libraries = tree.programs(|name| name.starts_with("libc"));
     libraries.filter_map(|(_, library)| library.facts.glibc).min().map(|minor| Libc::Glibc { minor })
 }
 
-fn musl(tree: &Tree) -> Option<Libc> {
+fn oldest_musl(tree: &Tree) -> Option<Libc> {
     let loaders = tree.programs(|name| name.starts_with("ld-musl-"));
     loaders.flat_map(|(_, loader)| &loader.facts.musl).min().map(|minor| Libc::Musl { minor: *minor })
 }
