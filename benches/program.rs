@@ -41,5 +41,34 @@ fn program_runs(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, program_runs);
+/// The same packages with their bytecode made and found. Needs the network, for the base and the package index.
+fn bytecode(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("app.yaml"), "name: app\npackages: [numpy==2.4.6]\n").expect("written");
+    let cache = folder.path().join("cache");
+    let build = || {
+        // With the variables of this machine, by which it may reach the network.
+        let status = Command::new(program())
+            .args(["build", "app.yaml", "--force"])
+            .current_dir(folder.path())
+            .env("IMAGESPEC_CACHE_DIR", &cache)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("the program starts");
+        assert!(status.success(), "the build ended with {status}");
+    };
+    build();
+    let mut group = criterion.benchmark_group("bytecode of numpy");
+    group.sample_size(10);
+    group.bench_function("compiled", |bencher| {
+        bencher.iter(|| {
+            fs::remove_dir_all(cache.join("records/bytecode")).expect("the build before has compiled");
+            build();
+        });
+    });
+    group.bench_function("found", |bencher| bencher.iter(build));
+}
+
+criterion_group!(benches, program_runs, bytecode);
 criterion_main!(benches);

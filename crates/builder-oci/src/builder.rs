@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::apt::{self, AptError};
 use crate::base::{self, BaseError, BaseImage, ImageLayer, own_layer};
 use crate::bootstrap::BootstrapError;
+use crate::bytecode::{self, Sources};
 use crate::cache::{Cache, CacheError};
 use crate::command;
 use crate::conda::{self, CondaError};
@@ -26,6 +27,7 @@ use crate::layer::LayerError;
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
+use crate::runtime::{self, RuntimeError};
 use crate::sandbox::Sandbox;
 use crate::secret::SecretError;
 use crate::survey::SurveyError;
@@ -93,6 +95,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
     Unsupported { step: &'static str },
@@ -134,8 +138,9 @@ impl Builder for OciBuilder {
                 Feature::Entrypoint,
                 Feature::Cmd,
                 Feature::Labels,
+                Feature::RuntimePackages,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" } }, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
         }
     }
 
@@ -219,6 +224,7 @@ impl Building<'_> {
             };
             layers.extend(made);
         }
+        layers.extend(runtime::layers(self, plan, platform)?);
         layers.extend(workdir::layer(self, plan, &own_config, &layers)?);
         let own = layers.split_off(base_count);
         Ok(image::assemble(self.request, plan, platform, base, own))
@@ -276,7 +282,16 @@ impl Building<'_> {
             }
             Step::Pip(step) => {
                 let layers = python::packages(self, step, python(), position)?;
-                Ok(layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
+                let mut layers: Vec<_> =
+                    layers.into_iter().map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect();
+                let sources = Sources {
+                    title: "compile packages to bytecode",
+                    layers: &layers,
+                    folder: &python().site_packages(),
+                };
+                let compiled = bytecode::layers(self, &sources, python(), position)?;
+                layers.extend(compiled);
+                Ok(layers)
             }
             Step::Copy(copy) => {
                 let sizes = copy.files.values().map(|file| match file {

@@ -145,7 +145,8 @@ fn on_stack(
     take: impl FnOnce(&Stack) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
-    let stack = stack(building, execution)?;
+    check(execution)?;
+    let stack = stack(building, execution.below)?;
     let made = run_all(building, execution, &stack, step).and_then(|()| take(&stack));
     let removed = stack.remove(&building.sandbox);
     made?;
@@ -168,14 +169,19 @@ fn key(building: &Building<'_>, execution: &Execution<'_>) -> Key {
     Key::new("execution", [described.to_string().as_bytes()])
 }
 
-/// The layers beneath, pulled and unpacked where they are not yet.
-fn stack(building: &Building<'_>, execution: &Execution<'_>) -> Result<Stack, Failure> {
+/// Fails where the programs cannot run.
+fn check(execution: &Execution<'_>) -> Result<(), ExecuteError> {
     if let (Some(machine), Some(first)) = (emulation::machine(), execution.programs.first()) {
         emulation::check(execution.platform, &machine)
             .map_err(|source| ExecuteError::CannotExecute { name: first.name.clone(), source })?;
     }
+    Ok(())
+}
+
+/// The layers `below`, pulled and unpacked where they are not yet, to run something on.
+pub(crate) fn stack(building: &Building<'_>, below: &[ImageLayer]) -> Result<Stack, Failure> {
     let mut stack = Stack::new(&building.cache).map_err(ExecuteError::from)?;
-    for layer in execution.below {
+    for layer in below {
         building.check_cancelled()?;
         fetch_layer(building, layer)?;
         let ImageLayer { layer, media_type, .. } = layer;

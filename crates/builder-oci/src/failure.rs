@@ -16,12 +16,14 @@ use crate::conda::CondaError;
 use crate::execute::ExecuteError;
 use crate::files::FilesError;
 use crate::layer::LayerError;
+use crate::managed::ManagedError;
 use crate::output::OutputError;
 use crate::python::PythonError;
+use crate::runtime::RuntimeError;
 use crate::sandbox::SandboxError;
 use crate::secret::SecretError;
 use crate::source::{self, SourceError};
-use crate::wheel::{DownloadError, PylockError, ResolveError};
+use crate::wheel::{DownloadError, PylockError, PythonBuildError, ResolveError};
 
 const OTHER_MIRROR: &str = "the mirror, or something on the way to it, sends what Debian did not sign: set `debian_mirror` under `[project]` \
      of `imagespec.toml` to another one, or try again later";
@@ -58,7 +60,7 @@ impl Failure {
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
-            Self::Python(PythonError::Version { .. } | PythonError::NoPackage { .. }) => "python_version",
+            Self::Python(PythonError::Version { .. } | PythonError::Managed(_)) => "python_version",
             Self::Python(PythonError::Secret(_) | PythonError::SecretFile { .. }) => "pip_secret_mounts",
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
@@ -66,6 +68,7 @@ impl Failure {
             Self::Conda(error) => conda::field(error)?,
             Self::Execute(ExecuteError::CannotExecute { .. } | ExecuteError::NoProgram { .. }) => "commands",
             Self::Secret(_) => "secrets",
+            Self::Runtime(_) => "runtime_packages",
             _ => return None,
         };
         Some(field.into())
@@ -86,6 +89,9 @@ impl Failure {
             Self::Conda(error) if error.is_denied() => FailureKind::Denied,
             Self::Conda(CondaError::Setup { .. } | CondaError::Layer(_)) => FailureKind::Machine,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
+            Self::Runtime(RuntimeError::Uv(ResolveError::Download(error))) if error.is_temporary() => {
+                FailureKind::Temporary
+            }
             Self::Python(error) if is_denied(error) => FailureKind::Denied,
             Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
                 FailureKind::Machine
@@ -96,7 +102,7 @@ impl Failure {
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) | Self::Python(PythonError::Source(_)) => FailureKind::Step,
-            Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Survey(_) => FailureKind::Spec,
+            Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Runtime(_) | Self::Survey(_) => FailureKind::Spec,
         }
     }
 
@@ -122,6 +128,10 @@ impl Failure {
                 SourceError::CannotBuild { source, .. } | SourceError::CannotResolve { source, .. },
             )) => return Some(source.hint()),
             Self::Python(error) => of_python(error)?,
+            Self::Runtime(RuntimeError::NoInstaller { .. }) => "take another `platform`, or put them into `packages`",
+            Self::Runtime(RuntimeError::Uv(error)) => of_resolve(error)?,
+            Self::Runtime(RuntimeError::Cache(error)) => of_cache(error)?,
+            Self::Runtime(RuntimeError::Layer(_)) => CACHE_FOLDER,
             Self::Secret(_) => return None,
             Self::Cancelled
             | Self::Layer(_)
@@ -160,6 +170,9 @@ fn is_temporary(error: &PythonError) -> bool {
         PythonError::Download(error) | PythonError::Resolve(ResolveError::Download(error)) => error.is_temporary(),
         PythonError::Resolve(ResolveError::Failed { source }) => source.is_temporary(),
         PythonError::Resolve(ResolveError::Cache(error)) => error.is_temporary(),
+        PythonError::Managed(ManagedError::Build(
+            PythonBuildError::Fetch { source, .. } | PythonBuildError::List { source, .. },
+        )) => source.is_temporary(),
         _ => false,
     }
 }
@@ -252,14 +265,13 @@ fn of_bootstrap(error: &BootstrapError) -> Option<String> {
 
 fn of_python(error: &PythonError) -> Option<&'static str> {
     match error {
-        PythonError::Absent | PythonError::NoLibc { .. } => {
-            Some("take a `base_image` that has Python, or leave it out to get a Debian with one")
-        }
+        PythonError::Absent => Some(
+            "take a `base_image` that has Python, or leave it out to get a Debian with one; `python_version` brings one to \
+             any base with a system in it",
+        ),
+        PythonError::NoLibc { .. } => Some("take another `base_image`, or leave it out to get a Debian with Python"),
         PythonError::NotAt { .. } => {
             Some("name a program of CPython 3, or leave `python_exec` out to get the first on PATH")
-        }
-        PythonError::NoPackage { .. } => {
-            Some("leave `python_version` out to get the one that its release has, or take another `base_image`")
         }
         PythonError::Version { .. } => Some("leave `python_version` or `base_image` out"),
         PythonError::Resolve(error) => of_resolve(error),
@@ -286,9 +298,38 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Source(SourceError::Exchange { .. }) => Some(CACHE_FOLDER),
         PythonError::Source(error) => source::hint(error.lines()),
         PythonError::Secret(_) => None,
+        PythonError::Managed(error) => of_managed(error),
         PythonError::Wheel(_) => Some(OTHER_VERSION),
         PythonError::Lock(FilesError::Changed { .. }) => Some("build again when nothing writes to it"),
         PythonError::Lock(_) => None,
+    }
+}
+
+fn of_managed(error: &ManagedError) -> Option<&'static str> {
+    match error {
+        ManagedError::NoLibc => Some("take a `base_image` with a system in it, or leave it out to get a Debian"),
+        ManagedError::Build(PythonBuildError::Uv(error)) => of_resolve(error),
+        ManagedError::Build(PythonBuildError::List { .. }) => Some(
+            "check UV_PYTHON_DOWNLOADS_JSON_URL, the address of a list of builds, or unset it to take uv's own list",
+        ),
+        ManagedError::Build(PythonBuildError::None { .. }) => Some(
+            "take another `python_version`; a newer uv on PATH knows newer ones, and UV_PYTHON_DOWNLOADS_JSON_URL may \
+             name a list of others",
+        ),
+        ManagedError::Build(PythonBuildError::Fetch { source, .. }) if source.is_other_content() => Some(
+            "the mirror, or something on the way to it, sends another file than uv knows: set UV_PYTHON_INSTALL_MIRROR \
+             to another mirror of python-build-standalone, or try again later",
+        ),
+        ManagedError::Build(PythonBuildError::Fetch { .. }) => Some(
+            "let this machine reach https://releases.astral.sh, or set UV_PYTHON_INSTALL_MIRROR to a mirror of \
+             python-build-standalone, `https://…` or `file:///…`",
+        ),
+        ManagedError::Build(PythonBuildError::NoArchive { .. }) => Some("put uv 0.7 or newer on PATH, or none"),
+        ManagedError::Build(PythonBuildError::Io { .. }) | ManagedError::Layer(_) => Some(CACHE_FOLDER),
+        ManagedError::Build(PythonBuildError::Cache(error)) | ManagedError::Cache(error) => of_cache(error),
+        ManagedError::Archive { .. } => Some(
+            "set UV_PYTHON_INSTALL_MIRROR to another mirror of python-build-standalone, or take a `base_image` that has it",
+        ),
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::base::{BaseImage, ImageLayer};
 use crate::inspect::HISTORY_PREFIX;
 use crate::python::BasePython;
+use crate::runtime;
 
 /// A finished image: its documents as bytes and its layers.
 #[derive(Debug, Clone)]
@@ -146,6 +147,10 @@ fn container_config(
 ) -> Map<String, Value> {
     let wanted: &ImageConfig = &plan.config;
     let mut env = environment(&config, plan);
+    let of_base = env.iter().find(|(name, _)| name == runtime::VARIABLE).map(|(_, value)| value.as_str());
+    if let Some(packages) = runtime::variable(plan, of_base) {
+        set_variable(&mut env, runtime::VARIABLE, &packages);
+    }
     // The last thing set, so that a nested spec's id does not stand in the way.
     env.push((ID_VARIABLE.to_owned(), id.to_owned()));
     config.insert("Env".into(), env.iter().map(|(name, value)| format!("{name}={value}")).collect());
@@ -160,6 +165,11 @@ fn container_config(
     }
     if let Some(cmd) = &wanted.cmd {
         set_or_remove(&mut config, "Cmd", cmd);
+    }
+    let words = config.get("Entrypoint").and_then(Value::as_array).into_iter().flatten();
+    let words: Vec<_> = words.filter_map(Value::as_str).map(str::to_owned).collect();
+    if let Some(entrypoint) = runtime::entrypoint(plan, &words) {
+        config.insert("Entrypoint".into(), entrypoint.into());
     }
     let mut all = config.get("Labels").and_then(Value::as_object).cloned().unwrap_or_default();
     // They say what the base stands on, which is not what this image stands on.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
-use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
+use imagespec_core::plan::{
+    AptStep, Base, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV,
+};
+use imagespec_core::resolve::suite_python;
 use pep440_rs::Version;
 use serde_json::{Map, Value};
 
@@ -16,6 +19,7 @@ use crate::cache::{Cache, Key};
 use crate::conda::CondaError;
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::managed::{self, ManagedError};
 use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
@@ -40,12 +44,6 @@ pub(crate) enum PythonError {
     /// The base has no Python, or none that says its version.
     #[error("no Python was found in the base")]
     Absent,
-    /// The base has no Python, and its distribution none of the version.
-    #[error("the base has no Python, and its apt has no `{package}`")]
-    NoPackage {
-        /// The package that was looked for.
-        package: String,
-    },
     /// What `python_exec` names is no Python that is known.
     #[error("the base has no Python at `{path}`")]
     NotAt {
@@ -95,9 +93,17 @@ pub(crate) enum PythonError {
     /// A wheel cannot be installed.
     #[error(transparent)]
     Wheel(#[from] WheelError),
+    /// A build of Python cannot be had.
+    #[error(transparent)]
+    Managed(#[from] ManagedError),
 }
 
 impl BasePython {
+    /// Where its packages lie in an image, without a leading `/`.
+    pub(crate) fn site_packages(&self) -> String {
+        Scheme::new(venv_path(), self.interpreter.minor).site_packages()
+    }
+
     /// From the versions of Debian's packages `python3` and `libc6`: `3.11.2-1+b1`, `2.36-9+deb12u10`.
     pub(crate) fn of_debian(python3: &str, libc6: &str) -> Option<Self> {
         let mut version = python3.split(['-', '+', '~']).next()?.split('.');
@@ -109,42 +115,74 @@ impl BasePython {
     }
 }
 
-/// The Python that `step` asks for: the one of the layers so far, else Debian's package of it, whose layer comes too.
+/// The Python that `step` asks for: the one of the layers so far, else Debian's package of it, else a build of it. The
+/// layers that bring it come too.
 pub(crate) fn find(
     building: &Building<'_>,
     step: &PythonStep,
     position: &Position<'_>,
     config: &Map<String, Value>,
-) -> Result<(BasePython, Option<ImageLayer>), Failure> {
-    let wanted = step.version.as_deref();
+) -> Result<(BasePython, Vec<ImageLayer>), Failure> {
     let absent = match survey::python(building, position.below, config, step) {
-        Err(Failure::Python(error @ (PythonError::Absent | PythonError::Version { .. }))) => Failure::from(error),
-        found => return Ok((found?, None)),
+        Err(Failure::Python(error @ (PythonError::Absent | PythonError::Version { .. }))) => error,
+        found => return Ok((found?, Vec::new())),
     };
-    if step.executable.is_some() || !survey::has_apt(building, position.below)? {
-        return Err(absent);
+    if step.executable.is_some() {
+        return Err(absent.into());
+    }
+    if let Some(layer) = of_apt(building, step.version.as_deref(), position)? {
+        let layers: Vec<_> = position.below.iter().cloned().chain([layer.clone()]).collect();
+        return match survey::python(building, &layers, config, step) {
+            // The release has another patch version.
+            Err(Failure::Python(PythonError::Version { wanted, .. })) => managed::find(building, &wanted, position),
+            found => Ok((found?, vec![layer])),
+        };
+    }
+    match (&step.version, absent) {
+        (Some(wanted), _) => managed::find(building, wanted, position),
+        (None, absent) => Err(absent.into()),
+    }
+}
+
+/// The layer with Debian's package of Python `wanted`, if there is one.
+fn of_apt(
+    building: &Building<'_>,
+    wanted: Option<&str>,
+    position: &Position<'_>,
+) -> Result<Option<ImageLayer>, Failure> {
+    // Of a release that is known, apt need not be asked for what it does not have.
+    if let (Base::Bootstrap(bootstrap), Some(wanted)) = (&position.plan.base, wanted)
+        && suite_python(&bootstrap.suite).is_some_and(|(minor, patch)| wanted != minor && wanted != patch)
+    {
+        return Ok(None);
+    }
+    if !survey::has_apt(building, position.below)? {
+        return Ok(None);
     }
     let package = match wanted {
         // A release has one patch version, which apt calls otherwise: `3.11.2-1+b1`.
         Some(wanted) => format!("python{}", wanted.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")),
         None => "python3".to_owned(),
     };
+    let below: Vec<_> = position.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
+    let key = Key::new(
+        "apt-without",
+        [package.as_str()].into_iter().chain(below.iter().map(String::as_str)).map(str::as_bytes),
+    );
+    if building.cache.finds_layers() && building.cache.record::<bool>(key)?.is_some() {
+        return Ok(None);
+    }
     let packages = AptStep { packages: BTreeSet::from([package.clone()]) };
-    let (layer, outcome) = match apt::layer(building, &packages, position) {
+    match apt::layer(building, &packages, position) {
+        Ok((layer, outcome)) => Ok(Some(own_layer(layer, outcome, &package))),
         // What cannot be run cannot be asked: the base stays without.
-        Err(Failure::Apt(AptError::CannotExecute { .. })) => return Err(absent),
-        // The release has another version.
-        Err(Failure::Apt(AptError::Failed { .. })) => {
-            return Err(match absent {
-                Failure::Python(PythonError::Absent) => PythonError::NoPackage { package }.into(),
-                absent => absent,
-            });
+        Err(Failure::Apt(AptError::CannotExecute { .. })) => Ok(None),
+        Err(Failure::Apt(error)) if error.is_unknown_package() => {
+            building.cache.remember(key, &true)?;
+            Ok(None)
         }
-        made => made?,
-    };
-    let layers: Vec<_> = position.below.iter().cloned().chain([own_layer(layer, outcome, &package)]).collect();
-    let python = survey::python(building, &layers, config, step)?;
-    Ok((python, layers.into_iter().next_back()))
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Makes or finds the layer of the empty environment; none if the interpreter has one of its own there, as conda's has.
@@ -186,6 +224,9 @@ pub(crate) fn packages(
     python: &BasePython,
     position: &Position<'_>,
 ) -> Result<Vec<PackageLayer>, Failure> {
+    if matches!(&step.input, PipInput::Requirements { requirements, .. } if requirements.is_empty()) {
+        return Ok(Vec::new());
+    }
     let target = Target {
         python_minor: python.interpreter.minor,
         python_patch: python.interpreter.patch,
@@ -430,9 +471,10 @@ fn without_installed(
     Ok(left)
 }
 
-/// overlayfs mounts 127 layers at most, and those that come after need some, too.
+/// overlayfs mounts 127 layers at most. Each of these may have another one with its bytecode, and those that come after
+/// need some, too.
 fn layers_max(below: usize) -> usize {
-    110_usize.saturating_sub(below).clamp(20, 100)
+    (110_usize.saturating_sub(below) / 2).clamp(16, 50)
 }
 
 fn install(

@@ -7,6 +7,7 @@ use oci_spec::image::ImageManifest;
 use crate::cache::{Cache, CacheError};
 use crate::documents::{Config, Container, OpenError, blob, platform};
 use crate::emulation::{self, CannotExecute};
+use crate::runtime;
 use crate::sandbox::{Network, Output, Run, Sandbox, SandboxError, User};
 use crate::snapshot::{SnapshotError, Stack};
 
@@ -97,9 +98,11 @@ pub fn run(
 
 /// The entry point and its arguments, as engines put them together.
 fn argv(container: &Container, command: &[String]) -> Result<Vec<String>, RunError> {
-    // `run SPEC -- CMD…` names the whole command; nobody who types one wants the entry point before it.
+    // `run SPEC -- CMD…` names the whole command; nobody who types one wants the entry point before it, but for what
+    // installs packages first.
     if !command.is_empty() {
-        return Ok(command.to_vec());
+        let entrypoint = container.entrypoint.iter().flatten();
+        return Ok(entrypoint.take_while(|word| *word == runtime::START).chain(command).cloned().collect());
     }
     let argv: Vec<_> = container.entrypoint.iter().chain(&container.cmd).flatten().cloned().collect();
     if argv.is_empty() { Err(RunError::NoProgram) } else { Ok(argv) }

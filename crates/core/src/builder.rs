@@ -292,3 +292,31 @@ impl BuildError {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Project, texts};
+
+    #[test]
+    fn what_a_builder_cannot_do_is_told_by_its_field_and_once() {
+        let spec = crate::spec::Spec {
+            conda_packages: texts(&["numpy"]),
+            runtime_packages: texts(&["ipdb"]),
+            ..crate::spec::Spec::default()
+        };
+        let builder = Description {
+            name: "simple".to_owned(),
+            version: "1".to_owned(),
+            summary: String::new(),
+            features: BTreeSet::from([Feature::BaseBootstrap, Feature::Python]),
+            options_schema: serde_json::Value::Null,
+        };
+        let unsupported = builder.check(&Project::new(&[]).plan(&spec)).unwrap_err();
+        let told: Vec<_> = unsupported.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["builder `simple` cannot do `conda_packages`", "builder `simple` cannot do `runtime_packages`"]
+        );
+    }
+}

@@ -211,19 +211,6 @@ fn an_image_that_cannot_have_its_name_is_refused() {
 }
 
 #[test]
-fn a_python_that_debian_does_not_have_is_refused_before_any_work() {
-    insta::assert_snapshot!(refused("name: app\npython_version: 3.12\n"), @"
-    exit 1
-    error: Debian bookworm has Python 3.11.2, and `python_version` asks for 3.12
-      --> train.yaml:2:17
-       |
-     2 | python_version: 3.12
-       |                 ^^^^
-    hint: Debian's releases have `3.9`, `3.11`, `3.13`; take one of them, or a `base_image` that has it, as `python:3.12-slim`
-    ");
-}
-
-#[test]
 fn labels_of_imagespec_are_its_own() {
     insta::assert_snapshot!(refused("base_image: scratch\nlabels:\n  imagespec.id: mine\n"), @"
     exit 1

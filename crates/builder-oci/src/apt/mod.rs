@@ -87,6 +87,18 @@ pub(crate) enum AptError {
     },
 }
 
+impl AptError {
+    /// Whether apt knows no package of a name, and knows all that its mirrors have.
+    pub(crate) fn is_unknown_package(&self) -> bool {
+        let Self::Failed { lines, .. } = self else { return false };
+        let says = |words: &str| lines.iter().any(|line| line.contains(words));
+        let is_unknown = says("Unable to locate package")
+            || says("has no installation candidate")
+            || says("Couldn't find any package");
+        is_unknown && !says("Failed to fetch") && !says("Some index files failed to download")
+    }
+}
+
 /// Finds or makes the layer of `apt`.
 pub(crate) fn layer(
     building: &Building<'_>,

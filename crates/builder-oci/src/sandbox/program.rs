@@ -50,6 +50,8 @@ pub(super) fn main(channel: &Channel) -> Result<Infallible, Failure> {
     if order.session == Session::New {
         nix::unistd::setsid().map_err(Failure::system("make", "session"))?;
     }
+    // Those around the program keep signals from themselves; it must get them all.
+    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(Failure::system("unblock", "signals"))?;
     privileges::give_up(&identity, order.mode)?;
     seccomp::apply(order.mode)?;
     let error =

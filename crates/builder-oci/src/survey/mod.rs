@@ -87,14 +87,24 @@ pub(crate) fn has_apt(building: &Building<'_>, beneath: &[ImageLayer]) -> Result
     Ok(tree(building, beneath)?.program("usr/bin/apt-get").is_some())
 }
 
+/// The C library that the layers `beneath` have, whether or not a Python is there.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub(crate) fn libc(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Option<Libc>, Failure> {
+    let tree = tree(building, beneath)?;
+    Ok(oldest_glibc(&tree).or_else(|| oldest_musl(&tree)))
+}
+
 /// The number after `2.` of the glibc of the layers `beneath`, if they have one.
 ///
 /// # Errors
 /// When a layer cannot be had or read.
 pub(crate) fn glibc(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Option<u16>, Failure> {
-    let tree = tree(building, beneath)?;
-    let oldest = tree.programs(|name| name.starts_with("libc")).filter_map(|(_, library)| library.facts.glibc).min();
-    Ok(oldest)
+    Ok(libc(building, beneath)?.and_then(|libc| match libc {
+        Libc::Glibc { minor } => Some(minor),
+        Libc::Musl { .. } => None,
+    }))
 }
 
 /// The layers `beneath` on top of one another.
@@ -236,7 +246,7 @@ fn named(tree: &Tree, path: &str, wanted: Option<&str>) -> Result<BasePython, Py
     {
         return Err(PythonError::Version { wanted: wanted.to_owned(), found: interpreter.version() });
     }
-    let libc = libc(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
+    let libc = libc_of(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
     Ok(BasePython { interpreter, libc })
 }
 
@@ -251,7 +261,7 @@ fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BaseP
         let Some((path, program)) = tree.program(&path) else { continue };
         let Some(interpreter) = interpreter(tree, &path, program) else { continue };
         if wanted.is_none_or(|wanted| interpreter.is_version(wanted)) {
-            let libc = libc(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
+            let libc = libc_of(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
             return Ok(BasePython { interpreter, libc });
         }
         if !others.contains(&interpreter.version()) {
@@ -296,16 +306,20 @@ fn interpreter(tree: &Tree, path: &str, program: &Program) -> Option<Interpreter
     Some(Interpreter { path: format!("/{path}"), minor, patch })
 }
 
-/// The C library that `python` runs with. The oldest, if there are several: what runs there runs on the others.
-fn libc(tree: &Tree, python: &Program) -> Option<Libc> {
-    if python.facts.is_for_musl {
-        let loaders = tree.programs(|name| name.starts_with("ld-musl-"));
-        let minor = loaders.flat_map(|(_, loader)| &loader.facts.musl).min()?;
-        return Some(Libc::Musl { minor: *minor });
-    }
+/// The C library that `python` runs with.
+fn libc_of(tree: &Tree, python: &Program) -> Option<Libc> {
+    if python.facts.is_for_musl { oldest_musl(tree) } else { oldest_glibc(tree) }
+}
+
+/// The oldest, if there are several: what runs there runs on the others.
+fn oldest_glibc(tree: &Tree) -> Option<Libc> {
     let libraries = tree.programs(|name| name.starts_with("libc"));
-    let minor = libraries.filter_map(|(_, library)| library.facts.glibc).min()?;
-    Some(Libc::Glibc { minor })
+    libraries.filter_map(|(_, library)| library.facts.glibc).min().map(|minor| Libc::Glibc { minor })
+}
+
+fn oldest_musl(tree: &Tree) -> Option<Libc> {
+    let loaders = tree.programs(|name| name.starts_with("ld-musl-"));
+    loaders.flat_map(|(_, loader)| &loader.facts.musl).min().map(|minor| Libc::Musl { minor: *minor })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use url::Url;
 use super::message::{decoded, secrets_in, without_logins};
 
 /// Variables of the host that uv sees.
-const VARIABLES: [&str; 30] = [
+const VARIABLES: [&str; 31] = [
     "PATH",
     "HOME",
     "XDG_CACHE_HOME",
@@ -45,6 +45,7 @@ const VARIABLES: [&str; 30] = [
     "UV_CONCURRENT_DOWNLOADS",
     "UV_OFFLINE",
     "UV_PYTHON_INSTALL_MIRROR",
+    "UV_PYTHON_DOWNLOADS_JSON_URL",
     "UV_CREDENTIALS_DIR",
 ];
 /// Variables of these that programs in the sandbox see.

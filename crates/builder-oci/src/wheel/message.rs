@@ -29,6 +29,9 @@ impl UvMessage {
         let text = masked(text, secrets);
         let lines = text.lines().map(|line| printable(line.trim_end())).filter(|line| !line.is_empty());
         let mut lines: Vec<_> = lines.collect();
+        // What it did until then is no part of why it failed.
+        let error = lines.iter().position(|line| line.starts_with("error: "));
+        lines.drain(..error.unwrap_or_default());
         lines.drain(..lines.len().saturating_sub(LINES_MAX));
         match lines.first_mut() {
             Some(first) => *first = first.strip_prefix("error: ").unwrap_or(first).to_owned(),
@@ -59,6 +62,11 @@ impl UvMessage {
     pub(crate) fn is_denied(&self) -> bool {
         let text = self.lines.join(" ");
         ["401 Unauthorized", "403 Forbidden"].iter().any(|words| text.contains(words))
+    }
+
+    /// Whether a file was not the one that uv knows.
+    pub(crate) fn is_other_content(&self) -> bool {
+        self.lines.join(" ").to_lowercase().contains("hash mismatch")
     }
 
     /// Whether uv refused a package that would have to be built.

@@ -96,8 +96,8 @@ pub enum ResolveError {
     /// No uv is here, and there is none to fetch for this machine.
     #[error("uv 0.7 or newer is not on PATH, and there is none to fetch for {machine}")]
     NoUv {
-        /// This machine's processor.
-        machine: &'static str,
+        /// The processor.
+        machine: String,
     },
     /// uv has no platform for the image.
     #[error("uv cannot resolve for {target}")]
@@ -197,25 +197,38 @@ impl Uv {
     /// # Errors
     /// When it cannot be fetched or unpacked.
     pub fn fetched(cache: &Cache, observer: Observer<'_>) -> Result<Self, ResolveError> {
-        let machine = std::env::consts::ARCH;
-        let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or(ResolveError::NoUv { machine })?;
+        let (program, _) = Self::pinned(cache, std::env::consts::ARCH, observer)?;
+        Ok(Self { program, tie: Vec::new() })
+    }
+
+    /// The pinned uv for `machine`, fetched into the cache if it is not there yet: the program, and the digest of its
+    /// wheel.
+    ///
+    /// # Errors
+    /// When there is none for `machine`, or it cannot be fetched or unpacked.
+    pub(crate) fn pinned(
+        cache: &Cache,
+        machine: &str,
+        observer: Observer<'_>,
+    ) -> Result<(PathBuf, Digest), ResolveError> {
+        let no_uv = || ResolveError::NoUv { machine: machine.to_owned() };
+        let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or_else(no_uv)?;
+        let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
         let key = Key::new("uv", [pinned.sha256.as_bytes()]);
         if let Some(program) = unpacked(cache, key)? {
-            return Ok(Self { program, tie: Vec::new() });
+            return Ok((program, sha256));
         }
         let _lock = cache.lock(&key.to_string())?;
         if let Some(program) = unpacked(cache, key)? {
-            return Ok(Self { program, tie: Vec::new() });
+            return Ok((program, sha256));
         }
-        let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
         let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
         let url = Url::parse(&url).expect("the pinned address is one");
         let size_bytes = Some(pinned.size_bytes);
         let wanted = Wanted { url: &url, file: pinned.file_name, digest: sha256, size_bytes };
         // The index of a build has no say in where uv comes from.
         Downloads::new(cache, &Environment::default(), observer)?.fetch(&wanted)?;
-        let program = unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)?;
-        Ok(Self { program, tie: Vec::new() })
+        Ok((unpack(cache, key, &WheelName::new(pinned.file_name)?, sha256)?, sha256))
     }
 
     /// The same behind `tie`, as [`crate::sandbox::Sandbox::tie`] gives it.
@@ -300,7 +313,8 @@ impl Uv {
         String::from_utf8(output.stdout).map_err(|_| ResolveError::NotText)
     }
 
-    fn command(&self, cache: &Cache, environment: &Environment) -> Command {
+    /// uv with these variables; what it keeps lies in the cache.
+    pub(super) fn command(&self, cache: &Cache, environment: &Environment) -> Command {
         let mut words = self.tie.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut command = Command::new(words.next().expect("the program itself is one"));
         command.args(words);

@@ -19,7 +19,9 @@ fn the_exit_code_is_the_programs_and_a_signal_counts_from_128() {
     let tree = tree();
     for sandbox in sandboxes() {
         assert_eq!(outcome(&sandbox, &shell(&tree, "exit 7")).0, 7);
-        assert_eq!(outcome(&sandbox, &shell(&tree, "kill -9 $$")).0, 137);
+        for (signal, code) in [(9, 137), (15, 143), (2, 130), (1, 129)] {
+            assert_eq!(outcome(&sandbox, &shell(&tree, &format!("kill -{signal} $$"))).0, code, "{signal}");
+        }
     }
 }
 

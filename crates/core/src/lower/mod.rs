@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::place::Located;
 use crate::plan::{
-    AptStep, Base, Bootstrap, CondaStep, CopyStep, FILES_ROOT, ImageConfig, PipStep, Plan, PythonStep, RunStep, Step,
+    AptStep, Base, Bootstrap, CondaStep, CopyStep, FILES_ROOT, ImageConfig, PipInput, PipStep, Plan, PythonStep,
+    RunStep, Step,
 };
 use crate::resolve::{ResolvedBase, ResolvedSpec, suite_python};
 
@@ -67,24 +68,31 @@ fn bootstrap(suite: &str, python: Option<&PythonStep>) -> Bootstrap {
     Bootstrap { suite: suite.to_owned(), packages }
 }
 
+/// The packages, and the indexes that they come from; for packages that are installed later, the indexes alone.
 fn pip(resolved: &ResolvedSpec) -> Option<PipStep> {
     let spec = &resolved.spec;
-    let requirements = resolved.requirements.as_ref().filter(|requirements| !requirements.is_empty())?;
+    let requirements = resolved.requirements.as_ref();
+    let has_packages = requirements.is_some_and(|requirements| !requirements.is_empty());
     let mut extra_indexes = list(&spec.pip_extra_index_url);
-    for url in &requirements.extra_indexes {
+    for url in requirements.iter().flat_map(|requirements| &requirements.extra_indexes) {
         if !extra_indexes.contains(url) {
             extra_indexes.push(url.clone());
         }
     }
-    let mut extra_args = requirements.extra_args.clone();
+    let has_indexes = resolved.pip_index.is_some() || !extra_indexes.is_empty();
+    if !has_packages && (resolved.runtime_packages.is_empty() || !has_indexes) {
+        return None;
+    }
+    let mut extra_args = requirements.map(|requirements| requirements.extra_args.clone()).unwrap_or_default();
     // What the spec says comes last, where it counts more.
     extra_args.extend(list(&spec.pip_extra_args));
     let secrets: BTreeSet<_> = spec.pip_secret_mounts.iter().map(|secret| secret.value.clone()).collect();
+    let nothing = || PipInput::Requirements { requirements: BTreeSet::new(), constraints: BTreeSet::new() };
     Some(PipStep {
-        input: requirements.input.clone(),
+        input: requirements.map_or_else(nothing, |requirements| requirements.input.clone()),
         index: resolved.pip_index.clone(),
         extra_indexes,
-        find_links: requirements.find_links.clone(),
+        find_links: requirements.map(|requirements| requirements.find_links.clone()).unwrap_or_default(),
         extra_args,
         secrets: secrets.into_iter().collect(),
     })

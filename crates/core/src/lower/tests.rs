@@ -194,7 +194,7 @@ fn a_named_base_gets_python_only_when_a_field_asks_for_it() {
 }
 
 #[test]
-fn the_debian_release_is_the_one_that_ships_the_python() {
+fn the_debian_release_is_the_one_that_ships_the_python_if_there_is_one() {
     let bootstrap = |version: Option<&str>| {
         let spec = Spec { python_version: version.and_then(text), ..Spec::default() };
         match Project::new(&[]).plan(&spec).base {
@@ -208,9 +208,22 @@ fn the_debian_release_is_the_one_that_ships_the_python() {
         (Some("3.11"), "bookworm", true),
         (Some("3.11.2"), "bookworm", true),
         (Some("3.13"), "trixie", true),
+        (Some("3.11.9"), "bookworm", false),
+        (Some("3.12"), "bookworm", false),
     ] {
         assert_eq!(bootstrap(version), (suite.to_owned(), has_python), "{version:?}");
     }
+}
+
+#[test]
+fn indexes_are_kept_for_packages_that_are_installed_later() {
+    let spec = Spec { pip_index: text("https://pypi.example/simple"), ..Spec::default() };
+    let pip = |spec: &Spec| Project::new(&[]).plan(spec).steps.into_iter().find(|step| matches!(step, Step::Pip(_)));
+    assert_eq!(pip(&spec), None);
+    assert_eq!(pip(&Spec { runtime_packages: texts(&["ipdb"]), ..Spec::default() }), None);
+    let Some(Step::Pip(step)) = pip(&Spec { runtime_packages: texts(&["ipdb"]), ..spec }) else { panic!("no step") };
+    assert_eq!(step.index.as_deref(), Some("https://pypi.example/simple"));
+    assert_eq!(step.input, PipInput::Requirements { requirements: BTreeSet::new(), constraints: BTreeSet::new() });
 }
 
 #[test]

@@ -54,17 +54,6 @@ pub fn suite_python(suite: &str) -> Option<(&'static str, &'static str)> {
     SUITES.iter().find(|(name, ..)| *name == suite).map(|(_, minor, patch)| (*minor, *patch))
 }
 
-/// Whether a release that we know ships `version`, of two numbers or three.
-pub(super) fn ships(suite: &str, version: &str) -> bool {
-    suite_python(suite).is_some_and(|(minor, patch)| version == minor || version == patch)
-}
-
-/// The versions that the releases ship, as a hint says them.
-pub(super) fn suite_pythons() -> String {
-    let versions: Vec<_> = SUITES.iter().map(|(_, minor, _)| format!("`{minor}`")).collect();
-    versions.join(", ")
-}
-
 /// Finds the image in the OCI image layout `path`, relative to `directory`: the digest of its manifest or index, and
 /// the layout's folder. `path` may end in `:TAG`, and must where a layout has several images.
 ///

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::base::{default_suite, ships, suite_pythons};
 use crate::files::FilesError;
 use crate::place::Place;
 use crate::requirements::{PathProblem, RequirementProblem, RequirementsError, redacted};
@@ -96,16 +95,6 @@ pub enum ResolveProblem {
         /// The field.
         field: &'static str,
     },
-    /// A Python that the Debian release does not have.
-    #[error("Debian {suite} has Python {actual}, and `python_version` asks for {wanted}")]
-    PythonOfSuite {
-        /// The release.
-        suite: String,
-        /// The version that it ships.
-        actual: &'static str,
-        /// The version that the spec asks for.
-        wanted: String,
-    },
     /// A folder that is no conda channel.
     #[error("`{path}` is no conda channel")]
     Channel {
@@ -191,15 +180,6 @@ impl ResolveProblem {
                  `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
             }
             Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
-            Self::PythonOfSuite { wanted, .. } if ships(default_suite(Some(wanted)), wanted) => {
-                "leave `base_image` out: the release that has this Python is then taken"
-            }
-            Self::PythonOfSuite { wanted, .. } => {
-                return Some(format!(
-                    "Debian's releases have {}; take one of them, or a `base_image` that has it, as `python:{wanted}-slim`",
-                    suite_pythons()
-                ));
-            }
             Self::Without { hint, .. } | Self::Beside { hint, .. } => hint,
             Self::Channel { .. } => "name a folder with a `repodata.json` in `noarch`, as `conda index` makes it",
             Self::Argument { hint, .. } => return Some(hint.clone()),

@@ -1,8 +1,7 @@
 //! What fields ask of each other and of the base. Pure.
 
-use super::base::ships;
 use super::error::{ResolveError, ResolveProblem};
-use super::{RESERVED_VARIABLES, ResolvedBase, arguments, suite_python};
+use super::{RESERVED_VARIABLES, ResolvedBase, arguments};
 use crate::place::{Located, Place};
 use crate::requirements::{check_url, normal_text};
 use crate::spec::{SourceCopyMode, Spec};
@@ -51,17 +50,6 @@ pub(super) fn check_against_base(spec: &Spec, base: &ResolvedBase) -> Result<(),
         if let Some((field, place)) = needing.filter_map(|field| Some((field, place_of(spec, field)?))).next() {
             return Err(ResolveError::new(ResolveProblem::Scratch { field }, place));
         }
-    }
-    if let (ResolvedBase::Bootstrap(suite), Some(version)) = (base, &spec.python_version)
-        // Conda brings its own Python, and whoever names an interpreter knows which one it is.
-        && spec.conda_packages.is_empty()
-        && spec.python_exec.is_none()
-        && let Some((_, actual)) = suite_python(suite)
-        && !ships(suite, &version.value)
-    {
-        let (suite, wanted) = (suite.clone(), version.value.clone());
-        let problem = ResolveProblem::PythonOfSuite { suite, actual, wanted };
-        return Err(ResolveError::new(problem, &version.place));
     }
     let cuda = spec.cuda.as_ref().map(|cuda| ("cuda", cuda)).or(spec.cudnn.as_ref().map(|cudnn| ("cudnn", cudnn)));
     match cuda {

@@ -14,10 +14,12 @@ use zip::write::SimpleFileOptions;
 
 use super::{Server, nobody, told, without_digests};
 use crate::cache::Cache;
+use crate::managed::{ArchiveError, ManagedError};
 use crate::python::{PythonError, environment_of};
+use crate::runtime::RuntimeError;
 use crate::wheel::{
-    AllowedDigests, Dependencies, Environment, Libc, Observer, PylockError, Resolution, ResolveError, SelectedWheel,
-    Target, Uv, Wheel, WheelName, download, select,
+    AllowedDigests, Dependencies, Environment, Libc, Observer, PylockError, PythonBuildError, Resolution, ResolveError,
+    SelectedWheel, Target, Uv, Wheel, WheelName, download, select,
 };
 
 fn target() -> Target {
@@ -318,8 +320,33 @@ fn a_file_that_is_no_wheel_is_the_fault_of_its_publisher() {
 }
 
 #[test]
+fn a_python_of_its_own_or_an_installer_that_cannot_be_had_is_told_with_a_way_out() {
+    let told = |error: ManagedError| told(PythonError::from(error));
+    insta::assert_snapshot!(told(ManagedError::NoLibc), @"
+    error: the base has neither glibc nor musl, which builds of Python are made for
+    hint: take a `base_image` with a system in it, or leave it out to get a Debian
+    ");
+    let version = "3.12.8".to_owned();
+    let no_archive = PythonBuildError::NoArchive { program: "/usr/bin/uv".into(), version: version.clone() };
+    insta::assert_snapshot!(told(no_archive.into()), @"
+    error: `/usr/bin/uv` did not hand over the archive of Python 3.12.8
+    hint: put uv 0.7 or newer on PATH, or none
+    ");
+    let source = ArchiveError::Malformed { problem: "it has no program `python/bin/python3.12`".to_owned() };
+    insta::assert_snapshot!(told(ManagedError::Archive { version, source }), @"
+    error: the archive of Python 3.12.8 cannot be laid out
+    note: it has no program `python/bin/python3.12`
+    hint: set UV_PYTHON_INSTALL_MIRROR to another mirror of python-build-standalone, or take a `base_image` that has it
+    ");
+    insta::assert_snapshot!(super::told(RuntimeError::NoInstaller { machine: "riscv64".to_owned() }), @"
+    error: uv, which installs runtime packages, has no build for riscv64
+    hint: take another `platform`, or put them into `packages`
+    ");
+}
+
+#[test]
 fn a_machine_or_target_that_uv_does_not_know_is_named() {
-    insta::assert_snapshot!(told(PythonError::from(ResolveError::NoUv { machine: "riscv64" })), @"
+    insta::assert_snapshot!(told(PythonError::from(ResolveError::NoUv { machine: "riscv64".to_owned() })), @"
     error: uv 0.7 or newer is not on PATH, and there is none to fetch for riscv64
     hint: install uv 0.7 or newer and put it on PATH
     ");
@@ -347,7 +374,7 @@ fn a_machine_or_target_that_uv_does_not_know_is_named() {
 fn the_python_of_a_base_must_be_there_and_the_one_that_was_asked_for() {
     insta::assert_snapshot!(told(PythonError::Absent), @"
     error: no Python was found in the base
-    hint: take a `base_image` that has Python, or leave it out to get a Debian with one
+    hint: take a `base_image` that has Python, or leave it out to get a Debian with one; `python_version` brings one to any base with a system in it
     ");
     insta::assert_snapshot!(told(PythonError::Version { wanted: "3.12".to_owned(), found: "3.11.2".to_owned() }), @"
     error: the base has Python 3.11.2, and `python_version` asks for 3.12
