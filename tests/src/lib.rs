@@ -18,9 +18,5 @@ pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
-<<<<<<< HEAD
 pub use server::{FixedServer, FolderServer};
-=======
-pub use server::FixedServer;
 pub use user::OrdinaryUser;
->>>>>>> main
