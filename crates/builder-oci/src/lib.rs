@@ -31,6 +31,7 @@ mod python;
 mod run;
 mod secret;
 mod snapshot;
+mod source;
 mod survey;
 mod watch;
 mod workdir;
