@@ -381,7 +381,14 @@ fn what_cannot_be_solved_or_read_is_said_at_its_field() {
        |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     hint: check its spelling at https://anaconda.org; a folder is a channel after `conda index` made its repodata
     ");
-    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./channel]\npackages: [answer]\npython_exec: /x\n"), @"");
+    insta::assert_snapshot!(refused("conda_packages: [answer]\npython_exec: /usr/bin/python3\n"), @"
+    `python_exec` cannot stand beside `conda_packages`
+      --> app.yaml:5:14
+       |
+     5 | python_exec: /usr/bin/python3
+       |              ^^^^^^^^^^^^^^^^
+    hint: remove it: with `conda_packages`, Python comes from conda, in the version that `python_version` says
+    ");
     fs::write(made.package_path("linux-64", "answer-2.0-h0_0.tar.bz2"), "other").unwrap();
     let wrong = refused("conda_packages: [answer]\nconda_channels: [./channel]\n");
     assert!(wrong.starts_with("content of `answer-2.0-h0_0.tar.bz2` has digest sha256:"), "{wrong}");
@@ -399,5 +406,12 @@ fn an_image_stands_on_a_conda_environment_and_the_environment_on_nothing_of_its_
     assert_eq!(ran.stdout, "/opt/venv/lib/python3.11/site-packages/idna/__init__.py\n", "{}", ran.stderr);
 
     env.write("app.yaml", "name: app\nbase_image: env.yaml\nplatform: linux/amd64\nconda_packages: [answer]\nconda_channels: [./channel]\n");
-    insta::assert_snapshot!(error(&build(&env, &[], &[])), @"");
+    insta::assert_snapshot!(error(&build(&env, &[], &[])), @"
+    the base has something at `/opt/venv`, where the conda environment is to lie
+      --> app.yaml:2:13
+       |
+     2 | base_image: env.yaml
+       |             ^^^^^^^^
+    hint: take a `base_image` without a Python environment of imagespec, or ask for the packages in its own spec
+    ");
 }
