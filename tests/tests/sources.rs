@@ -168,6 +168,7 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
                      sha256:WRONG
                    Computed:
                      sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491
+    hint: it is another file than the one that the hash belongs to: ask its publisher which is right
     ");
     env.write("pylock.wrong.toml", &lock.replace(DOCOPT_SHA256, &wrong));
     env.write("wrong.yaml", "name: wrong\nbase_image: oci:plain\nrequirements: pylock.wrong.toml\n");
@@ -178,6 +179,17 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
      3 | requirements: pylock.wrong.toml
        |               ^^^^^^^^^^^^^^^^^
     hint: these are other bytes than were promised: try again, and if that does not help, ask whoever serves them
+    ");
+
+    // What comes out of the sandbox is compared with what was asked for.
+    env.write("pylock.wrong.toml", &lock.replace("'docopt'", "'other'"));
+    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]), @"
+    the build of `other 0.6.2` made `docopt-0.6.2-py2.py3-none-any.whl`, which is another package or version
+      --> wrong.yaml:3:15
+       |
+     3 | requirements: pylock.wrong.toml
+       |               ^^^^^^^^^^^^^^^^^
+    hint: the package is broken: take another version of it, and tell its publisher
     ");
 }
 
@@ -194,7 +206,7 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
         essence(&error, word)
     };
     insta::assert_snapshot!(error("plain", "netifaces==0.11.0", "No such file"), @"
-    `netifaces 0.11.0` cannot be built (exit code 2):
+    `netifaces 0.11.0` cannot be built (exit code 1):
            error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'
       --> lacks.yaml:5:5
        |
