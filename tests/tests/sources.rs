@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use imagespec_tests::{FileServer, TestEnv, holders, lint_above, repository};
+use imagespec_tests::{FolderServer, TestEnv, holders, lint_above, repository};
 
 const PASSWORD: &str = "canary-T9xbQ";
 /// `joe:canary-T9xbQ`
@@ -48,7 +48,7 @@ fn sources_of_an_index_and_of_git_make_the_same_image_twice_and_are_built_once()
     let files =
         [("packages/demo/pyproject.toml", project), ("packages/demo/demo_pkg/__init__.py", "WHAT = 'from git'\n")];
     let commit = repository(served.path(), "demo", &files);
-    let server = FileServer::start(served.path(), None);
+    let server = FolderServer::start(served.path(), None);
     let git = format!("git+http://{}/demo.git@{commit}#subdirectory=packages/demo", server.host());
     // netifaces is written in C and has no wheel for Python 3.11, docopt has none at all.
     let spec = format!("name: twice\nbase_image: oci:tools\npackages: [docopt, netifaces==0.11.0, six, '{git}']\n");
@@ -85,7 +85,7 @@ fn a_private_repository_is_opened_by_a_secret_that_nobody_else_sees_and_its_code
         marker.display()
     );
     let commit = repository(served.path(), "hidden", &[("setup.py", &setup), ("hidden.py", "")]);
-    let server = FileServer::start(served.path(), Some(LOGIN));
+    let server = FolderServer::start(served.path(), Some(LOGIN));
     let netrc = format!("machine 127.0.0.1 login joe password {PASSWORD}\n");
     let spec = |reference: &str| {
         format!(
@@ -198,7 +198,7 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
     let env = &*BASES;
     let served = tempfile::tempdir().unwrap();
     let commit = repository(served.path(), "demo", &[("setup.py", "raise SystemExit('no setup today')\n")]);
-    let server = FileServer::start(served.path(), None);
+    let server = FolderServer::start(served.path(), None);
     let git = |rest: &str| format!("demo @ git+http://{}/{rest}", server.host());
     let error = |base: &str, package: &str, word: &str| {
         env.write("lacks.yaml", &format!("name: lacks\nbase_image: oci:{base}\npackages:\n  - six\n  - '{package}'\n"));

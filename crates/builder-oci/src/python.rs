@@ -6,12 +6,14 @@ use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
+use pep440_rs::Version;
 use serde_json::{Map, Value};
 
 use crate::apt::{self, AptError};
 use crate::base::{ImageLayer, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
+use crate::conda::CondaError;
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::point::{self, Point};
@@ -145,18 +147,21 @@ pub(crate) fn find(
     Ok((python, layers.into_iter().next_back()))
 }
 
-/// Makes or finds the layer of the empty environment.
+/// Makes or finds the layer of the empty environment; none if the interpreter has one of its own there, as conda's has.
 pub(crate) fn environment(
     building: &Building<'_>,
     step: &PythonStep,
     python: &BasePython,
-) -> Result<(Layer, Outcome), Failure> {
+) -> Result<Option<(Layer, Outcome)>, Failure> {
     let Interpreter { path, .. } = &python.interpreter;
     let version = python.interpreter.version();
     if let Some(wanted) = &step.version
         && !python.interpreter.is_version(wanted)
     {
         return Err(PythonError::Version { wanted: wanted.clone(), found: version }.into());
+    }
+    if path.starts_with(&format!("{VENV}/")) {
+        return Ok(None);
     }
     let files = venv(&venv_path(), &python.interpreter).map_err(FilesError::from)?;
     let timestamp = building.request.timestamp;
@@ -168,7 +173,7 @@ pub(crate) fn environment(
     });
     let parts: Vec<_> = parts.into_iter().chain(described).collect();
     let key = Key::new("venv", parts.iter().map(String::as_bytes));
-    building.cache.layer(key, timestamp, |writer| Ok(write_venv(writer, &files)?))
+    building.cache.layer(key, timestamp, |writer| Ok(write_venv(writer, &files)?)).map(Some)
 }
 
 /// A layer with packages, and what to call it.
@@ -191,8 +196,8 @@ pub(crate) fn packages(
     let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
     let lock = lock(&workshop, &target)?;
     point::reached(Point::Resolved);
-    let Selection { mut wheels, sources } =
-        select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let selection = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let Selection { mut wheels, sources } = without_installed(selection, position.distributions)?;
     let archives = sources.iter().filter_map(SelectedSource::wanted);
     let files: Vec<_> = wheels.iter().map(Wanted::from).chain(archives).collect();
     let missing = missing(&building.cache, &files);
@@ -216,7 +221,7 @@ pub(crate) fn packages(
     building.check_cancelled()?;
     building.progress.step(
         &format!("install {}", progress::count(wheels.len(), "package")),
-        || install(building, &wheels, python.interpreter.minor),
+        || install(building, &wheels, python.interpreter.minor, layers_max(position.below.len())),
         |layers| {
             let is_cached = layers.iter().all(|(_, outcome, _)| *outcome == Outcome::Cached);
             let outcome = if is_cached { Outcome::Cached } else { Outcome::Done };
@@ -279,11 +284,12 @@ fn lock(workshop: &Workshop<'_>, target: &Target) -> Result<String, Failure> {
     let cache = &building.cache;
     match &workshop.step.input {
         PipInput::Requirements { requirements, constraints } => {
-            resolve(workshop, target, (requirements, constraints), Dependencies::Followed)
+            let constraints = lines(constraints) + &pinned(workshop.position.distributions);
+            resolve(workshop, target, (&lines(requirements), &constraints), Dependencies::Followed)
         }
         // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
         PipInput::Locked { requirements, .. } => {
-            resolve(workshop, target, (requirements, &BTreeSet::new()), Dependencies::Listed)
+            resolve(workshop, target, (&lines(requirements), ""), Dependencies::Listed)
         }
         PipInput::UvLock { lock, pyproject } => {
             let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
@@ -314,21 +320,21 @@ fn handed_over(building: &Building<'_>, digest: Digest) -> Result<Vec<u8>, Failu
 fn resolve(
     workshop: &Workshop<'_>,
     target: &Target,
-    (requirements, constraints): (&BTreeSet<Requirement>, &BTreeSet<Requirement>),
+    (requirements, constraints): (&str, &str),
     dependencies: Dependencies,
 ) -> Result<String, Failure> {
     let Workshop { building, step, environment, .. } = *workshop;
     let resolution = Resolution {
-        requirements: &lines(requirements),
-        constraints: &lines(constraints),
+        requirements,
+        constraints,
         target,
         find_links: &step.find_links,
         extra_args: &step.extra_args,
         dependencies,
         environment,
     };
-    let sources: Vec<_> = requirements.union(constraints).filter(|requirement| requirement.is_source()).collect();
-    let title = format!("resolve {}", progress::count(requirements.len(), "requirement"));
+    let sources = sources_of(&step.input);
+    let title = format!("resolve {}", progress::count(requirements.lines().count(), "requirement"));
     let resolved = building.progress.counted(
         &title,
         Unit::Bytes,
@@ -338,8 +344,7 @@ fn resolve(
                 return Ok::<_, Failure>((lock, Outcome::Cached));
             }
             if !sources.is_empty() {
-                let why: Vec<_> = sources.iter().map(|requirement| requirement.text.as_str()).collect();
-                return Ok((workshop.resolve(&resolution, progress, &why.join("\n"))?, Outcome::Done));
+                return Ok((workshop.resolve(&resolution, progress, &sources.join("\n"))?, Outcome::Done));
             }
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
@@ -355,6 +360,17 @@ fn resolve(
         |(_, outcome)| (*outcome, String::new()),
     );
     resolved.map(|(lock, _)| lock)
+}
+
+/// Requirements that name repositories and archives of sources.
+fn sources_of(input: &PipInput) -> Vec<&str> {
+    let named: Vec<&Requirement> = match input {
+        PipInput::Requirements { requirements, constraints } => requirements.iter().chain(constraints).collect(),
+        PipInput::Locked { requirements, .. } => requirements.iter().collect(),
+        PipInput::UvLock { .. } | PipInput::Pylock { .. } => Vec::new(),
+    };
+    let sources = named.into_iter().filter(|requirement| requirement.is_source());
+    sources.map(|requirement| requirement.text.as_str()).collect()
 }
 
 /// Whether the resolver is told to take wheels and nothing else.
@@ -400,7 +416,48 @@ fn lines<'a>(requirements: impl IntoIterator<Item = &'a Requirement>) -> String 
     text
 }
 
-fn install(building: &Building<'_>, wheels: &[SelectedWheel], minor: u16) -> Result<Vec<PackageLayer>, Failure> {
+/// What conda installed already, as constraints: nothing of it is installed again, or in another version.
+fn pinned(installed: &BTreeMap<String, String>) -> String {
+    let proper = installed.iter().filter(|(_, version)| version.parse::<Version>().is_ok());
+    proper.map(|(name, version)| format!("{name}=={version}\n")).collect()
+}
+
+/// `wheels` but for what conda installed already.
+fn without_installed(selection: Selection, installed: &BTreeMap<String, String>) -> Result<Selection, CondaError> {
+    let is_left = |name: &str, wanted: Option<&str>| match (installed.get(name), wanted) {
+        (None, _) => Ok(true),
+        (Some(_), None) => Ok(false),
+        (Some(version), Some(wanted)) if version.parse::<Version>().ok() == wanted.parse().ok() => Ok(false),
+        (Some(version), Some(wanted)) => {
+            let (name, wanted, installed) = (name.to_owned(), wanted.to_owned(), version.clone());
+            Err(CondaError::OtherVersion { name, wanted, installed })
+        }
+    };
+    let mut left = Selection::default();
+    for wheel in selection.wheels {
+        if is_left(&wheel.name, Some(&wheel.version))? {
+            left.wheels.push(wheel);
+        }
+    }
+    for source in selection.sources {
+        if is_left(&source.name, source.version.as_deref())? {
+            left.sources.push(source);
+        }
+    }
+    Ok(left)
+}
+
+/// overlayfs mounts 127 layers at most, and those that come after need some, too.
+fn layers_max(below: usize) -> usize {
+    110_usize.saturating_sub(below).clamp(20, 100)
+}
+
+fn install(
+    building: &Building<'_>,
+    wheels: &[SelectedWheel],
+    minor: u16,
+    layers_max: usize,
+) -> Result<Vec<PackageLayer>, Failure> {
     let scheme = Scheme::new(venv_path(), minor);
     let weighed: Vec<_> = wheels
         .iter()
@@ -411,7 +468,7 @@ fn install(building: &Building<'_>, wheels: &[SelectedWheel], minor: u16) -> Res
         })
         .collect();
     let mut layers = Vec::new();
-    for group in assign(&weighed).into_iter().filter(|group| !group.is_empty()) {
+    for group in assign(&weighed, layers_max).into_iter().filter(|group| !group.is_empty()) {
         building.check_cancelled()?;
         let members: Vec<_> =
             group.iter().map(|&index| (wheels[index].file_name.clone(), wheels[index].sha256)).collect();

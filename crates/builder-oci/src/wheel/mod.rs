@@ -30,6 +30,7 @@ pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
 pub use pylock::{PylockError, SelectedWheel, Selection, select};
 pub(crate) use resolve::UV_VERSION;
 pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
+pub(crate) use scripts::launchers;
 pub use source::{Origin, SelectedSource};
 pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
