@@ -23,6 +23,6 @@ pub use index::{PackageIndex, WrittenWheel};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
-pub use repository::{FileServer, repository};
+pub use repository::repository;
 pub use server::{FixedServer, FolderServer};
 pub use user::OrdinaryUser;

@@ -123,9 +123,10 @@ fn serve_file(
         is_known |= login.is_some() && said.map(|(_, value)| value) == login;
     }
     asked.lock().expect("no thread panics while it notes a path").push(path.clone());
-    let content = fs::read(folder.join(path.trim_start_matches('/')));
+    let name = path.split('?').next().unwrap_or_default();
+    let content = fs::read(folder.join(name.trim_start_matches('/')));
     let (status, content) = match content {
-        _ if !is_known => ("401 Unauthorized", Vec::new()),
+        _ if !is_known => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"", Vec::new()),
         Ok(content) => ("200 OK", content),
         Err(_) => ("404 Not Found", Vec::new()),
     };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use imagespec_tests::{FileServer, TestEnv, holders, lint_above, repository};
+use imagespec_tests::{FolderServer, TestEnv, holders, lint_above, repository};
 
 const PASSWORD: &str = "canary-T9xbQ";
 /// `joe:canary-T9xbQ`
@@ -48,7 +48,7 @@ fn sources_of_an_index_and_of_git_make_the_same_image_twice_and_are_built_once()
     let files =
         [("packages/demo/pyproject.toml", project), ("packages/demo/demo_pkg/__init__.py", "WHAT = 'from git'\n")];
     let commit = repository(served.path(), "demo", &files);
-    let server = FileServer::start(served.path(), None);
+    let server = FolderServer::start(served.path(), None);
     let git = format!("git+http://{}/demo.git@{commit}#subdirectory=packages/demo", server.host());
     // netifaces is written in C and has no wheel for Python 3.11, docopt has none at all.
     let spec = format!("name: twice\nbase_image: oci:tools\npackages: [docopt, netifaces==0.11.0, six, '{git}']\n");
@@ -85,7 +85,7 @@ fn a_private_repository_is_opened_by_a_secret_that_nobody_else_sees_and_its_code
         marker.display()
     );
     let commit = repository(served.path(), "hidden", &[("setup.py", &setup), ("hidden.py", "")]);
-    let server = FileServer::start(served.path(), Some(LOGIN));
+    let server = FolderServer::start(served.path(), Some(LOGIN));
     let netrc = format!("machine 127.0.0.1 login joe password {PASSWORD}\n");
     let spec = |reference: &str| {
         format!(
@@ -168,6 +168,7 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
                      sha256:WRONG
                    Computed:
                      sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491
+    hint: it is another file than the one that the hash belongs to: ask its publisher which is right
     ");
     env.write("pylock.wrong.toml", &lock.replace(DOCOPT_SHA256, &wrong));
     env.write("wrong.yaml", "name: wrong\nbase_image: oci:plain\nrequirements: pylock.wrong.toml\n");
@@ -179,6 +180,17 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
        |               ^^^^^^^^^^^^^^^^^
     hint: these are other bytes than were promised: try again, and if that does not help, ask whoever serves them
     ");
+
+    // What comes out of the sandbox is compared with what was asked for.
+    env.write("pylock.wrong.toml", &lock.replace("'docopt'", "'other'"));
+    insta::assert_snapshot!(refused(env, "wrong.yaml", &[], &[]), @"
+    the build of `other 0.6.2` made `docopt-0.6.2-py2.py3-none-any.whl`, which is another package or version
+      --> wrong.yaml:3:15
+       |
+     3 | requirements: pylock.wrong.toml
+       |               ^^^^^^^^^^^^^^^^^
+    hint: the package is broken: take another version of it, and tell its publisher
+    ");
 }
 
 #[test]
@@ -186,7 +198,7 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
     let env = &*BASES;
     let served = tempfile::tempdir().unwrap();
     let commit = repository(served.path(), "demo", &[("setup.py", "raise SystemExit('no setup today')\n")]);
-    let server = FileServer::start(served.path(), None);
+    let server = FolderServer::start(served.path(), None);
     let git = |rest: &str| format!("demo @ git+http://{}/{rest}", server.host());
     let error = |base: &str, package: &str, word: &str| {
         env.write("lacks.yaml", &format!("name: lacks\nbase_image: oci:{base}\npackages:\n  - six\n  - '{package}'\n"));
@@ -194,7 +206,7 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
         essence(&error, word)
     };
     insta::assert_snapshot!(error("plain", "netifaces==0.11.0", "No such file"), @"
-    `netifaces 0.11.0` cannot be built (exit code 2):
+    `netifaces 0.11.0` cannot be built (exit code 1):
            error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'
       --> lacks.yaml:5:5
        |

@@ -237,8 +237,8 @@ pub(crate) fn packages(
     let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
     let lock = lock(&workshop, &target)?;
     point::reached(Point::Resolved);
-    let Selection { wheels, sources } = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
-    let mut wheels = without_installed(wheels, position.distributions)?;
+    let selection = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let Selection { mut wheels, sources } = without_installed(selection, position.distributions)?;
     let archives = sources.iter().filter_map(SelectedSource::wanted);
     let files: Vec<_> = wheels.iter().map(Wanted::from).chain(archives).collect();
     let missing = missing(&building.cache, &files);
@@ -325,11 +325,12 @@ fn lock(workshop: &Workshop<'_>, target: &Target) -> Result<String, Failure> {
     let cache = &building.cache;
     match &workshop.step.input {
         PipInput::Requirements { requirements, constraints } => {
-            resolve(workshop, target, (requirements, constraints), Dependencies::Followed)
+            let constraints = lines(constraints) + &pinned(workshop.position.distributions);
+            resolve(workshop, target, (&lines(requirements), &constraints), Dependencies::Followed)
         }
         // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
         PipInput::Locked { requirements, .. } => {
-            resolve(workshop, target, (requirements, &BTreeSet::new()), Dependencies::Listed)
+            resolve(workshop, target, (&lines(requirements), ""), Dependencies::Listed)
         }
         PipInput::UvLock { lock, pyproject } => {
             let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
@@ -360,21 +361,21 @@ fn handed_over(building: &Building<'_>, digest: Digest) -> Result<Vec<u8>, Failu
 fn resolve(
     workshop: &Workshop<'_>,
     target: &Target,
-    (requirements, constraints): (&BTreeSet<Requirement>, &BTreeSet<Requirement>),
+    (requirements, constraints): (&str, &str),
     dependencies: Dependencies,
 ) -> Result<String, Failure> {
     let Workshop { building, step, environment, .. } = *workshop;
     let resolution = Resolution {
-        requirements: &lines(requirements),
-        constraints: &(lines(constraints) + &pinned(workshop.position.distributions)),
+        requirements,
+        constraints,
         target,
         find_links: &step.find_links,
         extra_args: &step.extra_args,
         dependencies,
         environment,
     };
-    let sources: Vec<_> = requirements.union(constraints).filter(|requirement| requirement.is_source()).collect();
-    let title = format!("resolve {}", progress::count(requirements.len(), "requirement"));
+    let sources = sources_of(&step.input);
+    let title = format!("resolve {}", progress::count(requirements.lines().count(), "requirement"));
     let resolved = building.progress.counted(
         &title,
         Unit::Bytes,
@@ -384,8 +385,7 @@ fn resolve(
                 return Ok::<_, Failure>((lock, Outcome::Cached));
             }
             if !sources.is_empty() {
-                let why: Vec<_> = sources.iter().map(|requirement| requirement.text.as_str()).collect();
-                return Ok((workshop.resolve(&resolution, progress, &why.join("\n"))?, Outcome::Done));
+                return Ok((workshop.resolve(&resolution, progress, &sources.join("\n"))?, Outcome::Done));
             }
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
@@ -401,6 +401,17 @@ fn resolve(
         |(_, outcome)| (*outcome, String::new()),
     );
     resolved.map(|(lock, _)| lock)
+}
+
+/// Requirements that name repositories and archives of sources.
+fn sources_of(input: &PipInput) -> Vec<&str> {
+    let named: Vec<&Requirement> = match input {
+        PipInput::Requirements { requirements, constraints } => requirements.iter().chain(constraints).collect(),
+        PipInput::Locked { requirements, .. } => requirements.iter().collect(),
+        PipInput::UvLock { .. } | PipInput::Pylock { .. } => Vec::new(),
+    };
+    let sources = named.into_iter().filter(|requirement| requirement.is_source());
+    sources.map(|requirement| requirement.text.as_str()).collect()
 }
 
 /// Whether the resolver is told to take wheels and nothing else.
@@ -453,19 +464,25 @@ fn pinned(installed: &BTreeMap<String, String>) -> String {
 }
 
 /// `wheels` but for what conda installed already.
-fn without_installed(
-    wheels: Vec<SelectedWheel>,
-    installed: &BTreeMap<String, String>,
-) -> Result<Vec<SelectedWheel>, CondaError> {
-    let mut left = Vec::with_capacity(wheels.len());
-    for wheel in wheels {
-        let wanted = wheel.version.to_string();
-        match installed.get(&wheel.name) {
-            None => left.push(wheel),
-            Some(version) if version.parse::<Version>().ok() == wanted.parse().ok() => {}
-            Some(version) => {
-                return Err(CondaError::OtherVersion { name: wheel.name, wanted, installed: version.clone() });
-            }
+fn without_installed(selection: Selection, installed: &BTreeMap<String, String>) -> Result<Selection, CondaError> {
+    let is_left = |name: &str, wanted: Option<&str>| match (installed.get(name), wanted) {
+        (None, _) => Ok(true),
+        (Some(_), None) => Ok(false),
+        (Some(version), Some(wanted)) if version.parse::<Version>().ok() == wanted.parse().ok() => Ok(false),
+        (Some(version), Some(wanted)) => {
+            let (name, wanted, installed) = (name.to_owned(), wanted.to_owned(), version.clone());
+            Err(CondaError::OtherVersion { name, wanted, installed })
+        }
+    };
+    let mut left = Selection::default();
+    for wheel in selection.wheels {
+        if is_left(&wheel.name, Some(&wheel.version))? {
+            left.wheels.push(wheel);
+        }
+    }
+    for source in selection.sources {
+        if is_left(&source.name, source.version.as_deref())? {
+            left.sources.push(source);
         }
     }
     Ok(left)

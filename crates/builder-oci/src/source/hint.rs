@@ -1,8 +1,12 @@
 //! What to do about a build that failed, from what its programs printed. Pure.
 
 /// Words of a program's output, and what to do where they stand in it. The first that fits counts.
-const KNOWN: [(&[&str], &str); 10] = [
+const KNOWN: [(&[&str], &str); 11] = [
     (&["Git executable not found"], NO_GIT),
+    (
+        &["Hash mismatch for"],
+        "it is another file than the one that the hash belongs to: ask its publisher which is right",
+    ),
     (
         &["cannot run ssh", "ssh: not found"],
         "git fetches by ssh, which the image lacks: add `openssh-client` to `apt_packages`",
