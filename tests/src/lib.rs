@@ -1,5 +1,6 @@
 //! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
 
+mod canary;
 mod conda;
 mod engine;
 mod environment;
@@ -7,12 +8,14 @@ mod index;
 mod lint;
 mod quickstart;
 mod registry;
+mod repository;
 mod said;
 mod server;
 mod user;
 
 pub use insta;
 
+pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
 pub use engine::{DockerEngine, is_root, skip};
 pub use environment::{Finished, TestEnv, outsider};
@@ -20,5 +23,6 @@ pub use index::{PackageIndex, WrittenWheel};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
+pub use repository::{FileServer, repository};
 pub use server::{FixedServer, FolderServer};
 pub use user::OrdinaryUser;

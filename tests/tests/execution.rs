@@ -4,9 +4,8 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
-use imagespec_tests::{Finished, TestEnv, lint_above, outsider};
+use imagespec_tests::{Finished, TestEnv, holders, lint_above, outsider};
 
 const SECRET: &str = "canary-kQ4vZ";
 
@@ -73,21 +72,6 @@ secrets:
 
     assert!(!format!("{first:?}{second:?}").contains(SECRET));
     assert_eq!(holders(env.path(), SECRET.as_bytes()), Vec::<String>::new());
-}
-
-/// The files beneath `folder` that hold `text`; gzip members are looked into by whoever unpacked them.
-fn holders(folder: &Path, text: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        if metadata.is_dir() {
-            found.extend(holders(&path, text));
-        } else if metadata.is_file() && fs::read(&path).unwrap().windows(text.len()).any(|window| window == text) {
-            found.push(path.display().to_string());
-        }
-    }
-    found
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use imagespec_tests::{TestEnv, lint_above, output};
+use imagespec_tests::{TestEnv, lint_above, output, skip};
 use serde_json::Value;
 
 /// `e_machine` of AArch64 (ELF header, bytes 18 and 19).
@@ -82,6 +82,46 @@ fn every_kind_of_lock_file_installs_what_it_locks_and_nothing_else() {
      4 | requirements: pylock.toml
        |               ^^^^^^^^^^^
     hint: lock again for that Python, or take a `python_version` or a `base_image` that fits
+    ");
+}
+
+#[test]
+fn sources_for_a_processor_that_this_machine_cannot_run_are_refused_by_name() {
+    let mut handlers = fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    if handlers.any(|handler| handler.file_name().to_string_lossy().contains("aarch64")) {
+        return skip("the refusal of sources for arm64", "this machine runs programs for arm64");
+    }
+    let env = TestEnv::new();
+    arm64_base(&env);
+    let refused = |rest: &str| {
+        env.write("app.yaml", &format!("name: app\nbase_image: oci:base\nplatform: linux/arm64\n{rest}"));
+        let failed = env.run_online(&["build", "app.yaml"], &[]);
+        failed.stderr.split_once("error: ").unwrap().1.to_owned()
+    };
+    insta::assert_snapshot!(refused("packages: ['demo @ git+https://git.example/demo']\n"), @"
+    packages without a wheel must be built, and this machine cannot run the image's Python:
+           demo @ git+https://git.example/demo
+      --> app.yaml:4:12
+       |
+     4 | packages: ['demo @ git+https://git.example/demo']
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
+    hint: take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
+    ");
+    let hash = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491";
+    let url = "https://files.pythonhosted.org/packages/a2/55/8f8cab2afd404cf578136ef2cc5dfb50baa1761b68c9da1fb1e4eed343c9/docopt-0.6.2.tar.gz";
+    let lock = format!(
+        "[[packages]]\nname = 'docopt'\nversion = '0.6.2'\nsdist = {{ url = '{url}', hashes = {{ sha256 = '{hash}' }} }}\n"
+    );
+    env.write("pylock.toml", &format!("lock-version = '1.0'\n{lock}"));
+    insta::assert_snapshot!(refused("requirements: pylock.toml\n"), @"
+    `docopt 0.6.2` has no wheel for the image and must be built, and this machine cannot run the image's Python
+      --> app.yaml:4:15
+       |
+     4 | requirements: pylock.toml
+       |               ^^^^^^^^^^^
+    note: the image is for `linux/arm64`, this machine is `linux/amd64`, and its kernel knows no emulator for the other
+    hint: take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
     ");
 }
 

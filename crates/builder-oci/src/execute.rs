@@ -114,10 +114,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
         None,
         |step| {
             building.cache.layer_of_archive(key, |compressor| {
-                let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
-                check(execution)?;
-                let stack = stack(building, execution.below)?;
-                let made = run_all(building, execution, &stack, step).and_then(|()| {
+                on_stack(building, execution, step, |stack| {
                     point::reached(Point::ProgramsEnded);
                     let timestamp = building.request.timestamp;
                     let options = ArchiveOptions {
@@ -128,14 +125,32 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
                     };
                     let archived = building.sandbox.archive(&stack.upper(), &options, compressor);
                     archived.map_err(|error| ExecuteError::from(error).into())
-                });
-                let removed = stack.remove(&building.sandbox);
-                made?;
-                removed.map_err(|error| ExecuteError::from(error).into())
+                })
             })
         },
         |(layer, outcome)| (*outcome, event::size(layer.size_bytes)),
     )
+}
+
+/// Runs the programs of `execution` for what they write to a mount. What else they changed is gone afterwards.
+pub(crate) fn run(building: &Building<'_>, execution: &Execution<'_>, step: &Step<'_>) -> Result<(), Failure> {
+    on_stack(building, execution, step, |_| Ok(()))
+}
+
+/// Runs the programs of `execution`, and hands over what they changed before it is removed.
+fn on_stack(
+    building: &Building<'_>,
+    execution: &Execution<'_>,
+    step: &Step<'_>,
+    take: impl FnOnce(&Stack) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
+    check(execution)?;
+    let stack = stack(building, execution.below)?;
+    let made = run_all(building, execution, &stack, step).and_then(|()| take(&stack));
+    let removed = stack.remove(&building.sandbox);
+    made?;
+    removed.map_err(|error| ExecuteError::from(error).into())
 }
 
 fn key(building: &Building<'_>, execution: &Execution<'_>) -> Key {

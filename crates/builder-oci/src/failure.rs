@@ -22,6 +22,7 @@ use crate::python::PythonError;
 use crate::runtime::RuntimeError;
 use crate::sandbox::SandboxError;
 use crate::secret::SecretError;
+use crate::source::{self, SourceError};
 use crate::wheel::{DownloadError, PylockError, PythonBuildError, ResolveError};
 
 const OTHER_MIRROR: &str = "the mirror, or something on the way to it, sends what Debian did not sign: set `debian_mirror` under `[project]` \
@@ -46,6 +47,11 @@ impl Failure {
     fn field(&self) -> Option<Cow<'static, str>> {
         if let Self::Execute(ExecuteError::Failed { position, .. }) = self {
             return Some(format!("commands[{position}]").into());
+        }
+        if let Self::Python(error) = self
+            && let Some(package) = package(error)
+        {
+            return Some(format!("packages[{package}]").into());
         }
         let field = match self {
             // The fields are those of another spec.
@@ -95,7 +101,7 @@ impl Failure {
             Self::Apt(AptError::NotDebian) | Self::Secret(_) | Self::Conda(_) => FailureKind::Spec,
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
-            Self::Bootstrap(_) => FailureKind::Step,
+            Self::Bootstrap(_) | Self::Python(PythonError::Source(_)) => FailureKind::Step,
             Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Runtime(_) | Self::Survey(_) => FailureKind::Spec,
         }
     }
@@ -118,6 +124,9 @@ impl Failure {
             | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
                 return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));
             }
+            Self::Python(PythonError::Source(
+                SourceError::CannotBuild { source, .. } | SourceError::CannotResolve { source, .. },
+            )) => return Some(source.hint()),
             Self::Python(error) => of_python(error)?,
             Self::Runtime(RuntimeError::NoInstaller { .. }) => "take another `platform`, or put them into `packages`",
             Self::Runtime(RuntimeError::Uv(error)) => of_resolve(error)?,
@@ -132,6 +141,15 @@ impl Failure {
             | Self::BaseNotHandedOver { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// The package that could not be had.
+fn package(error: &PythonError) -> Option<&str> {
+    match error {
+        PythonError::Source(error) => error.package(),
+        PythonError::Resolve(ResolveError::Failed { source }) => source.package(),
+        _ => None,
     }
 }
 
@@ -162,7 +180,10 @@ fn is_temporary(error: &PythonError) -> bool {
 fn is_denied(error: &PythonError) -> bool {
     match error {
         PythonError::Download(error) => error.is_denied(),
-        PythonError::Resolve(ResolveError::Failed { source }) => source.is_denied(),
+        PythonError::Resolve(ResolveError::Failed { source }) => {
+            source.is_denied() || source::is_denied(source.lines())
+        }
+        PythonError::Source(error) => source::is_denied(error.lines()),
         _ => false,
     }
 }
@@ -269,8 +290,13 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
         PythonError::Download(error) => of_download(error),
         PythonError::SecretFile { .. } => Some(
             "give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in \
-                 `{id: index, env: UV_DEFAULT_INDEX}`",
+                 `{id: index, env: UV_DEFAULT_INDEX}`; other files are for git alone",
         ),
+        PythonError::Source(SourceError::NoGit { .. }) => Some(source::NO_GIT),
+        PythonError::Source(SourceError::NoFolder { .. }) => Some(source::NO_FOLDER),
+        PythonError::Source(SourceError::OtherWheel { .. }) => Some(OTHER_VERSION),
+        PythonError::Source(SourceError::Exchange { .. }) => Some(CACHE_FOLDER),
+        PythonError::Source(error) => source::hint(error.lines()),
         PythonError::Secret(_) => None,
         PythonError::Managed(error) => of_managed(error),
         PythonError::Wheel(_) => Some(OTHER_VERSION),
@@ -316,8 +342,9 @@ fn of_resolve(error: &ResolveError) -> Option<&'static str> {
         ResolveError::Failed { source } if source.is_temporary() => Some(NETWORK),
         ResolveError::Failed { source } if source.is_denied() => Some(INDEX_LOGIN),
         ResolveError::Failed { source } if source.wants_wheels() => {
-            Some("only wheels are installed: take a version of the package that has one for this Python and platform")
+            Some("take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`")
         }
+        ResolveError::Failed { source } => source::hint(source.lines()),
         ResolveError::Unsupported { .. } => Some("take another `platform`, or install from a pylock.toml"),
         ResolveError::Cache(error) => of_cache(error),
         _ => None,

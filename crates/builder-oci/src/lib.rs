@@ -34,6 +34,7 @@ mod run;
 mod runtime;
 mod secret;
 mod snapshot;
+mod source;
 mod survey;
 mod watch;
 mod workdir;

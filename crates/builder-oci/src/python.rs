@@ -23,11 +23,12 @@ use crate::managed::{self, ManagedError};
 use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
+use crate::source::{SourceError, Workshop};
 use crate::survey;
 use crate::wheel::{
     AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError, Resolution,
-    ResolveError, Scheme, SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer,
-    select, venv, write_venv,
+    ResolveError, Scheme, SelectedSource, SelectedWheel, Selection, Target, Uv, VenvFileKind, Wanted, Weighed,
+    WheelError, assign, download, layer, select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -78,6 +79,9 @@ pub(crate) enum PythonError {
     /// A secret of the resolver cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A package cannot be built from source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A file that the resolver does not read.
     #[error("secret `{id}` is to lie at `{path}`, where the resolver reads no file")]
     SecretFile {
@@ -229,24 +233,32 @@ pub(crate) fn packages(
         machine: position.platform.machine().to_owned(),
         libc: python.libc,
     };
-    let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
-    let installed = position.distributions;
-    let lock = lock(building, step, &target, &environment, installed)?;
+    let (environment, secrets) = environment_of(&building.request.secrets, step)?;
+    let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
+    let lock = lock(&workshop, &target)?;
     point::reached(Point::Resolved);
-    let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
-    let wheels = without_installed(wheels, installed)?;
-    let missing = missing(&building.cache, &wheels);
+    let Selection { wheels, sources } = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let mut wheels = without_installed(wheels, position.distributions)?;
+    let archives = sources.iter().filter_map(SelectedSource::wanted);
+    let files: Vec<_> = wheels.iter().map(Wanted::from).chain(archives).collect();
+    let missing = missing(&building.cache, &files);
+    let thing = if files.len() == wheels.len() { "wheel" } else { "file" };
     building.progress.counted(
-        &format!("fetch {}", progress::count(wheels.len(), "wheel")),
+        &format!("fetch {}", progress::count(files.len(), thing)),
         Unit::Bytes,
         missing.size_bytes,
         |step| {
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| step.add(count), cancelled: &cancelled };
-            download(&building.cache, &wheels, &environment, observer).map_err(PythonError::from)
+            download(&building.cache, files, &environment, observer).map_err(PythonError::from)
         },
         |()| missing.summary(),
     )?;
+    for source in &sources {
+        building.check_cancelled()?;
+        wheels.push(workshop.wheel(source, &target)?);
+    }
+    wheels.sort_by(|left, right| left.name.cmp(&right.name));
     building.check_cancelled()?;
     building.progress.step(
         &format!("install {}", progress::count(wheels.len(), "package")),
@@ -280,13 +292,15 @@ pub(crate) fn environment_of(
     for SecretMount { id, target } in &step.secrets {
         if let SecretTarget::File(path) = target
             && !path.ends_with("netrc")
+            && !names_repositories(&step.input)
         {
             return Err(PythonError::SecretFile { id: id.clone(), path: path.clone() });
         }
     }
     let secrets = secret::read(given, &step.secrets)?;
     let mut environment = Environment::of_machine().with_indexes(step.index.as_deref(), &step.extra_indexes);
-    for mount in &secrets.mounts {
+    // Others are for git, in the sandbox.
+    for mount in secrets.mounts.iter().filter(|mount| mount.target.to_string_lossy().ends_with("netrc")) {
         environment = environment.with("NETRC", &mount.source);
     }
     for (name, value) in &secrets.env {
@@ -295,23 +309,27 @@ pub(crate) fn environment_of(
     Ok((environment, secrets))
 }
 
-/// The packages of `step` as the text of a `pylock.toml`.
-fn lock(
-    building: &Building<'_>,
-    step: &PipStep,
-    target: &Target,
-    environment: &Environment,
-    installed: &BTreeMap<String, String>,
-) -> Result<String, Failure> {
+/// Whether git may have to say who it is. What a lock file names is not known before it was read.
+fn names_repositories(input: &PipInput) -> bool {
+    match input {
+        PipInput::Requirements { requirements, .. } | PipInput::Locked { requirements, .. } => {
+            requirements.iter().any(Requirement::is_git)
+        }
+        PipInput::UvLock { .. } | PipInput::Pylock { .. } => true,
+    }
+}
+
+/// The packages of the workshop's step as the text of a `pylock.toml`.
+fn lock(workshop: &Workshop<'_>, target: &Target) -> Result<String, Failure> {
+    let building = workshop.building;
     let cache = &building.cache;
-    match &step.input {
+    match &workshop.step.input {
         PipInput::Requirements { requirements, constraints } => {
-            let lists = (lines(requirements), lines(constraints) + &pinned(installed));
-            resolve(building, step, target, environment, (&lists.0, &lists.1), Dependencies::Followed)
+            resolve(workshop, target, (requirements, constraints), Dependencies::Followed)
         }
         // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
         PipInput::Locked { requirements, .. } => {
-            resolve(building, step, target, environment, (&lines(requirements), ""), Dependencies::Listed)
+            resolve(workshop, target, (requirements, &BTreeSet::new()), Dependencies::Listed)
         }
         PipInput::UvLock { lock, pyproject } => {
             let (lock, pyproject) = (handed_over(building, *lock)?, handed_over(building, *pyproject)?);
@@ -337,39 +355,63 @@ fn handed_over(building: &Building<'_>, digest: Digest) -> Result<Vec<u8>, Failu
     Ok(files::read(&building.request.files, digest).map_err(PythonError::from)?)
 }
 
+/// Wheels alone are looked at first, on the host, where nothing executes. What has none, or is named as sources, is left to
+/// the sandbox.
 fn resolve(
-    building: &Building<'_>,
-    step: &PipStep,
+    workshop: &Workshop<'_>,
     target: &Target,
-    environment: &Environment,
-    (requirements, constraints): (&str, &str),
+    (requirements, constraints): (&BTreeSet<Requirement>, &BTreeSet<Requirement>),
     dependencies: Dependencies,
 ) -> Result<String, Failure> {
-    let count = requirements.lines().count();
-    building.progress.counted(
-        &format!("resolve {}", progress::count(count, "requirement")),
+    let Workshop { building, step, environment, .. } = *workshop;
+    let resolution = Resolution {
+        requirements: &lines(requirements),
+        constraints: &(lines(constraints) + &pinned(workshop.position.distributions)),
+        target,
+        find_links: &step.find_links,
+        extra_args: &step.extra_args,
+        dependencies,
+        environment,
+    };
+    let sources: Vec<_> = requirements.union(constraints).filter(|requirement| requirement.is_source()).collect();
+    let title = format!("resolve {}", progress::count(requirements.len(), "requirement"));
+    let resolved = building.progress.counted(
+        &title,
         Unit::Bytes,
         None,
         |progress| {
-            let resolution = Resolution {
-                requirements,
-                constraints,
-                target,
-                find_links: &step.find_links,
-                extra_args: &step.extra_args,
-                dependencies,
-                environment,
-            };
+            if let Some(lock) = workshop.resolved(&resolution)? {
+                return Ok::<_, Failure>((lock, Outcome::Cached));
+            }
+            if !sources.is_empty() {
+                let why: Vec<_> = sources.iter().map(|requirement| requirement.text.as_str()).collect();
+                return Ok((workshop.resolve(&resolution, progress, &why.join("\n"))?, Outcome::Done));
+            }
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
             let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?.tied(building.sandbox.tie());
-            Ok(uv.resolve(&building.cache, &resolution, observer).map_err(PythonError::from)?)
+            match uv.resolve(&building.cache, &resolution, observer) {
+                Err(ResolveError::Failed { source }) if source.wants_wheels() && !refuses_sources(&step.extra_args) => {
+                    let lock = workshop.resolve(&resolution, progress, &source.to_string())?;
+                    Ok((lock, Outcome::Done))
+                }
+                resolved => Ok((resolved.map_err(PythonError::from)?, Outcome::Done)),
+            }
         },
-        |_| (Outcome::Done, String::new()),
-    )
+        |(_, outcome)| (*outcome, String::new()),
+    );
+    resolved.map(|(lock, _)| lock)
 }
 
-/// What of the wheels is to be fetched.
+/// Whether the resolver is told to take wheels and nothing else.
+fn refuses_sources(arguments: &[String]) -> bool {
+    let is_all = |value: &str| value.split(',').any(|package| package.trim() == ":all:");
+    let joined = arguments.iter().filter_map(|word| word.strip_prefix("--only-binary="));
+    let apart = arguments.windows(2).filter(|words| words[0] == "--only-binary").map(|words| words[1].as_str());
+    joined.chain(apart).any(is_all)
+}
+
+/// What of the files is to be fetched.
 struct Missing {
     count: usize,
     /// Length in bytes, if the index says all of them.
@@ -386,9 +428,8 @@ impl Missing {
     }
 }
 
-fn missing(cache: &Cache, wheels: &[SelectedWheel]) -> Missing {
-    let sizes: Vec<_> =
-        wheels.iter().filter(|wheel| !cache.has_blob(wheel.sha256)).map(|wheel| wheel.size_bytes).collect();
+fn missing(cache: &Cache, files: &[Wanted<'_>]) -> Missing {
+    let sizes: Vec<_> = files.iter().filter(|file| !cache.has_blob(file.digest)).map(|file| file.size_bytes).collect();
     Missing { count: sizes.len(), size_bytes: sizes.into_iter().sum() }
 }
 

@@ -83,7 +83,7 @@ impl Masked {
     }
 
     /// Programs print line by line, so each line of a secret counts. The longest first, as one may hold another.
-    fn add(&mut self, secret: &str) {
+    pub(crate) fn add(&mut self, secret: &str) {
         let lines = secret.lines().map(str::trim).filter(|line| line.chars().count() >= MASKED_CHARACTERS_MIN);
         self.0.extend(lines.map(str::to_owned));
         self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));

@@ -240,7 +240,8 @@ pub struct BuildError {
     pub causes: Vec<String>,
     /// What to do about it.
     pub hints: Vec<String>,
-    /// The field of the spec that asked for what failed, if it is one; `commands[1]` is the second command.
+    /// The field of the spec that asked for what failed, if it is one; `commands[1]` is the second command,
+    /// `packages[six]` the package of that name.
     #[serde(default)]
     pub field: Option<String>,
 }

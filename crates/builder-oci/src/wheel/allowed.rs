@@ -12,12 +12,15 @@ use url::Url;
 
 use super::name::{Target, WheelName, normalize};
 use super::pylock::{PylockError, environment};
+use super::source::{Origin, SelectedSource};
 
 /// The digests that wheels may have, by their package's normalised name. A package that is not in it may have any.
 #[derive(Debug, Clone, Default)]
 pub struct AllowedDigests {
     // Each requirement is one set, and a wheel is in all of them.
     by_package: BTreeMap<String, Vec<BTreeSet<Digest>>>,
+    /// Of archives that requirements name by their URL alone.
+    by_url: BTreeMap<String, BTreeSet<Digest>>,
 }
 
 impl AllowedDigests {
@@ -38,7 +41,10 @@ impl AllowedDigests {
                 // A URL without a name: its last part is the name of a wheel.
                 Err(_) => match package_of_url(&requirement.text) {
                     Some(package) => (package, hashes(requirement)),
-                    None => continue,
+                    None => {
+                        allowed.add_url(requirement);
+                        continue;
+                    }
                 },
             };
             if hashes.is_empty() {
@@ -51,6 +57,25 @@ impl AllowedDigests {
             allowed.by_package.entry(normalize(&package)).or_default().push(digests);
         }
         Ok(allowed)
+    }
+
+    fn add_url(&mut self, requirement: &Requirement) {
+        let digests: BTreeSet<_> = hashes(requirement).iter().filter_map(|hash| hash.parse().ok()).collect();
+        let url = requirement.text.split_whitespace().next().and_then(|word| Url::parse(word).ok());
+        if let Some(url) = url.filter(|_| !digests.is_empty()) {
+            self.by_url.insert(without_fragment(&url), digests);
+        }
+    }
+
+    /// Whether what lies at the URL of `source` may have its digest.
+    pub(super) fn check_at(&self, source: &SelectedSource) -> Result<(), PylockError> {
+        let Origin::Archive { file_name, url, sha256, .. } = &source.origin else { return Ok(()) };
+        match self.by_url.get(&without_fragment(url)) {
+            Some(digests) if !digests.contains(sha256) => {
+                Err(PylockError::NotAllowed { package: source.name.clone(), file: file_name.clone(), found: *sha256 })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a wheel of `package` may have `digest`.
@@ -71,6 +96,12 @@ fn hashes(requirement: &Requirement) -> BTreeSet<String> {
     let mut all: BTreeSet<_> = requirement.hashes.iter().cloned().collect();
     all.extend(of_fragment);
     all
+}
+
+fn without_fragment(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_fragment(None);
+    url.into()
 }
 
 /// `six` of `https://x.test/six-1.16.0-py3-none-any.whl#sha256=…`

@@ -91,7 +91,8 @@ fn layers_hold_file_for_file_what_uv_installs() {
     };
     let wheels =
         select(&uv.resolve(&cache, &resolution, Observer::NOBODY).unwrap(), &target, &AllowedDigests::default())
-            .unwrap();
+            .unwrap()
+            .wheels;
     download(&cache, &wheels, &Environment::default(), Observer::NOBODY).unwrap();
 
     run(Command::new(uv.program()).args(["venv", "--quiet", "--python", "3.11"]).arg(&venv));

@@ -120,17 +120,18 @@ impl Observer<'static> {
     pub const NOBODY: Self = Self { received: &|_| {}, cancelled: &|| false };
 }
 
-/// Fetches those of `wheels` that are not in the cache, with the logins that `environment` has for their servers.
+/// Fetches those of `files` that are not in the cache, with the logins that `environment` has for their servers.
 ///
 /// # Errors
 /// When one of them cannot be fetched or has another digest, or when `observer` wants to stop.
-pub fn download(
+pub fn download<'a>(
     cache: &Cache,
-    wheels: &[SelectedWheel],
+    files: impl IntoIterator<Item = impl Into<Wanted<'a>>>,
     environment: &Environment,
     observer: Observer<'_>,
 ) -> Result<(), DownloadError> {
-    let missing: Vec<&SelectedWheel> = wheels.iter().filter(|wheel| !cache.has_blob(wheel.sha256)).collect();
+    let files = files.into_iter().map(Into::into);
+    let missing: Vec<Wanted<'_>> = files.filter(|wanted| !cache.has_blob(wanted.digest)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -139,26 +140,27 @@ pub fn download(
         .num_threads(CONNECTIONS.min(missing.len()))
         .build()
         .map_err(|error| DownloadError::Setup { source: error.into() })?;
-    pool.install(|| {
-        missing.par_iter().try_for_each(|wheel| {
-            downloads.fetch(&Wanted {
-                url: &wheel.url,
-                file: wheel.file_name.as_str(),
-                digest: wheel.sha256,
-                size_bytes: wheel.size_bytes,
-            })
-        })
-    })
+    pool.install(|| missing.par_iter().try_for_each(|wanted| downloads.fetch(wanted)))
 }
 
 /// A file to fetch.
-pub(super) struct Wanted<'a> {
-    pub(super) url: &'a Url,
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where it lies.
+    pub url: &'a Url,
     /// Its name.
-    pub(super) file: &'a str,
-    pub(super) digest: Digest,
+    pub file: &'a str,
+    /// Its digest.
+    pub digest: Digest,
     /// Its length in bytes, if that is known.
-    pub(super) size_bytes: Option<u64>,
+    pub size_bytes: Option<u64>,
+}
+
+impl<'a> From<&'a SelectedWheel> for Wanted<'a> {
+    fn from(wheel: &'a SelectedWheel) -> Self {
+        let SelectedWheel { url, file_name, sha256, size_bytes, .. } = wheel;
+        Self { url, file: file_name.as_str(), digest: *sha256, size_bytes: *size_bytes }
+    }
 }
 
 /// What downloads share.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::message::{decoded, secrets_in};
+use super::message::{decoded, secrets_in, without_logins};
 
 /// Variables of the host that uv sees.
 const VARIABLES: [&str; 31] = [
@@ -47,6 +47,27 @@ const VARIABLES: [&str; 31] = [
     "UV_PYTHON_INSTALL_MIRROR",
     "UV_PYTHON_DOWNLOADS_JSON_URL",
     "UV_CREDENTIALS_DIR",
+];
+/// Variables of these that programs in the sandbox see.
+const IN_SANDBOX: [&str; 18] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_INDEX",
+    "UV_INSECURE_HOST",
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    "UV_HTTP_TIMEOUT",
+    "UV_HTTP_RETRIES",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_OFFLINE",
 ];
 /// Variables that hold addresses of indexes.
 const INDEXES: [&str; 4] = ["UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"];
@@ -119,12 +140,34 @@ impl Environment {
         self.with(name, value)
     }
 
+    /// What of it a program in the sandbox may know: how this machine reaches the network, and where packages are. Code
+    /// of packages runs there, so that logins of this machine stay out, and of those of the spec only the variables
+    /// that it names stay as they are.
+    pub(crate) fn for_sandbox(&self) -> Vec<(String, String)> {
+        let texts = self.variables.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
+        let passed = texts.filter(|(name, value)| IN_SANDBOX.contains(&name.as_str()) || self.is_hidden(value));
+        let shown = passed.map(|(name, value)| {
+            let is_own = self.is_hidden(value) || name.to_ascii_lowercase().ends_with("_proxy");
+            (name.clone(), if is_own { value.to_owned() } else { without_logins(value) })
+        });
+        shown.collect()
+    }
+
+    /// The file with the authorities that this machine trusts, if a variable names one.
+    pub(crate) fn authorities(&self) -> Option<PathBuf> {
+        self.variables.get("SSL_CERT_FILE").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_file())
+    }
+
+    fn is_hidden(&self, value: &str) -> bool {
+        self.hidden.iter().any(|hidden| hidden == value)
+    }
+
     pub(super) fn variables(&self) -> &BTreeMap<String, OsString> {
         &self.variables
     }
 
     /// What must not be shown of it.
-    pub(super) fn secrets(&self) -> Vec<String> {
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let texts = self.variables.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
         let of_variables = texts.flat_map(|(name, value)| match name.ends_with("_PASSWORD") {
             true => vec![value.to_owned()],
@@ -270,6 +313,28 @@ mod tests {
         ]);
         let names: Vec<_> = passed.variables().keys().map(String::as_str).collect();
         assert_eq!(names, ["PATH", "UV_DEFAULT_INDEX", "UV_HTTP_TIMEOUT", "UV_INDEX_TEAM_PASSWORD"]);
+    }
+
+    #[test]
+    fn code_of_packages_does_not_see_who_this_machine_is_to_an_index() {
+        let environment = environment(&[
+            ("UV_DEFAULT_INDEX", "https://joe:s3cret@mirror.example/simple"),
+            ("UV_INDEX_TEAM_PASSWORD", "x"),
+            ("HTTPS_PROXY", "http://joe:pr0xy@proxy.example"),
+            ("NETRC", "/home/joe/.netrc"),
+            ("HOME", "/home/joe"),
+        ]);
+        let environment = environment.with_secret("TOKEN", "t0ken");
+        let seen: Vec<_> =
+            environment.for_sandbox().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            seen,
+            [
+                "HTTPS_PROXY=http://joe:pr0xy@proxy.example",
+                "TOKEN=t0ken",
+                "UV_DEFAULT_INDEX=https://mirror.example/simple"
+            ]
+        );
     }
 
     #[test]

@@ -20,7 +20,13 @@ pub struct UvMessage {
 impl UvMessage {
     /// What is to be shown of the output of a uv that failed, in which none of `secrets` may stand.
     pub(super) fn new(output: &Output, secrets: &[String]) -> Self {
-        let text = masked(&String::from_utf8_lossy(&output.stderr), secrets);
+        let text = String::from_utf8_lossy(&output.stderr);
+        Self::of_lines(&text, secrets, || format!("uv said nothing and ended with {}", output.status))
+    }
+
+    /// What is to be shown of `text`, in which none of `secrets` may stand; of no text, what `silence` says.
+    pub(crate) fn of_lines(text: &str, secrets: &[String], silence: impl FnOnce() -> String) -> Self {
+        let text = masked(text, secrets);
         let lines = text.lines().map(|line| printable(line.trim_end())).filter(|line| !line.is_empty());
         let mut lines: Vec<_> = lines.collect();
         // What it did until then is no part of why it failed.
@@ -29,9 +35,20 @@ impl UvMessage {
         lines.drain(..lines.len().saturating_sub(LINES_MAX));
         match lines.first_mut() {
             Some(first) => *first = first.strip_prefix("error: ").unwrap_or(first).to_owned(),
-            None => lines.push(format!("uv said nothing and ended with {}", output.status)),
+            None => lines.push(silence()),
         }
         Self { lines }
+    }
+
+    /// The lines.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The package that uv could not fetch or build, if it names one: ``Failed to build `six @ …` ``.
+    pub(crate) fn package(&self) -> Option<&str> {
+        let (_, quoted) = self.lines.first()?.strip_prefix("Failed to ")?.split_once('`')?;
+        quoted.split(['`', ' ', '=', '[']).next().filter(|name| !name.is_empty() && !name.contains('/'))
     }
 
     /// Whether the network or a server failed, so that the same may succeed later.
@@ -87,6 +104,18 @@ pub(super) fn secrets_in(text: &str) -> Vec<String> {
     // A longer one may hold a shorter one.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
+}
+
+/// `text` without the user's part of any URL, so that the URLs stay of use.
+pub(super) fn without_logins(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut end = 0;
+    for range in user_infos(text) {
+        kept.push_str(&text[end..range.start]);
+        end = range.end + 1;
+    }
+    kept.push_str(&text[end..]);
+    kept
 }
 
 /// `text` without `secrets`, and without the user's part of any URL.

@@ -1,5 +1,5 @@
 //! Python packages as layers: wheels are chosen, fetched, verified and laid out straight from their archives. Nothing
-//! of a package is executed, and no interpreter is needed.
+//! of a package is executed here, and no interpreter is needed; what must be built first is `crate::source`'s affair.
 
 mod allowed;
 mod archive;
@@ -16,21 +16,24 @@ mod pylock;
 mod record;
 mod resolve;
 mod scripts;
+mod source;
 mod venv;
 
 pub use allowed::AllowedDigests;
 pub use archive::Wheel;
 pub use bucket::{Weighed, assign};
-pub use download::{DownloadError, Observer, download};
+pub use download::{DownloadError, Observer, Wanted, download};
 pub use environment::Environment;
 pub use error::WheelError;
 pub use install::{Installation, Scheme, layer, write};
 pub use managed::{PythonBuild, PythonBuildError};
 pub use message::UvMessage;
 pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
-pub use pylock::{PylockError, SelectedWheel, select};
+pub use pylock::{PylockError, SelectedWheel, Selection, select};
+pub(crate) use resolve::UV_VERSION;
 pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
 pub(crate) use scripts::launchers;
+pub use source::{Origin, SelectedSource};
 pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Which wheels a lock file asks for on a target. Pure.
+//! Which wheels a lock file asks for on a target, and of which packages there are sources alone. Pure.
 //!
 //! Format: PEP 751 (`pylock.toml`). Markers are those of PEP 508, for the target and without extras or groups.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use imagespec_core::digest::Digest;
@@ -12,6 +13,7 @@ use url::Url;
 
 use super::allowed::AllowedDigests;
 use super::name::{Target, WheelName, best, normalize};
+use super::source::{LockedRepository, SelectedSource};
 
 /// More packages than this are refused.
 const PACKAGES_MAX: usize = 10_000;
@@ -31,6 +33,20 @@ pub struct SelectedWheel {
     pub sha256: Digest,
     /// Length in bytes, if the lock says so.
     pub size_bytes: Option<u64>,
+}
+
+/// What a lock file asks for on a target.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Wheels, sorted by name.
+    pub wheels: Vec<SelectedWheel>,
+    /// What a wheel must be built of, sorted by name.
+    pub sources: Vec<SelectedSource>,
+}
+
+enum Selected {
+    Wheel(SelectedWheel),
+    Source(SelectedSource),
 }
 
 /// Why a lock file cannot be installed on a target.
@@ -102,6 +118,14 @@ pub enum PylockError {
         /// What is wrong.
         problem: String,
     },
+    /// An archive or a repository cannot be used.
+    #[error("the sources of package `{package}` cannot be used: {problem}")]
+    Source {
+        /// The package.
+        package: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// None of the wheels that run on the target has a digest that the requirements allow.
     #[error("`{file}` of package `{package}` has digest {found}, which is none of those that the requirements allow")]
     NotAllowed {
@@ -143,16 +167,20 @@ struct Package {
     version: Option<String>,
     marker: Option<String>,
     #[serde(default)]
-    wheels: Vec<LockedWheel>,
-    /// A file that a requirement names by its URL.
-    archive: Option<LockedWheel>,
+    wheels: Vec<LockedFile>,
+    sdist: Option<LockedFile>,
+    /// A file that a requirement names by its URL: a wheel, or sources.
+    archive: Option<LockedFile>,
+    vcs: Option<LockedRepository>,
 }
 
+/// A wheel, or an archive of sources.
 #[derive(Deserialize)]
-struct LockedWheel {
+pub(super) struct LockedFile {
     name: Option<String>,
     url: Option<String>,
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
+    pub(super) subdirectory: Option<String>,
     #[serde(default)]
     hashes: Hashes,
 }
@@ -162,11 +190,44 @@ struct Hashes {
     sha256: Option<String>,
 }
 
-/// The wheels that the lock file `text` asks for on `target`, sorted by name, each with a digest that is `allowed`.
+impl LockedFile {
+    /// Where it lies.
+    pub(super) fn url(&self) -> Result<Url, String> {
+        let url = self.url.as_deref().ok_or("it has no `url`")?;
+        let url = Url::parse(url).map_err(|error| format!("`url` is none: {error}"))?;
+        if !matches!(url.scheme(), "https" | "http" | "file") {
+            return Err(format!("`{}` is no scheme to fetch from", url.scheme()));
+        }
+        Ok(url)
+    }
+
+    /// Its name, or the last part of its address.
+    pub(super) fn file_name(&self) -> String {
+        let address = || {
+            let url = self.url.as_deref().unwrap_or_default();
+            url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned()
+        };
+        // A local version is `1.0%2Bcpu` in an address.
+        self.name.clone().unwrap_or_else(address).replace("%2B", "+").replace("%2b", "+")
+    }
+
+    /// Its digest.
+    pub(super) fn sha256(&self) -> Result<Digest, String> {
+        let sha256 = self.hashes.sha256.as_deref().ok_or_else(|| format!("`{}` has no sha256", self.file_name()))?;
+        Digest::from_hex(sha256).map_err(|error| error.to_string())
+    }
+
+    fn is_wheel(&self) -> bool {
+        self.file_name().ends_with(".whl")
+    }
+}
+
+/// What the lock file `text` asks for on `target`, each file with a digest that is `allowed`: of every package the wheel
+/// that fits best; only where none fits, its sources.
 ///
 /// # Errors
-/// When it cannot be read, or a package that the target needs has no wheel for it, or none that is allowed.
-pub fn select(text: &str, target: &Target, allowed: &AllowedDigests) -> Result<Vec<SelectedWheel>, PylockError> {
+/// When it cannot be read, or a package that the target needs has nothing for it, or nothing that is allowed.
+pub fn select(text: &str, target: &Target, allowed: &AllowedDigests) -> Result<Selection, PylockError> {
     let lock: Pylock = toml::from_str(text).map_err(|source| PylockError::Syntax { source })?;
     if lock.lock_version != "1.0" && !lock.lock_version.starts_with("1.") {
         return Err(PylockError::Version { version: lock.lock_version });
@@ -178,17 +239,23 @@ pub fn select(text: &str, target: &Target, allowed: &AllowedDigests) -> Result<V
         check_python(required, target)?;
     }
     let environment = environment(target)?;
-    let mut selected: Vec<SelectedWheel> = Vec::new();
+    let mut selection = Selection::default();
+    let mut names = BTreeSet::new();
     for package in &lock.packages {
-        if is_wanted(package, &environment)? {
-            selected.push(select_one(package, target, allowed)?);
+        if !is_wanted(package, &environment)? {
+            continue;
+        }
+        if !names.insert(normalize(&package.name)) {
+            return Err(PylockError::Twice { package: normalize(&package.name), target: target.to_string() });
+        }
+        match select_one(package, target, allowed)? {
+            Selected::Wheel(wheel) => selection.wheels.push(wheel),
+            Selected::Source(source) => selection.sources.push(source),
         }
     }
-    selected.sort_by(|left, right| left.name.cmp(&right.name));
-    match selected.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        Some(pair) => Err(PylockError::Twice { package: pair[0].name.clone(), target: target.to_string() }),
-        None => Ok(selected),
-    }
+    selection.wheels.sort_by(|left, right| left.name.cmp(&right.name));
+    selection.sources.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(selection)
 }
 
 /// PEP 751 has installers refuse a lock file whose `requires-python` does not fit.
@@ -233,41 +300,34 @@ fn is_wanted(package: &Package, environment: &MarkerEnvironment) -> Result<bool,
     })
 }
 
-fn select_one(package: &Package, target: &Target, allowed: &AllowedDigests) -> Result<SelectedWheel, PylockError> {
-    let unusable = |problem: &dyn std::fmt::Display| PylockError::Wheel {
-        package: package.name.clone(),
-        problem: problem.to_string(),
-    };
-    let mut candidates = Vec::with_capacity(package.wheels.len());
-    for wheel in package.wheels.iter().chain(&package.archive) {
-        let url = wheel.url.as_deref().ok_or_else(|| unusable(&"it has no `url`"))?;
-        let url = Url::parse(url).map_err(|error| unusable(&format!("`url` is none: {error}")))?;
-        let name = match &wheel.name {
-            Some(name) => name.clone(),
-            None => url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned(),
-        };
-        // A local version is `1.0%2Bcpu` in an address.
-        let name = name.replace("%2B", "+").replace("%2b", "+");
-        let name = WheelName::new(&name).map_err(|error| unusable(&error))?;
-        candidates.push((name, url, wheel));
+fn select_one(package: &Package, target: &Target, allowed: &AllowedDigests) -> Result<Selected, PylockError> {
+    let unusable = |problem: String| PylockError::Wheel { package: package.name.clone(), problem };
+    let unusable_source = |problem: String| PylockError::Source { package: package.name.clone(), problem };
+    let (name, version) = (normalize(&package.name), package.version.clone());
+    if let Some(repository) = &package.vcs {
+        return repository.select(name, version).map(Selected::Source).map_err(unusable_source);
     }
-    let digest = |file_name: &WheelName, wheel: &LockedWheel| {
-        let sha256 = wheel.hashes.sha256.as_deref().ok_or_else(|| unusable(&format!("`{file_name}` has no sha256")))?;
-        Digest::from_hex(sha256).map_err(|error| unusable(&error))
-    };
-    let is_allowed = |candidate: &&(WheelName, Url, &LockedWheel)| {
-        let (file_name, _, wheel) = *candidate;
-        // One without a proper digest is refused below, if it is the one that fits.
-        digest(file_name, wheel).map_or(true, |digest| allowed.contains(&package.name, digest))
-    };
+    let mut candidates = Vec::with_capacity(package.wheels.len());
+    for file in package.wheels.iter().chain(package.archive.iter().filter(|file| file.is_wheel())) {
+        let file_name = WheelName::new(&file.file_name()).map_err(|error| unusable(error.to_string()))?;
+        candidates.push((file_name, file));
+    }
+    // One without a proper digest is refused below, if it is the one that fits.
+    let is_allowed = |file: &LockedFile| file.sha256().map_or(true, |digest| allowed.contains(&package.name, digest));
     let candidates: Vec<_> = candidates.iter().collect();
-    let considered: Vec<_> = candidates.iter().copied().filter(is_allowed).collect();
-    let Some((file_name, url, wheel)) = best(&considered, |candidate| &candidate.0, target).copied() else {
-        if let Some((file_name, _, wheel)) = best(&candidates, |candidate| &candidate.0, target) {
+    let considered: Vec<_> = candidates.iter().copied().filter(|(_, file)| is_allowed(file)).collect();
+    let Some((file_name, file)) = best(&considered, |candidate| &candidate.0, target).copied() else {
+        let sources = package.sdist.as_ref().or(package.archive.as_ref().filter(|file| !file.is_wheel()));
+        let refused = best(&candidates, |candidate| &candidate.0, target).map(|(_, file)| *file);
+        if let Some(file) = sources.filter(|file| is_allowed(file)) {
+            let source = SelectedSource::of_archive(name, version, file).map_err(unusable_source)?;
+            return allowed.check_at(&source).map(|()| Selected::Source(source));
+        }
+        if let Some(file) = refused.or(sources) {
             return Err(PylockError::NotAllowed {
                 package: package.name.clone(),
-                file: file_name.to_string(),
-                found: digest(file_name, wheel)?,
+                file: file.file_name(),
+                found: file.sha256().map_err(unusable)?,
             });
         }
         return Err(PylockError::NoWheel {
@@ -276,20 +336,17 @@ fn select_one(package: &Package, target: &Target, allowed: &AllowedDigests) -> R
             found: candidates.iter().map(|candidate| candidate.0.to_string()).collect(),
         });
     };
-    if file_name.normalized() != normalize(&package.name) {
-        return Err(unusable(&format!("`{file_name}` is another package's")));
+    if file_name.normalized() != name {
+        return Err(unusable(format!("`{file_name}` is another package's")));
     }
-    if !matches!(url.scheme(), "https" | "http" | "file") {
-        return Err(unusable(&format!("`{}` is no scheme to fetch from", url.scheme())));
-    }
-    Ok(SelectedWheel {
-        name: normalize(&package.name),
-        version: package.version.clone().unwrap_or_else(|| file_name.version().to_owned()),
+    Ok(Selected::Wheel(SelectedWheel {
+        name,
+        version: version.unwrap_or_else(|| file_name.version().to_owned()),
         file_name: file_name.clone(),
-        url: url.clone(),
-        sha256: digest(file_name, wheel)?,
-        size_bytes: wheel.size,
-    })
+        url: file.url().map_err(unusable)?,
+        sha256: file.sha256().map_err(unusable)?,
+        size_bytes: file.size,
+    }))
 }
 
 /// The wheels that a package has, for the end of an error.
@@ -339,7 +396,7 @@ mod tests {
             ]
             "#,
         );
-        let selected = select(&text, &target(), &AllowedDigests::default()).unwrap();
+        let selected = select(&text, &target(), &AllowedDigests::default()).unwrap().wheels;
         assert_eq!(selected.len(), 1);
         assert_eq!((selected[0].name.as_str(), selected[0].size_bytes), ("torch", Some(5)));
         assert_eq!(selected[0].file_name.as_str(), "torch-2.0+cpu-cp311-cp311-linux_x86_64.whl");
@@ -356,7 +413,7 @@ mod tests {
         assert_eq!(
             select("lock-version = \"1.0\"\nrequires-python = \">=3.11.2\"\n", &target(), &AllowedDigests::default())
                 .unwrap(),
-            []
+            Selection::default()
         );
     }
 

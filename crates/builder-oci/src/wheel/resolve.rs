@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imagespec_core::digest::Digest;
@@ -22,6 +22,8 @@ use super::name::{InvalidWheelName, Libc, Target, WheelName};
 use super::process;
 use crate::cache::{Cache, CacheError, Key};
 
+/// The uv that is fetched.
+pub(crate) const UV_VERSION: &str = "0.13.9";
 /// The oldest uv that writes `pylock.toml`, by its minor version.
 const OLDEST: [u64; 2] = [0, 7];
 /// glibc versions, after `2.`, that uv has a platform for.
@@ -144,8 +146,30 @@ pub enum ResolveError {
 }
 
 impl Resolution<'_> {
+    /// Arguments of uv, beside those that say for which Python and where the lock file goes.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let fixed =
+            ["pip", "compile", "requirements.txt", "--constraints", "constraints.txt", "--format", "pylock.toml"];
+        let quiet = ["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"];
+        let mut arguments: Vec<_> = fixed.into_iter().chain(quiet).map(str::to_owned).collect();
+        for links in self.find_links {
+            arguments.extend(["--find-links".to_owned(), links.clone()]);
+        }
+        if self.dependencies == Dependencies::Listed {
+            arguments.push("--no-deps".to_owned());
+        }
+        arguments.extend_from_slice(self.extra_args);
+        arguments
+    }
+
+    /// Writes the files that the arguments name.
+    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
+        fs::write(folder.join("requirements.txt"), self.requirements)?;
+        fs::write(folder.join("constraints.txt"), self.constraints)
+    }
+
     /// Passwords that uv is given, and that nobody may see in what it says.
-    fn secrets(&self) -> Vec<String> {
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let lists = [self.find_links, self.extra_args].into_iter().flatten().map(String::as_str);
         let texts = [self.requirements, self.constraints].into_iter().chain(lists);
         let mut secrets = self.environment.secrets();
@@ -214,7 +238,7 @@ impl Uv {
     }
 
     /// The program's path.
-    pub fn program(&self) -> &std::path::Path {
+    pub fn program(&self) -> &Path {
         &self.program
     }
 
@@ -232,26 +256,17 @@ impl Uv {
             .ok_or_else(|| ResolveError::Unsupported { target: resolution.target.to_string() })?;
         let write_error = |source| ResolveError::Write { source };
         let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(write_error)?;
-        fs::write(folder.path().join("requirements.txt"), resolution.requirements).map_err(write_error)?;
-        fs::write(folder.path().join("constraints.txt"), resolution.constraints).map_err(write_error)?;
+        resolution.write(folder.path()).map_err(write_error)?;
         let target = resolution.target;
         let mut command = self.command(cache, resolution.environment);
         command.current_dir(folder.path());
-        command.args(["pip", "compile", "requirements.txt", "--constraints", "constraints.txt"]);
-        command.args(["--format", "pylock.toml", "--python-platform", &platform]);
+        command.args(resolution.arguments());
+        command.args(["--python-platform", &platform]);
         command.args(["--python-version", &format!("3.{}.{}", target.python_minor, target.python_patch)]);
-        command.args(["--no-header", "--no-annotate", "--no-config", "--no-progress", "--quiet", "--color", "never"]);
         // Nothing is built, and still uv would fetch an interpreter of that version if this machine's is another one.
         if on_path("python3").next().is_some() {
             command.arg("--no-python-downloads");
         }
-        for links in resolution.find_links {
-            command.args(["--find-links", links]);
-        }
-        if resolution.dependencies == Dependencies::Listed {
-            command.arg("--no-deps");
-        }
-        command.args(resolution.extra_args);
         // Last, so that nothing takes it back: to build a package is to execute it on this machine.
         command.args(["--only-binary", ":all:"]);
         self.lock_file(command, &resolution.secrets(), observer)
@@ -317,7 +332,7 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
     folders.into_iter().map(move |folder| folder.join(name)).filter(|program| program.is_file())
 }
 
-fn is_new_enough(program: &std::path::Path) -> bool {
+fn is_new_enough(program: &Path) -> bool {
     let output =
         Command::new(program).arg("--version").env_clear().envs(Environment::of_machine().variables()).output();
     let Ok(output) = output else { return false };

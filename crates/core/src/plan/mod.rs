@@ -6,6 +6,7 @@ use crate::builder::Feature;
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::requirements;
 
 pub mod wire;
 
@@ -230,6 +231,20 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// Packages that are installed when a container starts, sorted.
     pub runtime_packages: BTreeSet<String>,
+}
+
+impl Requirement {
+    /// Whether it names a repository or an archive of sources, which must be built to be installed. What it does not
+    /// say is whether a package that is taken from an index has a wheel.
+    pub fn is_source(&self) -> bool {
+        let url = requirements::url(&self.text);
+        self.is_git() || url.is_some_and(|url| !url.split(['#', '?']).next().unwrap_or_default().ends_with(".whl"))
+    }
+
+    /// Whether it names a git repository.
+    pub fn is_git(&self) -> bool {
+        requirements::url(&self.text).is_some_and(|url| url.starts_with("git+"))
+    }
 }
 
 /// Where the Python environment of every image lies.

@@ -38,8 +38,8 @@ pub use requirement::RequirementProblem;
 
 pub(crate) use error::redacted;
 pub(crate) use path::{display_name, locate};
-use requirement::refuse_sources;
-pub(crate) use requirement::{BadRequirement, CREDENTIALS_HINT, check_url, normalize, refuse_credentials_in};
+use requirement::refuse_unknown_archives;
+pub(crate) use requirement::{BadRequirement, CREDENTIALS_HINT, check_url, normalize, refuse_credentials_in, url};
 use text::TextFile;
 
 /// What a spec wants from Python's package index, with all files read.
@@ -126,7 +126,7 @@ pub(crate) fn normal_text(text: &str) -> String {
 
 fn listed(package: &Located<String>) -> Result<Requirement, RequirementsError> {
     let normal = normalize(&package.value).map_err(|bad| bad.problem);
-    let checked = normal.and_then(|text| refuse_sources(&text).map(|()| text));
+    let checked = normal.and_then(|text| refuse_unknown_archives(&text).map(|()| text));
     match checked {
         Ok(text) => Ok(Requirement { text, hashes: BTreeSet::new() }),
         Err(problem) => Err(RequirementsError::new(RequirementsProblem::Requirement(problem), package.place.clone())),

@@ -65,7 +65,11 @@ const OPTIONS: [(&str, Option<&str>, Meaning); 18] = [
     ("--require-hashes", None, Meaning::RequireHashes),
     ("--no-index", None, Meaning::CarryFlag),
     ("--pre", None, Meaning::CarryFlag),
-    ("--no-binary", None, Meaning::Refused("remove it: only wheels are installed")),
+    (
+        "--no-binary",
+        None,
+        Meaning::Refused("remove it: what has a wheel is installed from it, and only the rest is built"),
+    ),
     ("--only-binary", None, Meaning::OnlyBinary),
     ("--prefer-binary", None, Meaning::Refused("remove it, or name the packages with `--only-binary`")),
     ("--trusted-host", None, Meaning::Refused("use an index with a certificate that this machine trusts")),
@@ -174,7 +178,7 @@ impl Reader<'_> {
         let text = requirement::normalize(wanted).map_err(|bad| {
             RequirementsError::new(RequirementsProblem::Requirement(bad.problem), line.place(bad.span))
         })?;
-        requirement::refuse_sources(&text)
+        requirement::refuse_unknown_archives(&text)
             .map_err(|problem| RequirementsError::new(RequirementsProblem::Requirement(problem), line.whole()))?;
         let mut hashes = BTreeSet::new();
         for option in options {
@@ -225,7 +229,8 @@ impl Reader<'_> {
             Meaning::RequireHashes => self.requires_hashes = true,
             Meaning::CarryFlag => push_new(&mut self.found.extra_args, option.name),
             Meaning::OnlyBinary if value.split(',').any(|package| package.trim() == ":none:") => {
-                return Err(option.refused("remove it: only wheels are installed", line));
+                return Err(option
+                    .refused("remove it: what has a wheel is installed from it, and only the rest is built", line));
             }
             Meaning::OnlyBinary => self.found.extra_args.extend([option.name, value]),
             Meaning::Editable => {

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::error::{RequirementsError, RequirementsProblem};
 use super::pip_file::normal_hash;
-use super::requirement::{check_url, normalize, refuse_sources};
+use super::requirement::{check_url, normalize, refuse_unknown_archives};
 use super::text::TextFile;
 use crate::plan::Requirement;
 
@@ -141,7 +141,7 @@ impl Package {
             text = format!("{text} ; {marker}");
         }
         let text = normalize(&text).map_err(|bad| RequirementsProblem::Requirement(bad.problem))?;
-        refuse_sources(&text).map_err(RequirementsProblem::Requirement)?;
+        refuse_unknown_archives(&text).map_err(RequirementsProblem::Requirement)?;
         let is_git = self.source.as_ref().is_some_and(|source| source.kind == "git");
         if self.files.is_empty() && !is_git {
             let hint = "run `poetry lock --regenerate`";

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{RequirementsError, RequirementsProblem};
-use super::requirement::{normalize, refuse_sources};
+use super::requirement::{normalize, refuse_unknown_archives};
 use super::text::TextFile;
 use crate::plan::Requirement;
 
@@ -64,7 +64,7 @@ pub(super) fn read(file: &TextFile) -> Result<Pyproject, RequirementsError> {
         let at =
             |problem| RequirementsError::new(RequirementsProblem::Requirement(problem), file.place(dependency.span()));
         let text = normalize(dependency.get_ref()).map_err(|bad| at(bad.problem))?;
-        refuse_sources(&text).map_err(at)?;
+        refuse_unknown_archives(&text).map_err(at)?;
         requirements.insert(Requirement { text, hashes: BTreeSet::new() });
     }
     Ok(Pyproject { requirements, requires_python: project.requires_python })

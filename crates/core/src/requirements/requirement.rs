@@ -15,6 +15,9 @@ const MARKER_DEPTH_MAX: usize = 32;
 const ARCHIVES: [&str; 12] =
     [".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.lz", ".tlz", ".tar.lzma"];
 
+/// Those of them that hold sources, and that the standard library of every Python opens.
+const SOURCE_ARCHIVES: [&str; 8] = [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz"];
+
 /// What may stand before `://`; `file` gets an error of its own.
 const SCHEMES: [&str; 8] = ["http", "https", "git+http", "git+https", "git+ssh", "git+git", "git+file", "file"];
 
@@ -75,9 +78,9 @@ pub enum RequirementProblem {
         /// The URL.
         url: String,
     },
-    /// Sources that would have to be built on this machine.
-    #[error("`{url}` is no wheel, and packages are not built")]
-    Source {
+    /// A file of a kind that packages do not come in.
+    #[error("`{url}` is neither a wheel nor an archive of sources")]
+    Archive {
         /// The URL.
         url: String,
     },
@@ -109,9 +112,12 @@ impl RequirementProblem {
                 "publish it to an index, or copy it with `copy` and install it with a line in `commands`".into()
             }
             Self::Credentials { .. } => CREDENTIALS_HINT.into(),
-            Self::Source { .. } | Self::Repository { .. } => {
-                "name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`".into()
+            Self::Archive { .. } => {
+                "name the URL of a wheel, which ends in `.whl`, of an archive, as `.tar.gz` or `.zip`, or of a repository, \
+                 as `git+https://…`"
+                    .into()
             }
+            Self::Repository { url } => format!("write `git+{url}`"),
             Self::Scheme { .. } => "name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`".into(),
         }
     }
@@ -156,19 +162,22 @@ pub(crate) fn normalize(text: &str) -> Result<String, BadRequirement> {
     display(&parsed, parsed.name.as_ref()).map_err(bad)
 }
 
-/// Checks that a requirement in its normal form names no repository and no archive of sources: who installs it would have
-/// to fetch and build them outside of any sandbox.
-pub(crate) fn refuse_sources(normal: &str) -> Result<(), RequirementProblem> {
+/// Checks that a URL that a requirement in its normal form names is one of a repository, of a wheel, or of an archive of
+/// sources.
+pub(crate) fn refuse_unknown_archives(normal: &str) -> Result<(), RequirementProblem> {
+    let Some(url) = url(normal).filter(|url| !url.starts_with("git+")) else { return Ok(()) };
+    let path = url.split(['#', '?']).next().unwrap_or_default();
+    if path.ends_with(".whl") || SOURCE_ARCHIVES.iter().any(|ending| path.ends_with(ending)) {
+        return Ok(());
+    }
+    Err(RequirementProblem::Archive { url: path.to_owned() })
+}
+
+/// The URL that a requirement in its normal form names.
+pub(crate) fn url(normal: &str) -> Option<&str> {
     let word = normal.split(" ; ").next().unwrap_or_default();
     let url = word.split_once(" @ ").map_or(word, |(_, url)| url).trim();
-    if !is_bare_url(url) {
-        return Ok(());
-    }
-    let path = url.split(['#', '?']).next().unwrap_or_default();
-    if !url.starts_with("git+") && path.ends_with(".whl") {
-        return Ok(());
-    }
-    Err(RequirementProblem::Source { url: path.to_owned() })
+    is_bare_url(url).then_some(url)
 }
 
 /// Checks that a URL of an index or of a page with wheels can be fetched and holds no credentials.

@@ -78,48 +78,42 @@ fn options_of_the_resolver_are_carried_in_order() {
     insta::assert_snapshot!(error("--no-binary numpy"), @"
     `--no-binary` is not supported in a requirements file
     --> requirements.txt:1:1
-    hint: remove it: only wheels are installed
+    hint: remove it: what has a wheel is installed from it, and only the rest is built
     ");
     insta::assert_snapshot!(error("--only-binary=:none:"), @"
     `--only-binary` is not supported in a requirements file
     --> requirements.txt:1:1
-    hint: remove it: only wheels are installed
+    hint: remove it: what has a wheel is installed from it, and only the rest is built
     ");
 }
 
 #[test]
-fn url_requirements_are_kept_if_they_are_wheels() {
-    insta::assert_snapshot!(read_text("torch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'\nhttps://example.org/p-1-py3-none-any.whl\n"), @r"
+fn url_requirements_are_kept_if_they_are_wheels_sources_or_repositories() {
+    insta::assert_snapshot!(read_text("torch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'\nhttps://example.org/p-1-py3-none-any.whl\nsix\ngit+https://github.com/a/b@90a4455#subdirectory=x/y\nb @ git+ssh://git@github.com/a/b\nhttps://example.org/p-1.tar.gz#subdirectory=z\n"), @"
+    install b @ git+ssh://git@github.com/a/b
+    install git+https://github.com/a/b@90a4455#subdirectory=x/y
     install https://example.org/p-1-py3-none-any.whl
+    install https://example.org/p-1.tar.gz#subdirectory=z
+    install six
     install torch @ https://download.pytorch.org/whl/torch-2.0-cp311-cp311-linux_x86_64.whl ; sys_platform == 'linux'
     ");
     let project = Project::new(&[]);
     let error = |text: &str| project.requirements_error("requirements.txt", text);
-    insta::assert_snapshot!(error("six\ngit+https://github.com/a/b@90a4455#subdirectory=x/y"), @"
-    `git+https://github.com/a/b@90a4455` is no wheel, and packages are not built
+    insta::assert_snapshot!(error("six\nhttps://example.org/p-1.exe"), @"
+    `https://example.org/p-1.exe` is neither a wheel nor an archive of sources
     --> requirements.txt:2:1
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    hint: name the URL of a wheel, which ends in `.whl`, of an archive, as `.tar.gz` or `.zip`, or of a repository, as `git+https://…`
     ");
-    insta::assert_snapshot!(error("b @ git+ssh://git@github.com/a/b"), @"
-    `git+ssh://git@github.com/a/b` is no wheel, and packages are not built
-    --> requirements.txt:1:1
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
-    ");
-    insta::assert_snapshot!(error("https://example.org/p-1.tar.gz"), @"
-    `https://example.org/p-1.tar.gz` is no wheel, and packages are not built
-    --> requirements.txt:1:1
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
-    ");
-    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["p @ https://example.org/p-1.zip"]), ..Spec::default() }), @"
-    `https://example.org/p-1.zip` is no wheel, and packages are not built
+    insta::assert_snapshot!(project.error(&Spec { packages: texts(&["p @ https://example.org/p"]), ..Spec::default() }), @"
+    `https://example.org/p` is neither a wheel nor an archive of sources
     --> train.yaml:1:1
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    hint: name the URL of a wheel, which ends in `.whl`, of an archive, as `.tar.gz` or `.zip`, or of a repository, as `git+https://…`
     ");
-    let project = "[project]\nname = \"x\"\ndependencies = [\"b @ git+https://github.com/a/b\"]\n";
+    let project = "[project]\nname = \"x\"\ndependencies = [\"b @ https://github.com/a/b.git\"]\n";
     insta::assert_snapshot!(Project::new(&[]).requirements_error("pyproject.toml", project), @"
-    `git+https://github.com/a/b` is no wheel, and packages are not built
+    `https://github.com/a/b.git` is a repository, and no archive
     --> pyproject.toml:3:17
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    hint: write `git+https://github.com/a/b.git`
     ");
 }
 
@@ -461,11 +455,6 @@ fn a_poetry_lock_that_cannot_be_used_is_refused_by_entry() {
     insta::assert_snapshot!(error(POETRY.replace("\"url\"", "\"carrier-pigeon\"")), @r"
     package `flytekit` has a source of kind `carrier-pigeon`, which is not supported
     --> poetry.lock:43:8
-    ");
-    insta::assert_snapshot!(error(POETRY.replace("\"url\"", "\"git\"")), @"
-    `git+https://wheels.example/flytekit-1-py3-none-any.whl@90a4455c2cc2b3e171dfff69f605f47d48ea1ff1` is no wheel, and packages are not built
-    --> poetry.lock:43:8
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
     ");
     insta::assert_snapshot!(error(POETRY.replace("optional = true", "optional = false")), @r"
     package `redis` has no hashes in the lock file

@@ -58,7 +58,7 @@ const INSTEAD: [(&str, &str); 15] = [
     ("-p", "use `python_version` or `base_image`"),
     ("--python-version", "use `python_version`"),
     ("--python-platform", "use `platform`"),
-    ("--no-binary", "only wheels are installed: take versions of the packages that have one"),
+    ("--no-binary", "what has a wheel is installed from it, and only the rest is built"),
     ("--trusted-host", "use an index with a certificate that this machine trusts"),
 ];
 
@@ -96,7 +96,9 @@ pub(super) fn check(arguments: &[Located<String>]) -> Result<(), ResolveError> {
         match takes {
             Value::Url => check_url(value).map_err(url_problem)?,
             Value::Packages if value.split(',').any(|package| package.trim() == ":none:") => {
-                return Err(refused("only wheels are installed: remove it".to_owned()));
+                return Err(refused(
+                    "remove it: what has a wheel is installed from it, and only the rest is built".to_owned(),
+                ));
             }
             Value::None | Value::Word | Value::Packages => {}
         }

@@ -3,7 +3,7 @@
 use super::error::{ResolveError, ResolveProblem};
 use super::{RESERVED_VARIABLES, ResolvedBase, arguments};
 use crate::place::{Located, Place};
-use crate::requirements::check_url;
+use crate::requirements::{check_url, normal_text};
 use crate::spec::{SourceCopyMode, Spec};
 
 /// Checks what a spec alone tells.
@@ -81,7 +81,8 @@ fn brings_cuda(spec: &Spec, base: &ResolvedBase) -> bool {
     from_index || from_base
 }
 
-/// Where `field` was written: the field itself, or the first of its values. `commands[1]` is the second command.
+/// Where `field` was written: the field itself, or the first of its values. `commands[1]` is the second command,
+/// `packages[six]` the package of that name, or where packages are named if it stands elsewhere.
 pub(super) fn place_of<'a>(spec: &'a Spec, field: &str) -> Option<&'a Place> {
     fn one<T>(field: &Option<Located<T>>) -> Option<&Place> {
         field.as_ref().map(|located| &located.place)
@@ -91,6 +92,10 @@ pub(super) fn place_of<'a>(spec: &'a Spec, field: &str) -> Option<&'a Place> {
     }
     if let Some(number) = field.strip_prefix("commands[").and_then(|rest| rest.strip_suffix(']')) {
         return spec.commands.get(number.parse::<usize>().ok()?).map(|command| &command.place);
+    }
+    if let Some(name) = field.strip_prefix("packages[").and_then(|rest| rest.strip_suffix(']')) {
+        let named = spec.packages.iter().find(|package| name_of(&package.value) == name);
+        return named.map(|package| &package.place).or(first(&spec.packages)).or(one(&spec.requirements));
     }
     match field {
         "name" => one(&spec.name),
@@ -130,4 +135,11 @@ pub(super) fn place_of<'a>(spec: &'a Spec, field: &str) -> Option<&'a Place> {
         "builder_config" => one(&spec.builder_config),
         _ => None,
     }
+}
+
+/// The normalised name of a requirement; of a bare URL what stands before its first separator, which names no package.
+fn name_of(requirement: &str) -> String {
+    let normal = normal_text(requirement);
+    let end = normal.find(|next: char| !next.is_ascii_alphanumeric() && next != '-').unwrap_or(normal.len());
+    normal[..end].to_owned()
 }

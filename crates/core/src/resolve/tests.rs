@@ -324,7 +324,7 @@ fn arguments_that_execute_programs_or_touch_files_of_this_machine_are_refused() 
     insta::assert_snapshot!(error(&["--only-binary=six,:none:"]), @"
     `--only-binary` cannot stand in `pip_extra_args`
     --> train.yaml:1:1
-    hint: only wheels are installed: remove it
+    hint: remove it: what has a wheel is installed from it, and only the rest is built
     ");
     insta::assert_snapshot!(error(&["--find-links", "/srv/wheels"]), @"
     `/srv/wheels` is a file or folder of this machine, and only what an index or a URL has can be installed

@@ -5,6 +5,7 @@ mod debian;
 mod machine;
 mod packages;
 mod server;
+mod sources;
 
 use crate::builder::Failure;
 use server::{Answer, Server};

@@ -105,14 +105,14 @@ fn uv_says_why_there_is_no_solution_and_never_a_password() {
     note: No solution found when resolving dependencies
             cause: Because source==1 has no usable wheels and you require source==1, we can conclude that your requirements are unsatisfiable.
           hint: Wheels are required for `source` because building from source is disabled for all packages (i.e., with `--no-build`)
-    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
     ");
     insta::assert_snapshot!(failure("windows==1\n"), @"
     error: the requirements cannot be resolved
     note: No solution found when resolving dependencies
             cause: Because windows==1 has no wheels with a matching Python implementation tag (e.g., `cp311`) and you require windows==1, we can conclude that your requirements are unsatisfiable.
           hint: You require CPython 3.11 (`cp311`), but we only found wheels for `windows` (v1) with the following Python implementation tag: `cp312`
-    hint: only wheels are installed: take a version of the package that has one for this Python and platform
+    hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
     ");
     insta::assert_snapshot!(failure("modern==1\n"), @"
     error: the requirements cannot be resolved
@@ -241,7 +241,7 @@ fn a_wheel_with_another_digest_than_the_requirements_allow_is_named() {
     };
     // As from requirements.txt, then as from poetry.lock.
     for dependencies in [Dependencies::Followed, Dependencies::Listed] {
-        let selected = select(&[source, wheel], dependencies).unwrap();
+        let selected = select(&[source, wheel], dependencies).unwrap().wheels;
         assert_eq!(selected[0].sha256.to_string(), wheel);
         insta::allow_duplicates! {
             insta::assert_snapshot!(told(PythonError::from(select(&[source], dependencies).unwrap_err())), @"
@@ -265,8 +265,8 @@ fn of_several_wheels_an_allowed_one_is_taken() {
         let requirement = imagespec_core::plan::Requirement { text: "a==1".to_owned(), hashes };
         select(&text, &target(), &AllowedDigests::new([&requirement], &target()).unwrap())
     };
-    assert_eq!(select(b"fits").unwrap()[0].file_name.as_str(), "a-1-cp311-cp311-linux_x86_64.whl");
-    assert_eq!(select(b"any").unwrap()[0].file_name.as_str(), "a-1-py3-none-any.whl");
+    assert_eq!(select(b"fits").unwrap().wheels[0].file_name.as_str(), "a-1-cp311-cp311-linux_x86_64.whl");
+    assert_eq!(select(b"any").unwrap().wheels[0].file_name.as_str(), "a-1-py3-none-any.whl");
     assert!(matches!(select(b"none").unwrap_err(), PylockError::NotAllowed { .. }));
 }
 
@@ -491,7 +491,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let server = guarded_index(folder.path());
     let step = |index: Option<String>, secrets| PipStep {
-        input: PipInput::Pylock { lock: imagespec_core::digest::Digest::of(b"") },
+        input: PipInput::Requirements { requirements: [].into(), constraints: [].into() },
         index,
         extra_indexes: Vec::new(),
         find_links: Vec::new(),
@@ -508,7 +508,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
         let uv = Uv::fetched(&cache, Observer::NOBODY)?;
         let lock = resolved(&uv, &cache, "lib==3\n", &environment)?;
         assert!(!lock.contains("s3cret"), "{lock}");
-        let wheels = select(&lock, &target(), &AllowedDigests::default())?;
+        let wheels = select(&lock, &target(), &AllowedDigests::default())?.wheels;
         download(&cache, &wheels, &environment, Observer::NOBODY)?;
         drop(secrets);
         Ok::<_, PythonError>(wheels[0].file_name.to_string())
@@ -532,7 +532,7 @@ fn secrets_of_the_resolver_open_an_index_and_its_files() {
     let elsewhere = step(Some(index), mount(SecretTarget::File("/run/secrets/login".to_owned())));
     insta::assert_snapshot!(told(open(&elsewhere, "x").unwrap_err()), @"
     error: secret `login` is to lie at `/run/secrets/login`, where the resolver reads no file
-    hint: give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in `{id: index, env: UV_DEFAULT_INDEX}`
+    hint: give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in `{id: index, env: UV_DEFAULT_INDEX}`; other files are for git alone
     ");
     insta::assert_snapshot!(told(environment_of(&[].into(), &netrc).map(drop).unwrap_err()), @"
     error: secret `login` is not given

@@ -91,7 +91,7 @@ fn packages_are_requirements() {
     error: `packages` cannot be `ssh://git@github.com/a/b`: URLs of kind `ssh` cannot be installed from
     hint: name the URL of a wheel, `https://…/NAME-VERSION-py3-none-any.whl`
     error: `packages` cannot be `https://github.com/a/b.git`: it is a repository, and no archive
-    hint: name the URL of a wheel, which ends in `.whl`, or install it with a line in `commands`
+    hint: write `git+https://github.com/a/b.git`
     error: `packages` cannot be `git+https://github.com/a b`: a URL has no blanks
     hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     error: `packages` cannot be `git+https://`: its URL has no host
