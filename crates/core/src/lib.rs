@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod document;
 pub mod event;
+pub mod explanation;
 pub mod files;
 pub mod hash;
 pub mod lower;
