@@ -12,6 +12,7 @@ pub mod wheel;
 mod apt;
 mod base;
 mod builder;
+mod carried;
 mod command;
 mod compression;
 mod documents;
@@ -34,6 +35,7 @@ mod watch;
 mod workdir;
 
 pub use builder::OciBuilder;
+pub use carried::{carried_plan, carried_plan_of_archive};
 pub use documents::{OpenError, Source};
 pub use emulation::CannotExecute;
 pub use inspect::{Inspected, InspectedImage, InspectedLayer, inspect};

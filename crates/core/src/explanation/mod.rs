@@ -6,10 +6,12 @@
 mod compare;
 mod document;
 mod parts;
+mod uncounted;
 
 pub use compare::{Change, Difference, compare};
 pub use document::{HashedPlan, NotAPlan};
 pub use parts::{Part, PartValue, parts};
+pub use uncounted::uncounted;
 
 #[cfg(test)]
 mod tests;

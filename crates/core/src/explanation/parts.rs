@@ -6,14 +6,16 @@ use serde_json::{Map, Value};
 use super::document::{HashedPlan, LeftOut};
 use crate::digest::Digest;
 use crate::plan::wire;
+use crate::reference::Reference;
 use crate::spec::Spec;
 
 /// One part of what is hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// The field of the spec: `env`, or `base_image.env` for that of the spec beneath.
     pub field: String,
     /// Which of the field's values it is: a package, a variable, a file. None of a field with one value.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The value.
     pub value: PartValue,
@@ -113,7 +115,7 @@ const FIELDS: [&str; 24] = [
     "lock",
 ];
 
-/// What the hash of `plan` is made of, in the order of [`Part::rank`]. `spec` says in which of its fields something stands
+/// What the hash of `plan` is made of, in the order of a spec's fields. `spec` says in which of its fields something stands
 /// that the plan does not tell apart: `packages` or `requirements`, `copy` or `source_root`.
 pub fn parts(plan: &HashedPlan, spec: &Spec) -> Vec<Part> {
     let mut collector = Collector { spec: Some(spec), prefix: String::new(), parts: Vec::new() };
@@ -189,7 +191,7 @@ impl Collector<'_> {
         let short = |digest: String| digest.chars().take("sha256:".len() + 12).collect::<String>();
         let shown = match text("kind").as_str() {
             "scratch" => "scratch".to_owned(),
-            "registry" => text("reference"),
+            "registry" => text("reference").parse().map_or_else(|_| text("reference"), |base: Reference| base.familiar()),
             "oci-layout" => format!("oci: {}", short(text("digest"))),
             "docker-archive" => format!("docker-archive: {}", short(text("digest"))),
             "bootstrap" => format!("bootstrap:debian/{}", text("suite")),

@@ -202,6 +202,14 @@ fn what_this_program_does_not_know_is_told_all_the_same() {
     insta::assert_snapshot!(told(&known, &HashedPlan::from_json(other).unwrap()), @r#"hash scheme : value {"before":{"kind":"text","text":"1"},"after":{"kind":"text","text":"2"}}"#);
 }
 
+#[test]
+fn what_does_not_count_is_known() {
+    let before = Spec { description: some("old".to_owned()), name: some("train".to_owned()), ..Spec::default() };
+    let after = Spec { description: some("new".to_owned()), ..before.clone() };
+    assert_eq!(uncounted(&before, &after), ["description"]);
+    assert_eq!(uncounted(&before, &Spec { packages: texts(&["six"]), ..before.clone() }), [""; 0]);
+}
+
 /// Whatever is changed in a plan, one difference at least is told; nothing is told of what is the same.
 #[test]
 fn every_change_of_a_plan_is_told() {
