@@ -1,5 +1,6 @@
 //! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
 
+mod emulation;
 mod engine;
 mod environment;
 mod lint;
@@ -10,7 +11,8 @@ mod server;
 
 pub use insta;
 
-pub use engine::{DockerEngine, is_root, skip};
+pub use emulation::Emulation;
+pub use engine::{DockerEngine, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};

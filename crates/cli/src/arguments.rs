@@ -172,7 +172,7 @@ pub(crate) struct SpecArguments {
 }
 
 /// What is laid over a spec whose image is looked for.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Settings {
     /// Registry and path beneath which the spec's image is pushed.
     #[arg(long, value_name = "REGISTRY")]
@@ -195,12 +195,12 @@ pub(crate) struct RunArguments {
 }
 
 /// Fields laid over a spec.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Overrides {
     /// Set a field of the spec, `env.DEBUG=1`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one for any image.
+    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one, of those that the image has.
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
 }
