@@ -3,6 +3,7 @@
 mod emulation;
 mod engine;
 mod environment;
+mod guarded;
 mod lint;
 mod quickstart;
 mod registry;
@@ -14,6 +15,7 @@ pub use insta;
 pub use emulation::Emulation;
 pub use engine::{DockerEngine, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
+pub use guarded::GuardedIndex;
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
