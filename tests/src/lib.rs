@@ -1,5 +1,6 @@
 //! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
 
+mod conda;
 mod emulation;
 mod engine;
 mod environment;
@@ -9,9 +10,11 @@ mod quickstart;
 mod registry;
 mod said;
 mod server;
+mod user;
 
 pub use insta;
 
+pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
 pub use emulation::Emulation;
 pub use engine::{DockerEngine, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
@@ -19,4 +22,5 @@ pub use guarded::GuardedIndex;
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
-pub use server::FixedServer;
+pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
+pub use server::{FixedServer, FolderServer};

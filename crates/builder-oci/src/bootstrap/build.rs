@@ -22,6 +22,7 @@ use crate::cache::{Cache, CacheError, Key};
 use crate::emulation::{self, CannotExecute};
 use crate::image::PATH_DEFAULT;
 use crate::layer::{FORMAT_VERSION, Layer, LayerError};
+use crate::point::{self, Point};
 use crate::sandbox::{
     ArchiveOptions, Devices, Form, Line, Network, Output, Root, Run, Sandbox, SandboxError, UnpackOptions, User,
     Whiteouts,
@@ -220,6 +221,7 @@ pub fn bootstrap(
     let fetcher = Fetcher::new(cache, observer.cancelled)?;
     (observer.progress)(Progress::Indexes);
     let (indexes, suites) = indexes(&fetcher, mirror, wanted, observer)?;
+    point::reached(Point::ReleaseVerified);
     let packages = choose(&indexes, wanted)?;
     let sources = sources(mirror, &suites);
     let digests: Vec<Digest> = packages.iter().map(|package| package.digest).collect();
@@ -238,6 +240,7 @@ pub fn bootstrap(
         std::fs::create_dir(&root).map_err(|source| BootstrapError::Folder { path: root.clone(), source })?;
         let made = make(cache, sandbox, &root, &packages, &sources, timestamp, observer).and_then(|()| {
             (observer.progress)(Progress::Archiving);
+            point::reached(Point::TreeConfigured);
             let options =
                 ArchiveOptions { form: Form::Tree, exclude: Vec::new(), newest_kept: timestamp, otherwise: timestamp };
             let mut layer = Cancellable { output: compressor, observer };
@@ -293,6 +296,7 @@ fn make(
             (Ok(None), Ok(())) => Err(SandboxError::Cancelled.into()),
         }
     })?;
+    point::reached(Point::TreeUnpacked);
     configure(sandbox, root, packages.len(), &scripts, timestamp, observer)
 }
 

@@ -6,6 +6,7 @@
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
 //! ROOT/apt/ARCHITECTURE/…   packages and lists that the apt of images fetched, verified by apt as it uses them
+//! ROOT/conda/…              what conda channels said, each with the time until which it counts
 //! ROOT/uv/…                 what the resolver fetched: its own cache, and a Python if this machine has none
 //! ROOT/locks/…              empty files that are locked while something is made
 //! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
@@ -22,6 +23,7 @@ mod blob;
 mod lock;
 mod prune;
 mod record;
+mod verify;
 
 use std::fs;
 use std::io;
@@ -35,6 +37,7 @@ pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
 pub use lock::{Lock, Patience};
 pub use prune::{PruneError, PruneMode, PrunePolicy, Pruned, Removed, clear, disk_usage_bytes, prune};
 pub use record::Key;
+pub use verify::{Verified, verify};
 
 /// The cache's root folder. While it or a clone of it lives, nothing is removed from it.
 #[derive(Debug, Clone)]
@@ -95,7 +98,7 @@ impl CacheError {
 }
 
 /// The folders of a cache.
-const FOLDERS: [&str; 8] = ["blobs/sha256", "records", "snapshots", "store", "apt", "uv", "locks", "tmp"];
+const FOLDERS: [&str; 9] = ["blobs/sha256", "records", "snapshots", "store", "apt", "conda", "uv", "locks", "tmp"];
 /// The lock that all users of a cache share.
 const USE: &str = "cache";
 
@@ -156,6 +159,11 @@ impl Cache {
     /// The folder for what the resolver keeps.
     pub(crate) fn resolver_folder(&self) -> PathBuf {
         self.root.join("uv")
+    }
+
+    /// The folder for what conda channels said.
+    pub(crate) fn conda_folder(&self) -> PathBuf {
+        self.root.join("conda")
     }
 
     /// The folder for images.
