@@ -2,8 +2,10 @@
 
 mod canary;
 mod conda;
+mod emulation;
 mod engine;
 mod environment;
+mod guarded;
 mod index;
 mod lint;
 mod quickstart;
@@ -17,8 +19,10 @@ pub use insta;
 
 pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
-pub use engine::{DockerEngine, is_root, skip};
+pub use emulation::Emulation;
+pub use engine::{DockerEngine, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
+pub use guarded::GuardedIndex;
 pub use index::{PackageIndex, WrittenWheel};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};

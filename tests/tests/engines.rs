@@ -131,6 +131,12 @@ fn an_image_saved_by_docker_is_a_base(place: &Place, engine: &DockerEngine, name
     place.env.write("docker/twice.txt", "twice\n");
     engine.docker(&["build", "--network", "none", "--tag", "theirs", &place.path("docker")]);
     engine.docker(&["save", "--output", &place.path("theirs.tar"), "theirs"]);
+    // What the engine was given still carries its plan; what somebody made of it does not pretend to.
+    engine.docker(&["save", "--output", &place.path("ours.tar"), name]);
+    let told = place.env.stdout(&["explain", "imagespec.yaml", "--against", "docker-archive:ours.tar"]);
+    assert!(told.ends_with("the same: nothing that counts differs\n"), "{told}");
+    let told = place.env.run(&["explain", "imagespec.yaml", "--against", "docker-archive:theirs.tar"]).stderr;
+    assert!(told.starts_with("error: `docker-archive:theirs.tar` carries no plan\n"), "{told}");
     place.env.write(
         "again.yaml",
         "base_image: docker-archive:theirs.tar\nname: again\ncopy: [again.py]\nenv: {GREETING: hello again}\n\

@@ -70,6 +70,11 @@ secrets:
     }
     assert_eq!(fs::read_dir(root.join("var/lib/apt/lists")).map_or(0, Iterator::count), 0);
 
+    // The plan that the image carries says neither what secrets are called nor where they stand.
+    let layout = format!("oci:{}", env.path().join("out").display());
+    let config = outsider("skopeo", &["inspect", "--config", "--raw", &layout]);
+    assert!(config.contains("imagespec.plan") && !config.contains("secrets"), "{config}");
+
     assert!(!format!("{first:?}{second:?}").contains(SECRET));
     assert_eq!(holders(env.path(), SECRET.as_bytes()), Vec::<String>::new());
 }

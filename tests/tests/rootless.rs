@@ -1,7 +1,5 @@
 //! An ordinary user builds the same images as root. Needs the network.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use imagespec_tests::{OrdinaryUser, TestEnv, network_variables, skip};
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
+use imagespec_core::explanation::HashedPlan;
 use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, Step, VENV};
 use imagespec_core::platform::Platform;
 use serde_json::{Map, Value, json};
@@ -44,6 +45,10 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Digest and name of the image beneath (OCI image-spec, "Annotations").
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
+/// The member of a config that holds the plan. No label: those reach every container, and images that others make of
+/// this one; containerd takes none of more than 4 KiB. Programs ignore a member that they do not know (OCI image-spec,
+/// "Image Configuration").
+pub(crate) const PLAN: &str = "imagespec.plan";
 pub(crate) const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Adds `layers` and the plan's config to `base`.
@@ -80,6 +85,7 @@ pub(crate) fn assemble(
     let diff_ids: Vec<_> = all.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
     config.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
     config.insert("history".into(), history.into());
+    config.insert(PLAN.into(), HashedPlan::of(plan).carried());
     let config = to_bytes(&Value::Object(config));
     let config_digest = Digest::of(&config);
     let descriptors: Vec<_> = all

@@ -13,6 +13,7 @@ mod apt;
 mod base;
 mod builder;
 mod bytecode;
+mod carried;
 mod command;
 mod compression;
 mod conda;
@@ -40,6 +41,7 @@ mod watch;
 mod workdir;
 
 pub use builder::OciBuilder;
+pub use carried::{carried_plan, carried_plan_of_archive};
 pub use documents::{OpenError, Source};
 pub use emulation::CannotExecute;
 pub use inspect::{Inspected, InspectedImage, InspectedLayer, inspect};

@@ -63,6 +63,23 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Say why a spec has another hash than an earlier image: which field, file or version changed.
+    ///
+    /// Every image carries what its hash was made of. Without `--against` it is compared with the last image of that
+    /// name in the store on this machine; where there is none, what the hash is made of is shown.
+    Explain {
+        /// The spec: a YAML, TOML or JSON file, a folder with an `imagespec.yaml`, or one of the project's images by name.
+        spec: String,
+        /// What to compare with: another spec, a plan that `imagespec plan --format json` printed, an image as
+        /// `registry/name:tag`, `oci:DIR[:TAG]` or `docker-archive:FILE`.
+        #[arg(long, value_name = "FILE|REF")]
+        against: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Print the hash that the image is tagged with.
     Hash(SpecArguments),
     /// Print the name of the image.
@@ -160,7 +177,7 @@ pub(crate) struct SpecArguments {
 }
 
 /// What is laid over a spec whose image is looked for.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Settings {
     /// Registry and path beneath which the spec's image is pushed.
     #[arg(long, value_name = "REGISTRY")]
@@ -183,12 +200,12 @@ pub(crate) struct RunArguments {
 }
 
 /// Fields laid over a spec.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Overrides {
     /// Set a field of the spec, `env.DEBUG=1`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one for any image.
+    /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one, of those that the image has.
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
 }

@@ -47,13 +47,38 @@ pub(crate) fn find(surroundings: &Surroundings, text: &str, settings: &Settings)
             Ok(Found { name: text.to_owned(), place: Place::Layout { folder, digest }, hint: None })
         }
         Subject::Reference(reference) => {
-            let place = match in_store(&reference)? {
-                Some((cache, digest)) => Place::Store { cache, digest },
-                None => in_registry(surroundings, reference.clone(), None),
-            };
-            Ok(Found { name: reference.familiar(), place, hint: subject::hint(text, project) })
+            let found = of_reference(surroundings, reference, None)?;
+            Ok(Found { hint: subject::hint(text, project), ..found })
         }
     }
+}
+
+/// The image called `reference`. The store is looked in before its registry is.
+pub(crate) fn of_reference(
+    surroundings: &Surroundings,
+    reference: Reference,
+    registry_config: Option<PathBuf>,
+) -> Result<Found, Failure> {
+    let name = reference.familiar();
+    let place = match in_store(&reference)? {
+        Some((cache, digest)) => Place::Store { cache, digest },
+        None => in_registry(surroundings, reference, registry_config),
+    };
+    Ok(Found { name, place, hint: None })
+}
+
+/// The images of the store that are called as `name` is but for the tag, the last one that was built first.
+pub(crate) fn tagged(name: &Reference) -> Result<Vec<Found>, Failure> {
+    if !prepare::cache_folder()?.is_dir() {
+        return Ok(Vec::new());
+    }
+    let cache = prepare::cache()?;
+    let images = Store::new(cache.clone()).tagged(name)?.into_iter().map(|(reference, digest)| Found {
+        name: reference.familiar(),
+        place: Place::Store { cache: cache.clone(), digest },
+        hint: None,
+    });
+    Ok(images.collect())
 }
 
 /// The image of a spec that was built already.
@@ -62,7 +87,7 @@ fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Resu
     let hint = format!("`imagespec build {spec}` builds it");
     let place = match in_store(&prepared.name)? {
         Some((cache, digest)) => Place::Store { cache, digest },
-        None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()),
+        None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()?),
         None => {
             return Err(Failure::new(Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)));
         }
@@ -78,7 +103,7 @@ pub(crate) fn existing(
     digest: Digest,
 ) -> Result<Found, Failure> {
     let place = match output {
-        Output::Registry => in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config()),
+        Output::Registry => in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config()?),
         _ => Place::Store { cache: prepare::cache()?, digest },
     };
     Ok(Found { name: prepared.name.familiar(), place, hint: None })

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod documents;
+mod explained;
 mod failure;
 mod image;
 mod options;
@@ -52,6 +53,9 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
+        Command::Explain { spec, against, settings, format } => {
+            commands::explain::explain(spec, against.as_deref(), settings, *format)?;
+        }
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
         Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
         Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imagespec_core::builder::Description;
+use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::options::{OptionError, Options};
 use imagespec_core::place::{Place, Source};
 use serde_json::Value;
@@ -19,6 +20,12 @@ pub(crate) fn collect(
     prepared: &Prepared,
     flags: &[String],
 ) -> Result<BTreeMap<String, Value>, Failure> {
+    if let Some(config) = &prepared.loaded.spec.builder_config {
+        let diagnostic = Diagnostic::error(format!("builder `{}` takes no `builder_config`", description.name));
+        return Err(Failure::new(
+            diagnostic.at(config.place.clone()).hint("what can be set goes to `builder_options`"),
+        ));
+    }
     let known = Options::of(description);
     let (mut options, mut errors) = (BTreeMap::new(), Vec::<OptionError>::new());
     let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());

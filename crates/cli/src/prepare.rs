@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -138,10 +139,19 @@ impl Surroundings {
 }
 
 impl Prepared {
-    /// The Docker config.json that the spec names, absolute.
-    pub(crate) fn registry_config(&self) -> Option<PathBuf> {
-        let config = self.loaded.spec.registry_config.as_ref();
-        config.map(|config| self.loaded.directory.join(&config.value))
+    /// The Docker config.json that the spec names, absolute. It is needed where a registry is asked, and not before.
+    pub(crate) fn registry_config(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(config) = &self.loaded.spec.registry_config else { return Ok(None) };
+        let path = self.loaded.directory.join(&config.value);
+        match File::open(&path) {
+            Ok(_) => Ok(Some(path)),
+            Err(error) => {
+                let mut diagnostic = Diagnostic::error(format!("cannot read `{}`", config.value.display()));
+                diagnostic.notes.push(error.to_string());
+                let hint = "name a Docker `config.json`, or leave it out to use that of your home folder";
+                Err(Failure::new(diagnostic.at(config.place.clone()).hint(hint)))
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod document;
 pub mod event;
+pub mod explanation;
 pub mod files;
 pub mod hash;
 pub mod lower;

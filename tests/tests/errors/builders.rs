@@ -2,7 +2,7 @@
 
 use imagespec_tests::TestEnv;
 
-use super::failure;
+use super::{failure, refused};
 
 #[test]
 fn a_builder_that_there_is_not_is_named_with_those_that_there_are() {
@@ -11,6 +11,23 @@ fn a_builder_that_there_is_not_is_named_with_those_that_there_are() {
     insta::assert_snapshot!(failure(&env, &["build", "train.yaml"]), @"
     exit 1
     error: there is no builder `kaniko`
+      --> train.yaml:2:10
+       |
+     2 | builder: kaniko
+       |          ^^^^^^
     hint: there is `oci`
+    ");
+}
+
+#[test]
+fn a_configuration_that_no_builder_reads_is_refused() {
+    insta::assert_snapshot!(refused("base_image: scratch\nbuilder_config: ci/buildkit.yaml\n"), @"
+    exit 1
+    error: builder `oci` takes no `builder_config`
+      --> train.yaml:2:17
+       |
+     2 | builder_config: ci/buildkit.yaml
+       |                 ^^^^^^^^^^^^^^^^
+    hint: what can be set goes to `builder_options`
     ");
 }

@@ -279,3 +279,35 @@ fn a_folder_means_the_spec_in_it() {
     hint: `imagespec build` in it builds the images of its `imagespec.toml`
     ");
 }
+
+#[test]
+fn cuda_alone_is_refused_with_both_ways_to_get_it() {
+    insta::assert_snapshot!(refused("packages: [torch]\ncuda: 12.4\n"), @"
+    exit 1
+    error: `cuda` alone installs nothing: CUDA comes with the base image or with Python packages
+      --> train.yaml:2:7
+       |
+     2 | cuda: 12.4
+       |       ^^^^
+    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install packages that bring it, for example PyTorch's: `packages: [torch]` with `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
+    ");
+    insta::assert_snapshot!(refused("base_image: nvidia/cuda:11.8.0-cudnn8-runtime-ubuntu22.04\ncuda: 11.8\ncudnn: 9\n"), @"
+    exit 1
+    error: `cudnn` asks for 9, and `nvidia/cuda:11.8.0-cudnn8-runtime-ubuntu22.04` brings 8
+      --> train.yaml:3:8
+       |
+     3 | cudnn: 9
+       |        ^
+    hint: change one of them, or leave `cudnn` out
+    ");
+    // Either way is taken.
+    let env = TestEnv::new();
+    env.write("base.yaml", "base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04\ncuda: 12.6\ncudnn: 9\n");
+    env.write(
+        "wheels.yaml",
+        "packages: [torch]\npip_extra_index_url: [https://download.pytorch.org/whl/cu124]\ncuda: 12.4\n",
+    );
+    for spec in ["base.yaml", "wheels.yaml"] {
+        env.stdout(&["plan", spec]);
+    }
+}

@@ -21,7 +21,7 @@ use crate::layer::Layer;
 use crate::python::BasePython;
 
 pub(crate) use bootstrapped::from_bootstrap;
-pub(crate) use docker_archive::from_docker_archive;
+pub(crate) use docker_archive::{config as docker_archive_config, from_docker_archive};
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
 

@@ -43,6 +43,27 @@ impl Store {
         }
     }
 
+    /// The images that are called as `name` is but for the tag, the last one that was written first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn tagged(&self, name: &Reference) -> Result<Vec<(Reference, Digest)>, CacheError> {
+        let mut found = Vec::new();
+        let folder = self.folder(name);
+        for path in files(&folder)?.into_iter().filter(|path| path.parent() == Some(&folder) && is_name(path)) {
+            let read = |path: &Path| Ok((fs::metadata(path)?.modified()?, fs::read_to_string(path)?));
+            let (time, text) =
+                read(&path).map_err(|source| CacheError::Io { action: "read", path: path.clone(), source })?;
+            let tag = path.file_name().and_then(|tag| tag.to_str()).unwrap_or_default().trim_end_matches(':');
+            let reference = format!("{}/{}:{tag}", name.registry(), name.repository()).parse();
+            if let (Ok(reference), Ok(digest)) = (reference, text.trim().parse::<Digest>()) {
+                found.extend(self.cache.has_blob(digest).then_some((time, reference, digest)));
+            }
+        }
+        found.sort_by_key(|(time, ..)| std::cmp::Reverse(*time));
+        Ok(found.into_iter().map(|(_, reference, digest)| (reference, digest)).collect())
+    }
+
     /// The digests of all images.
     pub(crate) fn images(&self) -> Result<Vec<Digest>, CacheError> {
         self.digests(&self.cache.store_folder())

@@ -133,7 +133,7 @@ fn build_one(
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,
         registries: surroundings.registries(),
-        credential_files: prepare::credential_files(prepared.registry_config()),
+        credential_files: prepare::credential_files(prepared.registry_config()?),
     };
     let report = builder.build(&request, terminal).map_err(|error| {
         let place = |field: &str| prepared.resolved.place_of(field).cloned();
@@ -153,7 +153,7 @@ fn build_one(
 fn existence(surroundings: &Surroundings, prepared: &Prepared, output: &Output) -> Result<Option<Existence>, Failure> {
     match output {
         Output::Store => exists::in_store(prepared).map(Some),
-        Output::Registry => Ok(Some(exists::in_its_registry(surroundings, prepared))),
+        Output::Registry => exists::in_its_registry(surroundings, prepared).map(Some),
         Output::Oci { .. } | Output::DockerArchive { .. } | Output::Docker { .. } => Ok(None),
     }
 }

@@ -4,7 +4,7 @@ use imagespec_builder_oci::OciBuilder;
 use imagespec_core::builder::Builder;
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::plan::Plan;
-use imagespec_core::project::ChosenBuilder;
+use imagespec_core::project::{BuilderOrigin, ChosenBuilder};
 
 use crate::arguments::Format;
 use crate::failure::Failure;
@@ -21,7 +21,11 @@ pub(crate) fn find(chosen: &ChosenBuilder) -> Result<Box<dyn Builder>, Failure> 
     let names: Vec<_> = builders.iter().map(|builder| format!("`{}`", builder.describe().name)).collect();
     let found = builders.into_iter().find(|builder| builder.describe().name == chosen.name);
     found.ok_or_else(|| {
-        let diagnostic = Diagnostic::error(format!("there is no builder `{}`", chosen.name));
+        let mut diagnostic = Diagnostic::error(format!("there is no builder `{}`", chosen.name));
+        diagnostic.place = match &chosen.origin {
+            BuilderOrigin::File(place) => Some(place.clone()),
+            BuilderOrigin::Flag | BuilderOrigin::Environment | BuilderOrigin::Default => None,
+        };
         Failure::new(diagnostic.hint(format!("there is {}", names.join(", "))))
     })
 }

@@ -50,14 +50,14 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 /// Whether the image of `prepared` exists, where it would be pushed or kept.
 fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
     match prepared.has_registry {
-        true => Ok(in_its_registry(surroundings, prepared)),
+        true => in_its_registry(surroundings, prepared),
         false => in_store(prepared),
     }
 }
 
 /// Whether the image of `prepared` is where it would be pushed.
-pub(crate) fn in_its_registry(surroundings: &Surroundings, prepared: &Prepared) -> Existence {
-    in_registry(surroundings, &prepared.name, prepared.registry_config())
+pub(crate) fn in_its_registry(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
+    Ok(in_registry(surroundings, &prepared.name, prepared.registry_config()?))
 }
 
 /// Whether the image of `prepared` is in the store on this machine.

@@ -5,6 +5,7 @@ pub(crate) mod builders;
 pub(crate) mod cache;
 pub(crate) mod doctor;
 pub(crate) mod exists;
+pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod plan;

@@ -19,9 +19,9 @@ use crate::subject::{self, Subject};
 pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let text = &arguments.subject;
     let surroundings = Surroundings::of(text)?;
-    let wanted = wanted(arguments, &surroundings)?;
+    let (wanted, settings) = wanted(arguments, &surroundings)?;
     let machine = prepare::host_platform()?;
-    let found = image::find(&surroundings, text, &arguments.settings)?;
+    let found = image::find(&surroundings, text, &settings)?;
     let terminal = Terminal::new(ProgressMode::Auto, Arc::clone(cancelled));
     let is_cancelled = || cancelled.load(Ordering::Relaxed);
     let cache = prepare::cache()?;
@@ -32,19 +32,27 @@ pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Resu
     Ok(u8::try_from(code).unwrap_or(crate::failure::FAILED))
 }
 
-/// The platform to run, if the user says one for an image that is no spec's. Of a spec, `--platform` is a field.
-fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<Option<Platform>, Failure> {
-    let text = &arguments.subject;
+/// The platform to run, if the user says one, and what is laid over the spec. Of a spec, `--platform` is a field; but of
+/// one that has several it chooses.
+fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<(Option<Platform>, Settings), Failure> {
+    let (text, settings) = (&arguments.subject, &arguments.settings);
+    let chosen = match settings.overrides.platform.as_slice() {
+        [one] => Some(one.parse::<Platform>()),
+        _ => None,
+    };
+    let sets = settings.overrides.sets.clone();
+    let others = Settings { registry: settings.registry.clone(), overrides: Overrides { sets, platform: Vec::new() } };
     if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
-        return Ok(None);
+        let Some(Ok(chosen)) = chosen else { return Ok((None, settings.clone())) };
+        let prepared = surroundings.prepare(text, others.registry.as_deref(), &others.overrides)?;
+        let is_one_of_several = prepared.plan.platforms.len() > 1 && prepared.plan.platforms.contains(&chosen);
+        return Ok(if is_one_of_several { (Some(chosen), others) } else { (None, settings.clone()) });
     }
-    let Settings { registry, overrides: Overrides { sets, platform } } = &arguments.settings;
-    let others = Overrides { sets: sets.clone(), platform: Vec::new() };
-    subject::refuse_settings(text, &Settings { registry: registry.clone(), overrides: others })?;
-    match platform.as_slice() {
-        [] => Ok(None),
-        [one] => one.parse().map(Some).map_err(|error| Failure::of(&error)),
-        _ => Err(Failure::usage("one platform is run at a time", "pass one `--platform`")),
+    subject::refuse_settings(text, &others)?;
+    match (chosen, settings.overrides.platform.len()) {
+        (Some(chosen), _) => Ok((Some(chosen.map_err(|error| Failure::of(&error))?), others)),
+        (None, 0) => Ok((None, others)),
+        (None, _) => Err(Failure::usage("one platform is run at a time", "pass one `--platform`")),
     }
 }
 

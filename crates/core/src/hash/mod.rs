@@ -18,7 +18,7 @@ use crate::spec::Spec;
 mod declaration;
 
 /// Raised whenever the same spec must get another hash.
-const SCHEME: u32 = 1;
+pub(crate) const SCHEME: u32 = 1;
 
 /// Hash of a plan, contents of files included: 32 characters of lower-case base32 (RFC 4648), 160 bits of a sha256.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,6 +78,11 @@ impl fmt::Display for SpecId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// The hash of a plan that is a document of JSON already: `{"kind": "plan", "plan": …, "scheme": 1}`.
+pub(crate) fn of_document(document: &serde_json::Value) -> SpecHash {
+    SpecHash(short(document))
 }
 
 fn short(value: &impl Serialize) -> String {

@@ -89,6 +89,18 @@ pub enum ResolveProblem {
         /// `cuda` or `cudnn`.
         field: &'static str,
     },
+    /// A base or an index of another CUDA.
+    #[error("`{field}` asks for {wanted}, and `{brings}` brings {version}")]
+    OtherCuda {
+        /// `cuda` or `cudnn`.
+        field: &'static str,
+        /// The version that the spec asks for.
+        wanted: String,
+        /// The base or the index.
+        brings: String,
+        /// The version that it says.
+        version: String,
+    },
     /// A field that needs programs in the base, on `scratch`.
     #[error("`{field}` needs a system to work in, and `base_image: scratch` has none")]
     Scratch {
@@ -176,9 +188,10 @@ impl ResolveProblem {
             }
             Self::Cuda { .. } => {
                 "set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, \
-                 or install CUDA's wheels, for example PyTorch's: \
+                 or install packages that bring it, for example PyTorch's: `packages: [torch]` with \
                  `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`"
             }
+            Self::OtherCuda { field, .. } => return Some(format!("change one of them, or leave `{field}` out")),
             Self::Scratch { .. } => "remove `base_image`, or choose one with a system in it",
             Self::Without { hint, .. } | Self::Beside { hint, .. } => hint,
             Self::Channel { .. } => "name a folder with a `repodata.json` in `noarch`, as `conda index` makes it",

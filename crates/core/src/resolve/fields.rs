@@ -1,7 +1,7 @@
 //! What fields ask of each other and of the base. Pure.
 
 use super::error::{ResolveError, ResolveProblem};
-use super::{RESERVED_VARIABLES, ResolvedBase, arguments};
+use super::{RESERVED_VARIABLES, ResolvedBase, arguments, cuda};
 use crate::place::{Located, Place};
 use crate::requirements::{check_url, normal_text};
 use crate::spec::{SourceCopyMode, Spec};
@@ -51,35 +51,12 @@ pub(super) fn check_against_base(spec: &Spec, base: &ResolvedBase) -> Result<(),
             return Err(ResolveError::new(ResolveProblem::Scratch { field }, place));
         }
     }
-    let cuda = spec.cuda.as_ref().map(|cuda| ("cuda", cuda)).or(spec.cudnn.as_ref().map(|cudnn| ("cudnn", cudnn)));
-    match cuda {
-        Some((field, located)) if !brings_cuda(spec, base) => {
-            Err(ResolveError::new(ResolveProblem::Cuda { field }, &located.place))
-        }
-        _ => Ok(()),
-    }
+    cuda::check(spec, base)
 }
 
 /// Fields that ask for Python.
 pub(crate) const PYTHON_FIELDS: [&str; 6] =
     ["python_version", "python_exec", "packages", "requirements", "conda_packages", "runtime_packages"];
-
-/// Whether the base's name or an index says CUDA: `nvidia/cuda`, `pytorch/pytorch:2.4.0-cuda12.4`, `…/whl/cu118`.
-fn brings_cuda(spec: &Spec, base: &ResolvedBase) -> bool {
-    let from_index = spec.pip_index.iter().chain(&spec.pip_extra_index_url).any(|url| {
-        let last = url.value.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        last.strip_prefix("cu").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-            || url.value.contains("nvidia")
-    });
-    let from_base = match base {
-        ResolvedBase::Registry(reference) => reference.to_string().contains("cuda"),
-        // What a layout or archive holds is the user's word.
-        ResolvedBase::OciLayout(_) | ResolvedBase::DockerArchive(_) => true,
-        ResolvedBase::Spec(nested) => brings_cuda(&nested.spec, &nested.base),
-        ResolvedBase::Scratch | ResolvedBase::Bootstrap(_) => false,
-    };
-    from_index || from_base
-}
 
 /// Where `field` was written: the field itself, or the first of its values. `commands[1]` is the second command,
 /// `packages[six]` the package of that name, or where packages are named if it stands elsewhere.

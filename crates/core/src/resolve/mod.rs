@@ -19,6 +19,7 @@ use crate::spec::{BaseImage, SourceCopyMode, Spec};
 
 mod arguments;
 mod base;
+mod cuda;
 mod error;
 mod fields;
 mod name;

@@ -205,19 +205,66 @@ fn cuda_comes_with_a_base_or_with_wheels() {
     insta::assert_snapshot!(project.error(&cuda()), @r"
     `cuda` alone installs nothing: CUDA comes with the base image or with Python packages
     --> train.yaml:1:1
-    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install CUDA's wheels, for example PyTorch's: `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
+    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install packages that bring it, for example PyTorch's: `packages: [torch]` with `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
     ");
     insta::assert_snapshot!(project.error(&Spec { cudnn: text("9"), ..on(BaseImage::Registry("debian".parse().unwrap())) }), @r"
     `cudnn` alone installs nothing: CUDA comes with the base image or with Python packages
     --> train.yaml:1:1
-    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install CUDA's wheels, for example PyTorch's: `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
+    hint: set `base_image: nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04` or another image with CUDA, or install packages that bring it, for example PyTorch's: `packages: [torch]` with `pip_extra_index_url: [https://download.pytorch.org/whl/cu126]`
     ");
     for spec in [
         Spec { base_image: on(BaseImage::Registry("nvidia/cuda:12.6.1".parse().unwrap())).base_image, ..cuda() },
-        Spec { pip_extra_index_url: texts(&["https://download.pytorch.org/whl/cu126"]), ..cuda() },
+        Spec {
+            packages: texts(&["torch"]),
+            pip_extra_index_url: texts(&["https://download.pytorch.org/whl/cu126"]),
+            ..cuda()
+        },
+        Spec { packages: texts(&["nvidia-cuda-runtime-cu12"]), ..cuda() },
+        Spec { packages: texts(&["jax[cuda12]"]), ..cuda() },
+        Spec { conda_packages: texts(&["cuda-toolkit"]), ..cuda() },
     ] {
         assert!(project.resolve(&spec).is_ok());
     }
+    // An index from which nothing is installed brings nothing.
+    let index = || texts(&["https://download.pytorch.org/whl/cu126"]);
+    assert!(project.resolve(&Spec { pip_extra_index_url: index(), ..cuda() }).is_err());
+}
+
+#[test]
+fn cuda_is_compared_with_what_the_base_or_the_index_says() {
+    let project = Project::new(&[]);
+    let base = |base: &str| on(BaseImage::Registry(base.parse().unwrap()));
+    for (cuda, cudnn, image) in [
+        ("12", "9", "nvidia/cuda:12.6.1-cudnn-devel-ubuntu22.04"),
+        ("12.6.1", "9.1", "nvidia/cuda:12.6-cudnn9-devel"),
+        ("12.4", "9", "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"),
+        ("12.4", "9", "ghcr.io/team/cuda-base:latest"),
+        ("12.4", "9", "ghcr.io/team/cuda:2024-01"),
+    ] {
+        let spec = Spec { cuda: text(cuda), cudnn: text(cudnn), ..base(image) };
+        assert!(project.resolve(&spec).is_ok(), "{image}");
+    }
+    insta::assert_snapshot!(project.error(&Spec { cuda: text("12.4"), ..base("nvidia/cuda:11.8.0-base") }), @r"
+    `cuda` asks for 12.4, and `nvidia/cuda:11.8.0-base` brings 11.8.0
+    --> train.yaml:1:1
+    hint: change one of them, or leave `cuda` out
+    ");
+    insta::assert_snapshot!(project.error(&Spec { cudnn: text("8"), ..base("pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime") }), @r"
+    `cudnn` asks for 8, and `pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime` brings 9
+    --> train.yaml:1:1
+    hint: change one of them, or leave `cudnn` out
+    ");
+    let wheels = Spec {
+        cuda: text("12.4"),
+        packages: texts(&["torch"]),
+        pip_extra_index_url: texts(&["https://download.pytorch.org/whl/cu118/"]),
+        ..Spec::default()
+    };
+    insta::assert_snapshot!(project.error(&wheels), @r"
+    `cuda` asks for 12.4, and `https://download.pytorch.org/whl/cu118/` brings 11.8
+    --> train.yaml:1:1
+    hint: change one of them, or leave `cuda` out
+    ");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod entries;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -67,6 +68,17 @@ pub(crate) fn from_docker_archive(
     let cancelled = || progress.is_cancelled();
     let name = format!("docker-archive:{}", file.display());
     take(&building.cache, &Source { name, path: file, digest, cancelled: &cancelled }, platform)
+}
+
+/// The config of the image in `file`. A compressed archive is unpacked into a nameless file in `temporary`.
+pub(crate) fn config(file: &Path, temporary: &Path) -> Result<Vec<u8>, Failure> {
+    let name = format!("docker-archive:{}", file.display());
+    let failed = |source| BaseError::Io { path: file.display().to_string(), source };
+    let (digest, _) = File::open(file).and_then(|mut file| Digest::of_reader(&mut file)).map_err(failed)?;
+    let source = Source { name, path: file, digest, cancelled: &|| false };
+    let entries = Entries::open(&source, temporary)?;
+    let saved = saved_image(&source, &entries)?;
+    entries.document(&source, &saved.config)
 }
 
 fn take(cache: &Cache, source: &Source<'_>, platform: &Platform) -> Result<(BaseImage, Outcome), Failure> {
