@@ -16,7 +16,6 @@ use crate::cache::Key;
 use crate::emulation::{self, CannotExecute};
 use crate::layer::{FORMAT_VERSION, Layer};
 use crate::output::fetch_layer;
-use crate::progress::Step;
 use crate::sandbox::{self, ArchiveOptions, Form, Line, Mount, Network, Output, Run, SandboxError, User};
 use crate::secret::Masked;
 use crate::snapshot::{SnapshotError, Stack};
@@ -46,6 +45,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) mounts: Vec<Mount>,
     /// What must not be shown.
     pub(crate) masked: Masked,
+    /// Whether they may use the network, if anybody may. Not in the layer's key.
+    pub(crate) network: Network,
     /// Name of the cache's lock that they need for themselves while they run.
     pub(crate) lock: Option<String>,
     /// Paths without a leading `/` that never reach the layer.
@@ -115,7 +116,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
             building.cache.layer_of_archive(key, |compressor| {
                 let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
                 let stack = stack(building, execution)?;
-                let made = run_all(building, execution, &stack, step).and_then(|()| {
+                let made = run_all(building, execution, &stack, &mut |line| step.output(line)).and_then(|()| {
                     let timestamp = building.request.timestamp;
                     let options = ArchiveOptions {
                         form: Form::OverlayUpper,
@@ -132,6 +133,31 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
             })
         },
         |(layer, outcome)| (*outcome, event::size(layer.size_bytes)),
+    )
+}
+
+/// Whether the layer of `execution` was made earlier and is found.
+pub(crate) fn is_made(building: &Building<'_>, execution: &Execution<'_>) -> Result<bool, Failure> {
+    Ok(building.cache.remembered_layer(key(building, execution))?.is_some())
+}
+
+/// Runs `execution`, keeps nothing of what it changes, and returns what it prints.
+pub(crate) fn ask(building: &Building<'_>, execution: &Execution<'_>) -> Result<Vec<String>, Failure> {
+    building.progress.counted(
+        &execution.title,
+        Unit::Items,
+        None,
+        |_| {
+            let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
+            let stack = stack(building, execution)?;
+            let mut lines = Vec::new();
+            let asked = run_all(building, execution, &stack, &mut |line| lines.push(line));
+            let removed = stack.remove(&building.sandbox);
+            asked?;
+            removed.map_err(ExecuteError::from)?;
+            Ok(lines)
+        },
+        |_| (Outcome::Done, String::new()),
     )
 }
 
@@ -169,7 +195,13 @@ fn stack(building: &Building<'_>, execution: &Execution<'_>) -> Result<Stack, Fa
     Ok(stack)
 }
 
-fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, step: &Step<'_>) -> Result<(), Failure> {
+fn run_all(
+    building: &Building<'_>,
+    execution: &Execution<'_>,
+    stack: &Stack,
+    told: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let network = if building.cache.is_offline() { Network::None } else { execution.network };
     for (position, program) in execution.programs.iter().enumerate() {
         let run = Run {
             root: stack.root(),
@@ -178,7 +210,7 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
             cwd: execution.cwd.clone(),
             user: User::root(),
             mounts: execution.mounts.clone(),
-            network: Network::Host,
+            network,
             hostname: "imagespec".to_owned(),
         };
         let mut last = VecDeque::with_capacity(LINES_MAX);
@@ -188,7 +220,7 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
                 last.pop_front();
             }
             last.push_back(text.clone());
-            step.output(text);
+            told(text);
         };
         let cancelled = || building.progress.is_cancelled();
         let status = building.sandbox.run(&run, Output::Lines(&mut on_line), &cancelled);

@@ -21,6 +21,7 @@ mod failure;
 mod files;
 mod image;
 mod inspect;
+mod lock;
 mod network;
 mod open;
 mod output;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
+use imagespec_core::lock::LockedPackage;
 use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
 use serde_json::{Map, Value};
 
@@ -14,13 +15,14 @@ use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::lock;
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
 use crate::wheel::{
-    AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError, Resolution,
-    ResolveError, Scheme, SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download, layer,
-    select, venv, write_venv,
+    self, AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError,
+    Resolution, ResolveError, Scheme, SelectedWheel, Target, Uv, VenvFileKind, Weighed, WheelError, assign, download,
+    layer, select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -100,6 +102,16 @@ impl BasePython {
         let interpreter = Interpreter { path: format!("/usr/bin/python3.{minor}"), minor, patch };
         Some(Self { interpreter, libc: Libc::Glibc { minor: libc_minor } })
     }
+
+    /// What wheels must fit to on a processor that the kernel calls `machine`.
+    fn target(&self, machine: &str) -> Target {
+        Target {
+            python_minor: self.interpreter.minor,
+            python_patch: self.interpreter.patch,
+            machine: machine.to_owned(),
+            libc: self.libc,
+        }
+    }
 }
 
 /// The Python that `step` asks for: the one of the layers so far, else Debian's package of it, whose layer comes too.
@@ -123,7 +135,8 @@ pub(crate) fn find(
         None => "python3".to_owned(),
     };
     let packages = AptStep { packages: BTreeSet::from([package.clone()]) };
-    let (layer, outcome) = match apt::layer(building, &packages, position) {
+    let locked = lock::image(position).map(|image| image.python_apt.as_slice());
+    let (layer, outcome) = match apt::layer(building, &packages, position, locked) {
         // What cannot be run cannot be asked: the base stays without.
         Err(Failure::Apt(AptError::CannotExecute { .. })) => return Err(absent),
         // The release has another version.
@@ -174,16 +187,14 @@ pub(crate) fn packages(
     building: &Building<'_>,
     step: &PipStep,
     python: &BasePython,
-    machine: &str,
+    position: &Position<'_>,
 ) -> Result<Vec<PackageLayer>, Failure> {
-    let target = Target {
-        python_minor: python.interpreter.minor,
-        python_patch: python.interpreter.patch,
-        machine: machine.to_owned(),
-        libc: python.libc,
-    };
+    let target = python.target(position.platform.machine());
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
-    let lock = lock(building, step, &target, &environment)?;
+    let lock = match lock::image(position) {
+        Some(image) => wheel::pylock(&image.packages),
+        None => lock(building, step, &target, &environment)?,
+    };
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
@@ -207,6 +218,21 @@ pub(crate) fn packages(
             (outcome, progress::count(layers.len(), "layer"))
         },
     )
+}
+
+/// The packages of `step` for a lock: resolved, and none of them fetched.
+pub(crate) fn locked_packages(
+    building: &Building<'_>,
+    step: &PipStep,
+    python: &BasePython,
+    position: &Position<'_>,
+) -> Result<Vec<LockedPackage>, Failure> {
+    let target = python.target(position.platform.machine());
+    let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
+    let lock = lock(building, step, &target, &environment)?;
+    let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let chosen: Vec<_> = wheels.into_iter().map(|wheel| (wheel.name, Some(wheel.sha256))).collect();
+    Ok(wheel::packages(&lock, &chosen).map_err(PythonError::from)?)
 }
 
 /// uv takes the hashes to choose versions by and does not insist on them, so that it is done here.
@@ -300,6 +326,7 @@ fn resolve(
         Unit::Bytes,
         None,
         |progress| {
+            let indexes: Vec<_> = step.index.iter().chain(&step.extra_indexes).map(String::as_str).collect();
             let resolution = Resolution {
                 requirements,
                 constraints,
@@ -311,8 +338,16 @@ fn resolve(
             };
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
+            // An index that cannot be asked has nothing new.
+            if building.cache.is_offline()
+                && let Some(text) = wheel::recall(&building.cache, &resolution, &indexes)?
+            {
+                return Ok(text);
+            }
             let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?.tied(building.sandbox.tie());
-            Ok(uv.resolve(&building.cache, &resolution, observer).map_err(PythonError::from)?)
+            let text = uv.resolve(&building.cache, &resolution, observer).map_err(PythonError::from)?;
+            wheel::keep(&building.cache, &resolution, &indexes, &text)?;
+            Ok(text)
         },
         |_| (Outcome::Done, String::new()),
     )

@@ -5,6 +5,7 @@ mod commands;
 mod documents;
 mod failure;
 mod image;
+mod lockfile;
 mod options;
 mod outputs;
 mod prepare;
@@ -49,6 +50,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
+        Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
         Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,

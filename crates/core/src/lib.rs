@@ -9,6 +9,7 @@ pub mod document;
 pub mod event;
 pub mod files;
 pub mod hash;
+pub mod lock;
 pub mod lower;
 pub mod options;
 pub mod place;

@@ -18,7 +18,7 @@ use crate::documents::OpenError;
 use crate::layer::Layer;
 use crate::python::BasePython;
 
-pub(crate) use bootstrapped::from_bootstrap;
+pub(crate) use bootstrapped::{from_bootstrap, resolve_bootstrap};
 pub(crate) use docker_archive::from_docker_archive;
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
@@ -137,6 +137,9 @@ fn unreadable(name: &str, error: OpenError) -> Failure {
             BaseError::Platform { base, platform: wanted.to_string(), available }.into()
         }
         OpenError::Read { path, source } => BaseError::Io { path: path.display().to_string(), source }.into(),
+        OpenError::Registry(imagespec_distribution::Error::Offline { .. }) => {
+            BaseError::Offline { what: format!("the config of `{base}`") }.into()
+        }
         OpenError::Registry(error) => BaseError::Registry(error).into(),
         OpenError::Cache(error) => error.into(),
         OpenError::Cancelled => Failure::Cancelled,
@@ -173,6 +176,12 @@ pub(crate) enum BaseError {
         count: usize,
         /// What they are called.
         names: String,
+    },
+    /// It is not in the cache, and nothing may be fetched.
+    #[error("{what} is not in the cache, and the build is offline")]
+    Offline {
+        /// The base or a layer of it.
+        what: String,
     },
     /// The registry did not give the base.
     #[error(transparent)]

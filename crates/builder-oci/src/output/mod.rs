@@ -170,6 +170,10 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
     if building.cache.has_blob(layer.layer.digest) {
         return Ok(());
     }
+    if building.cache.is_offline() {
+        let what = format!("layer {} of `{}`", layer.layer.digest, reference.familiar());
+        return Err(BaseError::Offline { what }.into());
+    }
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
     building.progress.counted(
         &format!("pull {}", blob.digest),

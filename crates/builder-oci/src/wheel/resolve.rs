@@ -145,7 +145,7 @@ pub enum ResolveError {
 
 impl Resolution<'_> {
     /// Passwords that uv is given, and that nobody may see in what it says.
-    fn secrets(&self) -> Vec<String> {
+    pub(super) fn secrets(&self) -> Vec<String> {
         let lists = [self.find_links, self.extra_args].into_iter().flatten().map(String::as_str);
         let texts = [self.requirements, self.constraints].into_iter().chain(lists);
         let mut secrets = self.environment.secrets();
@@ -241,6 +241,9 @@ impl Uv {
         command.args(resolution.extra_args);
         // Last, so that nothing takes it back: to build a package is to execute it on this machine.
         command.args(["--only-binary", ":all:"]);
+        if cache.is_offline() {
+            command.arg("--offline");
+        }
         self.lock_file(command, &resolution.secrets(), observer)
     }
 

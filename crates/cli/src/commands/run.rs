@@ -38,8 +38,8 @@ fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<Optio
     if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
         return Ok(None);
     }
-    let Settings { registry, overrides: Overrides { sets, platform } } = &arguments.settings;
-    let others = Overrides { sets: sets.clone(), platform: Vec::new() };
+    let Settings { registry, overrides: Overrides { sets, platform, locked } } = &arguments.settings;
+    let others = Overrides { sets: sets.clone(), platform: Vec::new(), locked: *locked };
     subject::refuse_settings(text, &Settings { registry: registry.clone(), overrides: others })?;
     match platform.as_slice() {
         [] => Ok(None),
