@@ -15,4 +15,4 @@ pub use environment::{Finished, TestEnv, outsider};
 pub use lint::{lint, lint_above, lint_own};
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
-pub use server::FixedServer;
+pub use server::{FixedServer, FolderServer};

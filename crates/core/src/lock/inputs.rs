@@ -15,6 +15,9 @@ use std::fmt;
 use super::beneath;
 use crate::plan::{Base, PipInput, PipStep, Plan, Requirement, Step};
 
+/// The field of which a part may be built.
+const PLATFORM: &str = "platform";
+
 /// How a field of the spec is different from what was locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -48,7 +51,9 @@ impl fmt::Display for Change {
 
 /// The values that `plan` and the plans beneath it have in each field that is pinned; fields without one are left out.
 pub(super) fn of(plan: &Plan) -> BTreeMap<String, Vec<String>> {
-    let mut inputs = BTreeMap::new();
+    // A base is for the same platforms.
+    let platforms = plan.platforms.iter().map(ToString::to_string).collect();
+    let mut inputs = BTreeMap::from([(PLATFORM.to_owned(), platforms)]);
     let mut prefix = String::new();
     for plan in std::iter::successors(Some(plan), |plan| beneath(plan)) {
         let mut put = |field: &str, values: Vec<String>| {
@@ -56,7 +61,6 @@ pub(super) fn of(plan: &Plan) -> BTreeMap<String, Vec<String>> {
                 inputs.insert(format!("{prefix}{field}"), values);
             }
         };
-        put("platform", plan.platforms.iter().map(ToString::to_string).collect());
         put("base_image", base(&plan.base));
         plan.steps.iter().for_each(|step| put_step(step, &mut put));
         prefix.push_str("base_image.");
@@ -134,12 +138,11 @@ pub(super) fn changes(locked: &BTreeMap<String, Vec<String>>, found: &BTreeMap<S
         let mut put = |kind| changes.push(Change { field: field.clone(), kind });
         let gained: Vec<_> = after.iter().filter(|value| !before.contains(value)).collect();
         let lost: Vec<_> = before.iter().filter(|value| !after.contains(value)).collect();
-        let is_platform = field == "platform" || field.ends_with(".platform");
         if gained.is_empty() && lost.is_empty() && before != after {
             put(ChangeKind::Reordered);
         }
         gained.into_iter().for_each(|value| put(ChangeKind::Gained(value.clone())));
-        lost.into_iter().filter(|_| !is_platform).for_each(|value| put(ChangeKind::Lost(value.clone())));
+        lost.into_iter().filter(|_| field != PLATFORM).for_each(|value| put(ChangeKind::Lost(value.clone())));
     }
     changes
 }

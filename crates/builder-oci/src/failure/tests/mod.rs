@@ -1,6 +1,7 @@
 //! Failures as a user reads them.
 
 mod debian;
+mod lock;
 mod machine;
 mod packages;
 mod server;
