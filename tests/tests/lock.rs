@@ -193,7 +193,10 @@ fn a_spec_that_moved_away_from_its_lock_is_told_what_moved() {
         refused.stderr
     };
     let build = ["build", "app.yaml", "--locked"];
-    insta::assert_snapshot!(error(&build), @"");
+    insta::assert_snapshot!(error(&build), @"
+    error: `app.yaml` is not locked: there is no `app.yaml.lock`
+    hint: `imagespec lock app.yaml` writes it
+    ");
     assert_eq!(env.run(&["lock", "app.yaml"]).stdout, "app.yaml.lock\n");
     let first = env.run(&build);
     image(&first);
@@ -204,13 +207,41 @@ fn a_spec_that_moved_away_from_its_lock_is_told_what_moved() {
     image(&env.run(&["build", "app.yaml", "--locked", "--platform", "linux/arm64"]));
 
     env.write("app.yaml", &spec.replace("scratch", "bootstrap:debian/bookworm\npackages: [pandas]"));
-    insta::assert_snapshot!(error(&build), @"");
-    insta::assert_snapshot!(error(&["hash", "app.yaml", "--locked"]), @"");
+    insta::assert_snapshot!(error(&build), @"
+    error: the spec moved away from lock file `app.yaml.lock`
+    note: `base_image` gained `bootstrap:debian/bookworm`
+    note: `base_image` gained `ca-certificates`
+    note: `base_image` gained `python3`
+    note: `base_image` lost `scratch`
+    note: `packages` gained `pandas`
+    note: `python_version` gained `any`
+    hint: `imagespec lock app.yaml` writes it anew
+    ");
+    insta::assert_snapshot!(error(&["hash", "app.yaml", "--locked"]), @"
+    error: the spec moved away from lock file `app.yaml.lock`
+    note: `base_image` gained `bootstrap:debian/bookworm`
+    note: `base_image` gained `ca-certificates`
+    note: `base_image` gained `python3`
+    note: `base_image` lost `scratch`
+    note: `packages` gained `pandas`
+    note: `python_version` gained `any`
+    hint: `imagespec lock app.yaml` writes it anew
+    ");
     env.write("app.yaml", spec);
     env.write("app.yaml.lock", "version = 1\n[spec]\nplatform = 3\n");
-    insta::assert_snapshot!(error(&build), @"");
+    insta::assert_snapshot!(error(&build), @"
+    error: cannot read lock file `app.yaml.lock`: invalid type: integer `3`, expected a sequence
+      --> app.yaml.lock:3:12
+       |
+     3 | platform = 3
+       |            ^
+    hint: `imagespec lock app.yaml` writes it anew
+    ");
     let reference = env.run(&["exists", "docker.io/library/debian:12", "--locked"]);
-    insta::assert_snapshot!(reference.stderr, @"");
+    insta::assert_snapshot!(reference.stderr, @"
+    error: `--locked` changes a spec, and `docker.io/library/debian:12` is none
+    hint: leave it out
+    ");
     assert_eq!(reference.code, 2);
 }
 
@@ -223,6 +254,16 @@ fn an_image_without_a_file_is_locked_beside_the_project_file() {
     );
     let locked = env.run(&["lock", "serve"]);
     assert_eq!((locked.code, locked.stdout.as_str()), (0, "imagespec.serve.lock\n"), "{}", locked.stderr);
-    insta::assert_snapshot!(fs::read_to_string(env.path().join("imagespec.serve.lock")).unwrap(), @"");
+    insta::assert_snapshot!(fs::read_to_string(env.path().join("imagespec.serve.lock")).unwrap(), @r#"
+    # What the image is made of. `imagespec lock` writes this file and `imagespec build --locked` builds of it.
+    version = 1
+
+    [spec]
+    base_image = ["scratch"]
+    platform = ["linux/arm64"]
+
+    [[image]]
+    platform = "linux/arm64"
+    "#);
     image(&env.run(&["build", "--locked"]));
 }

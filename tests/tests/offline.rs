@@ -51,17 +51,35 @@ fn a_base_in_a_registry_is_known_by_its_tag() {
     env.write("app.yaml", &spec.replace(base, "docker.io/library/debian:12"));
     let refused = env.run_without_network(&["build", "app.yaml", "--offline"]);
     assert_eq!(refused.code, 1);
-    insta::assert_snapshot!(refused.stderr, @"");
+    insta::assert_snapshot!(refused.stderr, @"
+    error: base `debian:12` is not in the cache, and the build is offline
+      --> app.yaml:2:13
+       |
+     2 | base_image: docker.io/library/debian:12
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
 }
 
 #[test]
 fn what_is_missing_is_named_and_nothing_is_pushed() {
     let env = TestEnv::new();
-    env.write("app.yaml", "name: app\nbase_image: bootstrap:debian/bookworm\n");
+    let options = "builder_options: {debian_mirror: 'http://mirror.example/debian'}";
+    env.write("app.yaml", &format!("name: app\nbase_image: bootstrap:debian/bookworm\n{options}\n"));
     let refused = env.run_without_network(&["build", "app.yaml", "--offline"]);
     assert_eq!(refused.code, 1);
-    insta::assert_snapshot!(refused.stderr.replace("debian-security/dists/bookworm-security", "debian/dists/bookworm"), @"");
+    insta::assert_snapshot!(refused.stderr, @"
+    error: `http://mirror.example/debian/dists/bookworm/InRelease` is not in the cache, and the build is offline
+      --> app.yaml:2:13
+       |
+     2 | base_image: bootstrap:debian/bookworm
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
     let pushed = env.run(&["build", "app.yaml", "--offline", "--registry", "registry.example/team"]);
     assert_eq!(pushed.code, 2);
-    insta::assert_snapshot!(pushed.stderr, @"");
+    insta::assert_snapshot!(pushed.stderr, @"
+    error: `--offline` sends no packet, and `registry.example/team/app:zyzkrk2c7itnm2rrhllzbqrmchoalwwb` is pushed
+    hint: pass `--no-push` to keep it in the store on this machine, or `--output type=oci,dest=DIR`
+    ");
 }

@@ -36,7 +36,7 @@ pub(crate) fn read(loaded: &Loaded, spec: &str) -> Result<Lock, Failure> {
     let unreadable = |error: io::Error| {
         if error.kind() == io::ErrorKind::NotFound {
             let diagnostic = Diagnostic::error(format!("`{spec}` is not locked: there is no `{name}`"));
-            return Failure::new(diagnostic.hint(lock_it(spec)));
+            return Failure::new(diagnostic.hint(format!("`imagespec lock {spec}` writes it")));
         }
         let mut diagnostic = Diagnostic::error(format!("cannot read lock file `{name}`"));
         diagnostic.notes.push(error.to_string());

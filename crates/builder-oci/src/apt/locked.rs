@@ -65,7 +65,11 @@ fn deb(line: &str) -> Result<LockedDeb, AptError> {
         architecture: (*architecture).to_owned(),
         location,
         sha256: digest.ok_or_else(|| refused("apt says no sha256 of it"))?,
-        size: size.parse().map_err(|_| refused("apt says no length of it"))?,
+        size: size
+            .parse()
+            .ok()
+            .filter(|size| *size <= SIZE_BYTES_MAX)
+            .ok_or_else(|| refused("apt says no proper length of it"))?,
     })
 }
 

@@ -135,6 +135,20 @@ version = "1"
     fn a_lock_has_the_archives_that_were_chosen_and_nothing_of_who_asked() {
         let chosen = Digest::from_hex("486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7").unwrap();
         let packages = packages(LOCK, &[("py-yaml".to_owned(), Some(chosen))]).unwrap();
-        insta::assert_snapshot!(pylock(&packages), @r#""#);
+        insta::assert_snapshot!(pylock(&packages), @r#"
+        lock-version = "1.0"
+        created-by = "imagespec"
+
+        [[packages]]
+        name = "py-yaml"
+        version = "6.0.2"
+
+        [[packages.wheels]]
+        url = "https://x.test/py_yaml-6.0.2-py3-none-any.whl"
+        size = 3
+
+        [packages.wheels.hashes]
+        sha256 = "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7"
+        "#);
     }
 }

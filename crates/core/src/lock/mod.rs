@@ -213,6 +213,14 @@ pub enum LockError {
         /// The platform.
         platform: Platform,
     },
+    /// Nothing is locked for a platform, or for a spec beneath.
+    #[error("lock file `{name}` is not whole: an image for {platform} is missing")]
+    Incomplete {
+        /// How the user calls the file.
+        name: String,
+        /// The platform.
+        platform: Platform,
+    },
     /// The spec is not the one that was locked.
     #[error("the spec moved away from lock file `{name}`")]
     Moved {
@@ -265,7 +273,7 @@ impl Lock {
     /// fewer platforms than were locked is fine.
     ///
     /// # Errors
-    /// When the plan is not the one that was locked, with everything that is different.
+    /// When the plan is not the one that was locked, with everything that is different; or when the lock lacks a part.
     pub fn apply(&self, plan: &mut Plan, name: &str) -> Result<(), LockError> {
         let changes = inputs::changes(&self.inputs, &inputs::of(plan));
         if !changes.is_empty() {
@@ -273,9 +281,14 @@ impl Lock {
         }
         let mut levels = self.levels.iter();
         let mut current = Some(plan);
-        while let (Some(plan), Some(level)) = (current.take(), levels.next()) {
-            let wanted = level.iter().filter(|(platform, _)| plan.platforms.contains(platform));
-            plan.lock = wanted.map(|(platform, image)| (platform.clone(), image.clone())).collect();
+        while let Some(plan) = current.take() {
+            let level = levels.next();
+            for platform in &plan.platforms {
+                let image = level
+                    .and_then(|level| level.get(platform))
+                    .ok_or_else(|| LockError::Incomplete { name: name.to_owned(), platform: platform.clone() })?;
+                plan.lock.insert(platform.clone(), image.clone());
+            }
             current = match &mut plan.base {
                 Base::Plan(nested) => Some(nested),
                 _ => None,
@@ -340,8 +353,10 @@ fn suites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::
 fn deb_location<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     checked(deserializer, "an address or a path in Debian's archive", |text| {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-~%:@[]".contains(&byte));
-        let rest =
-            ["http://", "https://", "debian/", "debian-security/"].iter().find_map(|start| text.strip_prefix(start));
-        is_plain && rest.is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")))
+        let is_address = ["http://", "https://"].iter().any(|start| text.starts_with(start));
+        // What follows the archive is a path in it, which must not lead out.
+        let path = ["debian/", "debian-security/"].iter().find_map(|start| text.strip_prefix(start));
+        let is_path = path.is_some_and(|path| path.split('/').all(|part| !matches!(part, "" | "." | "..")));
+        is_plain && (is_address || is_path)
     })
 }

@@ -94,7 +94,83 @@ fn moved(change: impl FnOnce(&mut Plan)) -> Vec<String> {
 #[test]
 fn a_lock_is_written_in_an_order_that_is_good_to_compare_and_comes_back() {
     let text = Lock::of(&plan()).to_toml();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    # What the image is made of. `imagespec lock` writes this file and `imagespec build --locked` builds of it.
+    version = 1
+
+    [spec]
+    base_image = ["a spec"]
+    "base_image.apt_packages" = ["jq"]
+    "base_image.base_image" = ["docker.io/library/debian:12"]
+    packages = ["idna"]
+    pip_extra_index_url = [
+        "https://one.test/simple",
+        "https://two.test/simple",
+    ]
+    platform = [
+        "linux/amd64",
+        "linux/arm64",
+    ]
+    python_version = ["any"]
+
+    [[image]]
+    platform = "linux/amd64"
+    python = "3.11.2"
+
+    [[image.packages]]
+    name = "idna"
+    version = "3.20"
+
+    [[image.packages.wheels]]
+    url = "https://x.test/idna-3.20-py3-none-any.whl"
+    size = 3
+    sha256 = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+    [[image]]
+    platform = "linux/arm64"
+    python = "3.11.2"
+
+    [[image.packages]]
+    name = "idna"
+    version = "3.20"
+
+    [[image.packages.wheels]]
+    url = "https://x.test/idna-3.20-py3-none-any.whl"
+    size = 3
+    sha256 = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+    [[image]]
+    platform = "linux/amd64"
+    level = 1
+
+    [image.base]
+    kind = "registry"
+    digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+    [[image.apt]]
+    name = "jq"
+    version = "1:1.6-2.1+deb12u1"
+    architecture = "amd64"
+    location = "http://deb.debian.org/debian/pool/main/j/jq/jq_1.6-2.1%2bdeb12u1_amd64.deb"
+    sha256 = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    size = 64904
+
+    [[image]]
+    platform = "linux/arm64"
+    level = 1
+
+    [image.base]
+    kind = "registry"
+    digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+    [[image.apt]]
+    name = "jq"
+    version = "1:1.6-2.1+deb12u1"
+    architecture = "amd64"
+    location = "http://deb.debian.org/debian/pool/main/j/jq/jq_1.6-2.1%2bdeb12u1_amd64.deb"
+    sha256 = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    size = 64904
+    "#);
     let lock = Lock::parse("app.yaml.lock", text.as_bytes()).unwrap();
     let mut plan = unlocked();
     lock.apply(&mut plan, "app.yaml.lock").unwrap();
@@ -113,7 +189,11 @@ fn what_moved_is_told_field_by_field() {
             nested.steps.clear();
         }
     });
-    insta::assert_snapshot!(base.join("\n"), @"");
+    insta::assert_snapshot!(base.join("\n"), @"
+    `base_image.apt_packages` lost `jq`
+    `base_image.base_image` gained `docker.io/library/debian:13`
+    `base_image.base_image` lost `docker.io/library/debian:12`
+    ");
     let order = moved(|plan| {
         if let Step::Pip(step) = &mut plan.steps[1] {
             step.extra_indexes.reverse();
@@ -148,15 +228,20 @@ fn broken(before: &str, after: &str) -> String {
 
 #[test]
 fn what_is_no_lock_is_told_with_its_place() {
-    insta::assert_snapshot!(broken("version = 1", "version = 2"), @"");
-    insta::assert_snapshot!(broken("version = 1", ""), @"");
-    insta::assert_snapshot!(broken("[spec]", "[spec"), @"");
-    insta::assert_snapshot!(broken(DIGEST, "md5:0"), @"");
-    insta::assert_snapshot!(broken("\"jq\"\nversion", "\"../jq\"\nversion"), @"");
-    insta::assert_snapshot!(broken("1:1.6-2.1+deb12u1", "1 $(reboot)"), @"");
-    insta::assert_snapshot!(broken("http://deb.debian.org/", "http://deb.debian.org/../"), @"");
-    insta::assert_snapshot!(broken("size = 64904", "size = -1"), @"");
-    insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "linux/amd64\"\nlevel"), @"");
-    insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "solaris\"\nlevel"), @"");
+    insta::assert_snapshot!(broken("version = 1", "version = 2"), @"lock file `app.yaml.lock` has version 2, and this program reads version 1");
+    insta::assert_snapshot!(broken("version = 1", ""), @"cannot read lock file `app.yaml.lock`: missing field `version` at 1:1");
+    insta::assert_snapshot!(broken("[spec]", "[spec"), @"cannot read lock file `app.yaml.lock`: unclosed table, expected `]` at 4:6");
+    insta::assert_snapshot!(broken(DIGEST, "md5:0"), @"cannot read lock file `app.yaml.lock`: `md5:0` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits at 30:10");
+    insta::assert_snapshot!(broken("\"jq\"\nversion", "\"../jq\"\nversion"), @"cannot read lock file `app.yaml.lock`: `../jq` is not the name of a Debian package at 54:8");
+    insta::assert_snapshot!(broken("1:1.6-2.1+deb12u1", "1 $(reboot)"), @"cannot read lock file `app.yaml.lock`: `1 $(reboot)` is not a version or an architecture of Debian at 55:11");
+    insta::assert_snapshot!(broken("http://deb.debian.org/debian/pool", "debian/../pool"), @"cannot read lock file `app.yaml.lock`: `debian/../pool/main/j/jq/jq_1.6-2.1%2bdeb12u1_amd64.deb` is not an address or a path in Debian's archive at 57:12");
+    insta::assert_snapshot!(broken("size = 64904", "size = -1"), @"cannot read lock file `app.yaml.lock`: invalid value: integer `-1`, expected u64 at 59:8");
+    insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "linux/amd64\"\nlevel"), @"lock file `app.yaml.lock` has two entries for linux/amd64");
+    insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "solaris\"\nlevel"), @"cannot read lock file `app.yaml.lock`: unknown platform `solaris` at 62:12");
+    let text = Lock::of(&plan()).to_toml();
+    let (outer, _) = text.rsplit_once("[[image]]").unwrap();
+    let error =
+        Lock::parse("app.yaml.lock", outer.as_bytes()).unwrap().apply(&mut unlocked(), "app.yaml.lock").unwrap_err();
+    insta::assert_snapshot!(error, @"lock file `app.yaml.lock` is not whole: an image for linux/arm64 is missing");
     assert!(matches!(Lock::parse("x", b"\xff"), Err(LockError::NotText { .. })));
 }
