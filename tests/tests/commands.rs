@@ -157,6 +157,23 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
 }
 
 #[test]
+fn verify_removes_what_is_not_what_its_name_says_and_the_next_build_makes_it_again() {
+    let env = project();
+    env.stdout(&["build", "app.yaml"]);
+    assert_eq!(env.run(&["cache", "verify"]).code, 0);
+    let blobs = fs::read_dir(env.path().join("cache/blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let largest = blobs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::write(&largest, "something else").unwrap();
+    let verified = env.run(&["cache", "verify"]);
+    let removed = format!("removed  {}\n", largest.file_name().unwrap().display());
+    assert_eq!((verified.code, verified.stdout), (1, removed));
+    assert!(verified.stderr.ends_with("/cache are whole; 1 was not what its name says\n"), "{}", verified.stderr);
+    env.stdout(&["build", "app.yaml", "--force"]);
+    let verified = env.run(&["cache", "verify"]);
+    assert_eq!((verified.code, verified.stdout.as_str()), (0, ""), "{}", verified.stderr);
+}
+
+#[test]
 fn prune_makes_no_cache_where_there_is_none() {
     let env = TestEnv::new();
     assert_eq!(env.run(&["cache", "prune"]).code, 0);

@@ -16,6 +16,7 @@ use crate::cache::Key;
 use crate::emulation::{self, CannotExecute};
 use crate::layer::{FORMAT_VERSION, Layer};
 use crate::output::fetch_layer;
+use crate::point::{self, Point};
 use crate::sandbox::{self, ArchiveOptions, Form, Line, Mount, Network, Output, Run, SandboxError, User};
 use crate::secret::Masked;
 use crate::snapshot::{SnapshotError, Stack};
@@ -117,6 +118,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
                 let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
                 let stack = stack(building, execution)?;
                 let made = run_all(building, execution, &stack, &mut |line| step.output(line)).and_then(|()| {
+                    point::reached(Point::ProgramsEnded);
                     let timestamp = building.request.timestamp;
                     let options = ArchiveOptions {
                         form: Form::OverlayUpper,
@@ -221,6 +223,7 @@ fn run_all(
             }
             last.push_back(text.clone());
             told(text);
+            point::reached(Point::ProgramRuns);
         };
         let cancelled = || building.progress.is_cancelled();
         let status = building.sandbox.run(&run, Output::Lines(&mut on_line), &cancelled);

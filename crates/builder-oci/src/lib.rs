@@ -25,6 +25,7 @@ mod lock;
 mod network;
 mod open;
 mod output;
+mod point;
 mod progress;
 mod python;
 mod run;

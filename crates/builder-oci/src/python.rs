@@ -16,6 +16,7 @@ use crate::cache::{Cache, Key};
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::lock;
+use crate::point::{self, Point};
 use crate::progress;
 use crate::secret::{self, SecretError, Secrets};
 use crate::survey;
@@ -195,6 +196,7 @@ pub(crate) fn packages(
         Some(image) => wheel::pylock(&image.packages),
         None => lock(building, step, &target, &environment)?,
     };
+    point::reached(Point::Resolved);
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::cache::{Cache, CacheError};
 use crate::compression::Compression;
+use crate::point::{self, Point};
 use crate::sandbox::{Devices, Root, Sandbox, SandboxError, UnpackOptions, Whiteouts};
 
 /// Why layers could not be made into a tree.
@@ -156,7 +157,9 @@ fn snapshot(
         }
         return Err(error);
     }
+    point::reached(Point::SnapshotUnpacked);
     fs::rename(&tree, &target).map_err(|source| SnapshotError::Folder { path: target.clone(), source })?;
+    point::reached(Point::SnapshotNamed);
     Ok(target)
 }
 

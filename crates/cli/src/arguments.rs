@@ -146,6 +146,11 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Compare everything with its digest.
+    ///
+    /// What is not what its name says is removed, and a build that needs it fetches or makes it again. The exit code is
+    /// then 1.
+    Verify,
     /// Remove everything, images without a registry included.
     ///
     /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.

@@ -64,6 +64,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
             let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };
             commands::cache::prune(*older_than, mode)?;
         }
+        Command::Cache { command: CacheCommand::Verify } => return commands::cache::verify(),
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {

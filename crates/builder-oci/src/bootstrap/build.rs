@@ -23,6 +23,7 @@ use crate::cache::{Cache, CacheError, Key};
 use crate::emulation::{self, CannotExecute};
 use crate::image::PATH_DEFAULT;
 use crate::layer::{FORMAT_VERSION, Layer, LayerError};
+use crate::point::{self, Point};
 use crate::sandbox::{
     ArchiveOptions, Devices, Form, Line, Network, Output, Root, Run, Sandbox, SandboxError, UnpackOptions, User,
     Whiteouts,
@@ -235,6 +236,7 @@ pub fn resolve(
     let fetcher = Fetcher::new(cache, observer.cancelled)?;
     (observer.progress)(Progress::Indexes);
     let (indexes, suites) = indexes(&fetcher, mirror, wanted, observer)?;
+    point::reached(Point::ReleaseVerified);
     Ok(Selection::new(choose(&indexes, wanted)?, suites, mirror))
 }
 
@@ -271,6 +273,7 @@ pub fn bootstrap(
         std::fs::create_dir(&root).map_err(|source| BootstrapError::Folder { path: root.clone(), source })?;
         let made = make(cache, sandbox, &root, &packages, &sources, timestamp, observer).and_then(|()| {
             (observer.progress)(Progress::Archiving);
+            point::reached(Point::TreeConfigured);
             let options =
                 ArchiveOptions { form: Form::Tree, exclude: Vec::new(), newest_kept: timestamp, otherwise: timestamp };
             let mut layer = Cancellable { output: compressor, observer };
@@ -326,6 +329,7 @@ fn make(
             (Ok(None), Ok(())) => Err(SandboxError::Cancelled.into()),
         }
     })?;
+    point::reached(Point::TreeUnpacked);
     configure(sandbox, root, packages.len(), &scripts, timestamp, observer)
 }
 

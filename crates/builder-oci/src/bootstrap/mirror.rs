@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::packages::Archive;
 use crate::cache::{Cache, CacheError, Key};
 use crate::network::innermost;
+use crate::point::{self, Point};
 
 const DEFAULT_MAIN: &str = "http://deb.debian.org/debian";
 const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
@@ -269,15 +270,13 @@ impl<'a> Fetcher<'a> {
         size_bytes: u64,
         received: &dyn Fn(u64),
     ) -> Result<(), MirrorError> {
-        if self.cache.has_blob(digest) {
-            return Ok(());
-        }
-        self.attempt(|| {
+        let transfer = || {
             let mut blob = self.cache.blob_writer()?;
             self.copy(url, size_bytes, &mut blob, received)?;
             blob.commit_as(digest, url)?;
             Ok(())
-        })
+        };
+        self.cache.fetch_once(digest, || self.attempt(transfer))
     }
 
     fn attempt<T>(&self, transfer: impl Fn() -> Result<T, MirrorError>) -> Result<T, MirrorError> {
@@ -319,6 +318,7 @@ impl<'a> Fetcher<'a> {
             }
             target.write_all(&buffer[..count]).map_err(failed)?;
             received(count as u64);
+            point::reached(Point::HalfFetched);
         }
     }
 

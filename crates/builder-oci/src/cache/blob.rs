@@ -9,6 +9,7 @@ use imagespec_core::digest::{Digest, Hasher};
 use tempfile::NamedTempFile;
 
 use super::{Cache, CacheError, note_use};
+use crate::point::{self, Point};
 
 /// A blob that is in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,22 @@ impl Cache {
         })
     }
 
+    /// Has `fetch` store the blob of `digest`, unless it is here. Of several processes that want it at once, one fetches.
+    ///
+    /// # Errors
+    /// Whatever `fetch` fails with, or the cache.
+    pub(crate) fn fetch_once<E: From<CacheError>>(
+        &self,
+        digest: Digest,
+        fetch: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.has_blob(digest) {
+            return Ok(());
+        }
+        let _lock = self.lock(&format!("blob-{}", digest.to_hex()))?;
+        if self.has_blob(digest) { Ok(()) } else { fetch() }
+    }
+
     /// Opens the blob of `digest`, if it is here. The reader fails at its end if the content is not what it must be.
     ///
     /// # Errors
@@ -104,6 +121,14 @@ impl Cache {
     /// # Errors
     /// When the file is there but cannot be read.
     pub fn verified_blob_path(&self, digest: Digest) -> Result<Option<PathBuf>, CacheError> {
+        let is_whole = self.verify_blob(digest)?.is_some();
+        // To ask notes the use.
+        Ok((is_whole && self.has_blob(digest)).then(|| self.blob_path(digest)))
+    }
+
+    /// Length in bytes of the blob of `digest`, after its whole content was verified; `None` if it is absent or was
+    /// corrupt, in which case it is gone now. To look at it is no use of it.
+    pub(super) fn verify_blob(&self, digest: Digest) -> Result<Option<u64>, CacheError> {
         let path = self.blob_path(digest);
         let io_error = |source| CacheError::Io { action: "read", path: path.clone(), source };
         let mut file = match File::open(&path) {
@@ -111,9 +136,9 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error(error)),
         };
-        note_use(&file);
-        if Digest::of_reader(&mut file).map_err(io_error)?.0 == digest {
-            return Ok(Some(path));
+        let (found, size_bytes) = Digest::of_reader(&mut file).map_err(io_error)?;
+        if found == digest {
+            return Ok(Some(size_bytes));
         }
         tracing::warn!(%digest, "a blob of the cache is corrupt and is removed");
         fs::remove_file(&path).map_err(io_error)?;
@@ -163,11 +188,13 @@ impl BlobWriter {
         let target = self.cache.blob_path(digest);
         if !target.exists() {
             self.file.as_file().sync_data().map_err(io_error)?;
+            point::reached(Point::BlobWritten);
             self.file.persist(&target).map_err(|error| CacheError::Io {
                 action: "write",
                 path: target,
                 source: error.error,
             })?;
+            point::reached(Point::BlobNamed);
         }
         Ok(StoredBlob { digest, size_bytes })
     }
@@ -233,6 +260,9 @@ impl Read for VerifiedReader {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -247,6 +277,26 @@ mod tests {
 
         let stored = cache.store_bytes(b"whole").unwrap();
         assert_eq!(cache.read_blob(stored.digest).unwrap().as_deref(), Some(&b"whole"[..]));
+    }
+
+    #[test]
+    fn of_many_who_want_a_blob_one_fetches_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"wanted");
+        let fetched = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let cache = Cache::open(folder.path()).unwrap();
+                    let fetch = || {
+                        fetched.fetch_add(1, Ordering::SeqCst);
+                        cache.store_bytes(b"wanted").map(drop)
+                    };
+                    cache.fetch_once(digest, fetch).unwrap();
+                });
+            }
+        });
+        assert_eq!(fetched.into_inner(), 1);
     }
 
     #[test]

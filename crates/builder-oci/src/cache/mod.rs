@@ -22,6 +22,7 @@ mod blob;
 mod lock;
 mod prune;
 mod record;
+mod verify;
 
 use std::fs;
 use std::io;
@@ -35,6 +36,7 @@ pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
 pub use lock::{Lock, Patience};
 pub use prune::{PruneError, PruneMode, PrunePolicy, Pruned, Removed, clear, disk_usage_bytes, prune};
 pub use record::Key;
+pub use verify::{Verified, verify};
 
 /// The cache's root folder. While it or a clone of it lives, nothing is removed from it.
 #[derive(Debug, Clone)]

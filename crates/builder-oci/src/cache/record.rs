@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
 use super::{Cache, CacheError, note_use};
+use crate::point::{self, Point};
 
 /// The key of a record: a kind, and a digest over everything that the result depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +76,7 @@ impl Cache {
         serde_json::to_writer(&mut file, value).map_err(|error| io_error(error.into()))?;
         file.flush().map_err(io_error)?;
         file.as_file().sync_data().map_err(io_error)?;
+        point::reached(Point::RecordWritten);
         file.persist(&path).map_err(|error| io_error(error.error))?;
         Ok(())
     }

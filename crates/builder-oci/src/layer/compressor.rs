@@ -15,6 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Layer, LayerError};
 use crate::cache::BlobWriter;
+use crate::point::{self, Point};
 
 /// gzip's own default; the next level costs twice the time for one per cent.
 const GZIP_LEVEL: Compression = Compression::new(6);
@@ -119,7 +120,9 @@ impl Compressor {
             self.blob.write_all(&GZIP_HEADER)?;
         }
         self.crc.combine(&deflated.crc);
-        self.blob.write_all(&deflated.bytes)
+        self.blob.write_all(&deflated.bytes)?;
+        point::reached(Point::LayerBegun);
+        Ok(())
     }
 }
 

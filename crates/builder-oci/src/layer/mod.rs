@@ -13,6 +13,7 @@ use imagespec_core::event::Outcome;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, CacheError, Key};
+use crate::point::{self, Point};
 
 pub use compressor::Compressor;
 pub use path::{InvalidLayerPath, LayerPath};
@@ -87,6 +88,7 @@ impl Cache {
             return Ok((layer, Outcome::Cached));
         }
         let layer = make()?;
+        point::reached(Point::LayerNamed);
         self.remember(key, &layer)?;
         Ok((layer, Outcome::Done))
     }

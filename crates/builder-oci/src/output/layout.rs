@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::{OutputError, check_writable};
 use crate::builder::{Building, Failure};
 use crate::image::{INDEX, Image, MANIFEST};
+use crate::point::{self, Point};
 
 /// Adds the image to the layout in `folder`, which is made if it is absent. The index is written last.
 pub(super) fn write(
@@ -129,6 +130,7 @@ pub(super) fn write_aside(target: &Path, write: impl FnOnce(&mut dyn Write) -> i
     write(&mut file).map_err(io_error)?;
     file.as_file().sync_data().map_err(io_error)?;
     readable(&file).map_err(io_error)?;
+    point::reached(Point::OutputWritten);
     file.persist(target).map_err(|error| io_error(error.error))?;
     Ok(())
 }

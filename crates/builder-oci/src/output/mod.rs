@@ -167,25 +167,24 @@ fn fetch_layers(building: &Building<'_>, images: &[Image]) -> Result<(), Failure
 /// Pulls `layer` into the cache if it is not there.
 pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result<(), Failure> {
     let Origin::Registry(reference) = &layer.origin else { return Ok(()) };
-    if building.cache.has_blob(layer.layer.digest) {
-        return Ok(());
-    }
-    if building.cache.is_offline() {
-        let what = format!("layer {} of `{}`", layer.layer.digest, reference.familiar());
-        return Err(BaseError::Offline { what }.into());
-    }
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
-    building.progress.counted(
-        &format!("pull {}", blob.digest),
-        Unit::Bytes,
-        Some(blob.size_bytes),
-        |step| {
-            let mut writer = building.cache.blob_writer()?;
-            let pulled = building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done));
-            pulled.map_err(BaseError::from)?;
-            writer.commit_as(blob.digest, &reference.familiar())?;
-            Ok(())
-        },
-        |()| (Outcome::Done, event::size(blob.size_bytes)),
-    )
+    building.cache.fetch_once(blob.digest, || {
+        if building.cache.is_offline() {
+            let what = format!("layer {} of `{}`", blob.digest, reference.familiar());
+            return Err(BaseError::Offline { what }.into());
+        }
+        building.progress.counted(
+            &format!("pull {}", blob.digest),
+            Unit::Bytes,
+            Some(blob.size_bytes),
+            |step| {
+                let mut writer = building.cache.blob_writer()?;
+                let pulled = building.client.pull_blob(reference, blob, &mut writer, &mut |done| step.reach(done));
+                pulled.map_err(BaseError::from)?;
+                writer.commit_as(blob.digest, &reference.familiar())?;
+                Ok(())
+            },
+            |()| (Outcome::Done, event::size(blob.size_bytes)),
+        )
+    })
 }

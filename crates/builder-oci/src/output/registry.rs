@@ -10,6 +10,7 @@ use imagespec_distribution::{Blob, BlobSource, Pushed};
 use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::{INDEX, Image, MANIFEST};
+use crate::point::{self, Point};
 use crate::progress::Step;
 
 /// Pushes and returns how many bytes of layers were sent.
@@ -25,6 +26,7 @@ pub(super) fn push(
         for layer in &image.layers {
             building.check_cancelled()?;
             sent_bytes += push_layer(building, target, layer, &mut |sent| step.reach(done_bytes + sent))?;
+            point::reached(Point::LayerPushed);
             done_bytes += layer.layer.size_bytes;
             step.reach(done_bytes);
         }

@@ -16,6 +16,7 @@ use super::environment::{Environment, Login};
 use super::pylock::SelectedWheel;
 use crate::cache::{Cache, CacheError};
 use crate::network::innermost;
+use crate::point::{self, Point};
 
 /// Connections at once.
 const CONNECTIONS: usize = 8;
@@ -196,6 +197,10 @@ impl<'a> Downloads<'a> {
 
     /// Fetches one file into the cache, and tries again when the server may have been busy.
     pub(super) fn fetch(&self, wanted: &Wanted<'_>) -> Result<(), DownloadError> {
+        self.cache.fetch_once(wanted.digest, || self.fetch_patiently(wanted))
+    }
+
+    fn fetch_patiently(&self, wanted: &Wanted<'_>) -> Result<(), DownloadError> {
         let mut delay = RETRY_DELAY;
         let mut attempt = 1;
         loop {
@@ -260,6 +265,7 @@ impl<'a> Downloads<'a> {
             }
             writer.write_all(&piece).map_err(|source| writer.io_error(source))?;
             (self.observer.received)(piece.len() as u64);
+            point::reached(Point::HalfFetched);
         }
         writer.commit_as(wanted.digest, wanted.file)?;
         Ok(())

@@ -3,7 +3,7 @@
 use std::env;
 use std::time::Duration;
 
-use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned};
+use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned, Verified};
 use imagespec_builder_oci::sandbox::Sandbox;
 use imagespec_core::event::size;
 
@@ -49,6 +49,24 @@ pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure
     let kept = if images == 1 { "1 image of the store" } else { &format!("{images} images of the store") };
     print_line(&format!("{done} {} from {}; {kept} kept", size(total_bytes), root.display()));
     Ok(())
+}
+
+/// Compares everything with its digest, and returns the exit code.
+pub(crate) fn verify() -> Result<u8, Failure> {
+    let root = prepare::cache_folder()?;
+    // An empty cache is not made to be looked at.
+    let Verified { blobs, size_bytes, removed } =
+        if root.is_dir() { cache::verify(&root)? } else { Verified::default() };
+    for name in &removed {
+        print_data(&format!("removed  {name}"))?;
+    }
+    let wrong = match removed.len() {
+        0 => String::new(),
+        1 => "; 1 was not what its name says".to_owned(),
+        count => format!("; {count} were not what their names say"),
+    };
+    print_line(&format!("{blobs} blobs ({}) in {} are whole{wrong}", size(size_bytes), root.display()));
+    Ok(u8::from(!removed.is_empty()))
 }
 
 /// Removes the cache.
