@@ -16,6 +16,14 @@ fn sha256(path: &Path) -> String {
     hex::encode(Sha256::digest(fs::read(path).unwrap()))
 }
 
+/// Without padding, as RECORD has digests (RFC 4648, section 5).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let groups = bits.as_bytes().chunks(6).map(|group| format!("{:0<6}", String::from_utf8_lossy(group)));
+    groups.map(|group| char::from(ALPHABET[usize::from_str_radix(&group, 2).unwrap()])).collect()
+}
+
 /// Adds a version of the package `demo` to the index in `folder`.
 fn publish_wheel(folder: &Path, version: &str) {
     let page = folder.join("simple/demo/index.html");
@@ -23,18 +31,19 @@ fn publish_wheel(folder: &Path, version: &str) {
     let file = format!("demo-{version}-py3-none-any.whl");
     let path = page.with_file_name(&file);
     let mut archive = ZipWriter::new(fs::File::create(&path).unwrap());
-    let members = [
+    let metadata = format!("Metadata-Version: 2.1\nName: demo\nVersion: {version}\n");
+    let wheel = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned();
+    let mut members = vec![
         ("demo.py".to_owned(), format!("VERSION = {version:?}\n")),
-        (
-            format!("demo-{version}.dist-info/METADATA"),
-            format!("Metadata-Version: 2.1\nName: demo\nVersion: {version}\n"),
-        ),
-        (
-            format!("demo-{version}.dist-info/WHEEL"),
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
-        ),
-        (format!("demo-{version}.dist-info/RECORD"), String::new()),
+        (format!("demo-{version}.dist-info/METADATA"), metadata),
+        (format!("demo-{version}.dist-info/WHEEL"), wheel),
     ];
+    let name = format!("demo-{version}.dist-info/RECORD");
+    let lines = members
+        .iter()
+        .map(|(member, text)| format!("{member},sha256={},{}\n", base64(&Sha256::digest(text.as_bytes())), text.len()));
+    let record: String = lines.chain([format!("{name},,\n")]).collect();
+    members.push((name, record));
     for (member, text) in members {
         archive.start_file(member, SimpleFileOptions::default()).unwrap();
         archive.write_all(text.as_bytes()).unwrap();
