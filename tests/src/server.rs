@@ -1,11 +1,11 @@
-//! Web servers on 127.0.0.1: one that answers everything alike, and one that has the files of a folder.
+//! Web servers on 127.0.0.1: one that answers everything alike, and one for the files of a folder.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A running server, which stops when it is dropped.
@@ -48,27 +48,38 @@ impl Drop for FixedServer {
     }
 }
 
-/// A running server of the files of a folder, which stops when it is dropped. A folder is its `index.html`.
+fn serve(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    for line in BufReader::new(stream.try_clone()?).lines() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    stream.write_all(answer.as_bytes())
+}
+
+/// A web server on 127.0.0.1 for the files of a folder, which may ask who somebody is. It stops when it is dropped.
 pub struct FolderServer {
     address: SocketAddr,
     is_stopped: Arc<AtomicBool>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl FolderServer {
-    /// Serves what lies in `folder` at the time of each request.
-    pub fn start(folder: &Path) -> Self {
+    /// Serves `folder`, where a folder is its `index.html`, to those who send the header `Authorization: LOGIN`, or to everybody.
+    pub fn start(folder: &Path, login: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
-        let server = Self { address, is_stopped: Arc::default() };
-        let (is_stopped, folder) = (Arc::clone(&server.is_stopped), folder.to_owned());
+        let server = Self { address, is_stopped: Arc::default(), asked: Arc::default() };
+        let (is_stopped, asked) = (Arc::clone(&server.is_stopped), Arc::clone(&server.asked));
+        let (folder, login) = (folder.to_owned(), login.map(str::to_owned));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if is_stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                let folder = folder.clone();
+                let (folder, login, asked) = (folder.clone(), login.clone(), Arc::clone(&asked));
                 // A client that hangs up is no concern of the server.
-                thread::spawn(move || serve_file(stream, &folder).ok());
+                thread::spawn(move || serve_file(stream, &folder, login.as_deref(), &asked).ok());
             }
         });
         server
@@ -77,6 +88,11 @@ impl FolderServer {
     /// `127.0.0.1:PORT`
     pub fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The paths that were asked for, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no thread panics while it notes a path").clone()
     }
 }
 
@@ -88,34 +104,38 @@ impl Drop for FolderServer {
     }
 }
 
-fn serve_file(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
+fn serve_file(
+    mut stream: TcpStream,
+    folder: &Path,
+    login: Option<&str>,
+    asked: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut is_known = login.is_none();
     for line in lines {
-        if line?.is_empty() {
+        let line = line?;
+        if line.is_empty() {
             break;
         }
+        let said = line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        is_known |= login.is_some() && said.map(|(_, value)| value) == login;
     }
-    let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    let mut file: PathBuf = folder.join(path);
-    if file.is_dir() {
+    asked.lock().expect("no thread panics while it notes a path").push(path.clone());
+    let mut file = folder.join(path.trim_start_matches('/'));
+    let is_folder = file.is_dir();
+    if is_folder {
         file.push("index.html");
     }
-    let (status, body) = match fs::read(file) {
-        Ok(body) => ("200 OK", body),
+    let kind = if is_folder { "Content-Type: text/html\r\n" } else { "" };
+    let content = fs::read(file);
+    let (status, content) = match content {
+        _ if !is_known => ("401 Unauthorized", Vec::new()),
+        Ok(content) => ("200 OK", content),
         Err(_) => ("404 Not Found", Vec::new()),
     };
-    let length = body.len();
-    let kind = "Content-Type: text/html\r\nConnection: close";
-    write!(stream, "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {length}\r\n\r\n")?;
-    stream.write_all(&body)
-}
-
-fn serve(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
-    for line in BufReader::new(stream.try_clone()?).lines() {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    stream.write_all(answer.as_bytes())
+    write!(stream, "HTTP/1.1 {status}\r\n{kind}Content-Length: {}\r\nConnection: close\r\n\r\n", content.len())?;
+    // Whoever asks only for the head gets no body.
+    if request.starts_with("GET ") { stream.write_all(&content) } else { Ok(()) }
 }

@@ -200,7 +200,7 @@ fn an_option_that_the_builder_does_not_take_is_refused_before_any_work() {
        |
      1 | jobs
        | ^^^^
-    hint: `oci` takes `debian_mirror`, `debian_check_valid_until`
+    hint: `oci` takes `debian_mirror`, `debian_check_valid_until`, `conda_mirrors`
     ");
     insta::assert_snapshot!(env.said(&["build", "app.yaml", "--builder-opt", "jobs"]), @"
     exit code 2

@@ -91,7 +91,7 @@ fn image(built: &Finished) -> &str {
 fn a_locked_image_stays_the_same_when_index_and_archive_go_on() {
     let env = TestEnv::new();
     let served = tempfile::tempdir().unwrap();
-    let server = FolderServer::start(served.path());
+    let server = FolderServer::start(served.path(), None);
     publish_wheel(served.path(), "1.0");
     publish_deb(served.path(), "1.0");
     let host = server.host();

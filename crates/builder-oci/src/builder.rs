@@ -1,7 +1,7 @@
 //! The builder itself: base, steps, image, outputs, in that order, for each platform.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::base::{self, BaseError, BaseImage, ImageLayer, own_layer};
 use crate::bootstrap::BootstrapError;
 use crate::cache::{Cache, CacheError};
 use crate::command;
+use crate::conda::{self, CondaError};
 use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
@@ -59,6 +60,8 @@ pub(crate) struct Position<'a> {
     pub(crate) env: &'a [(String, String)],
     /// The Python that was found.
     pub(crate) python: Option<&'a BasePython>,
+    /// The distributions of Python that conda installed, with their versions.
+    pub(crate) distributions: &'a BTreeMap<String, String>,
     /// Takes what apt installs, of one who makes a lock.
     pub(crate) learned: Option<&'a RefCell<Vec<LockedDeb>>>,
 }
@@ -90,6 +93,8 @@ pub(crate) enum Failure {
     Execute(#[from] ExecuteError),
     #[error(transparent)]
     Apt(#[from] AptError),
+    #[error(transparent)]
+    Conda(#[from] CondaError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -124,6 +129,7 @@ impl Builder for OciBuilder {
                 Feature::BaseNested,
                 Feature::Python,
                 Feature::PythonExecutable,
+                Feature::Conda,
                 Feature::Pip,
                 Feature::PipSecrets,
                 Feature::MultiplePlatforms,
@@ -137,7 +143,7 @@ impl Builder for OciBuilder {
                 Feature::Labels,
                 Feature::Lock,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" } }, "additionalProperties": false }),
+            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" } }, "additionalProperties": false }),
         }
     }
 
@@ -211,23 +217,45 @@ impl Building<'_> {
         let env = image::environment(&own_config, plan);
         let base_count = base.layers.len();
         let mut layers = base.layers.clone();
+        let has_conda = plan.steps.iter().any(|step| matches!(step, Step::Conda(_)));
         for step in &plan.steps {
             self.check_cancelled()?;
-            // The Python of a bootstrapped base is known, unless another one is named.
+            // The Python of a bootstrapped base is known, unless another one is named, or conda brings it.
             if let Step::Python(python) = step
+                && !has_conda
                 && (base.python.is_none() || python.executable.is_some())
             {
-                let position = Position { plan, platform, below: &layers, env: &env, python: None, learned: None };
+                let (below, distributions) = (&layers, &base.distributions);
+                let position =
+                    Position { plan, platform, below, env: &env, python: None, distributions, learned: None };
                 let (found, brought) = python::find(self, python, &position, &base.config)?;
                 base.python = Some(found);
                 layers.extend(brought);
             }
-            let python = base.python.as_ref();
-            let position = Position { plan, platform, below: &layers, env: &env, python, learned: None };
-            if let (Step::Python(_), Some(python)) = (step, &base.python) {
-                lock::check_python(&position, python)?;
-            }
-            let made = self.step(step, &position)?;
+            let (python, distributions) = (base.python.as_ref(), &base.distributions);
+            let position = Position { plan, platform, below: &layers, env: &env, python, distributions, learned: None };
+            let made = match step {
+                Step::Python(_) if has_conda => Vec::new(),
+                Step::Conda(step) => {
+                    let solution = match lock::image(&position) {
+                        Some(image) => conda::Solution::of_lock(&image.conda).ok_or_else(|| LockFailure::Missing {
+                            part: "conda packages",
+                            platform: platform.clone(),
+                        })?,
+                        None => conda::solution(self, step, plan.python(), &position)?,
+                    };
+                    let made = conda::install(self, step, &solution, &position)?;
+                    lock::check_python(&position, &made.python)?;
+                    (base.python, base.distributions) = (Some(made.python), made.distributions);
+                    made.layers
+                }
+                step => {
+                    if let (Step::Python(_), Some(python)) = (step, python) {
+                        lock::check_python(&position, python)?;
+                    }
+                    self.step(step, &position)?
+                }
+            };
             layers.extend(made);
         }
         layers.extend(workdir::layer(self, plan, &own_config, &layers)?);
@@ -261,6 +289,7 @@ impl Building<'_> {
                     config: parse(&image.config),
                     layers: image.layers,
                     python: image.python,
+                    distributions: image.distributions,
                 })
             }
             Base::Bootstrap(wanted) => base::from_bootstrap(self, wanted, platform, locked),
@@ -282,8 +311,8 @@ impl Building<'_> {
         let python = || position.python.expect("a plan with packages has a Python step, which found it");
         match step {
             Step::Python(step) => {
-                let (layer, outcome) = python::environment(self, step, python())?;
-                Ok(vec![own_layer(layer, outcome, "python environment")])
+                let made = python::environment(self, step, python())?;
+                Ok(made.map(|(layer, outcome)| own_layer(layer, outcome, "python environment")).into_iter().collect())
             }
             Step::Pip(step) => {
                 let layers = python::packages(self, step, python(), position)?;

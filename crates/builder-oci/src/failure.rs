@@ -1,5 +1,7 @@
 //! What a failure is called outside of this crate: its kind, and what to do about it.
 
+mod conda;
+
 use std::borrow::Cow;
 use std::io::ErrorKind;
 
@@ -10,6 +12,7 @@ use crate::base::BaseError;
 use crate::bootstrap::{BootstrapError, MirrorError, ReleaseError};
 use crate::builder::Failure;
 use crate::cache::CacheError;
+use crate::conda::CondaError;
 use crate::execute::ExecuteError;
 use crate::files::FilesError;
 use crate::layer::LayerError;
@@ -59,6 +62,7 @@ impl Failure {
             Self::Python(_) => "packages",
             Self::Files(_) => "copy",
             Self::Apt(_) => "apt_packages",
+            Self::Conda(error) => conda::field(error)?,
             Self::Execute(ExecuteError::CannotExecute { .. } | ExecuteError::NoProgram { .. }) => "commands",
             Self::Secret(_) => "secrets",
             _ => return None,
@@ -75,6 +79,11 @@ impl Failure {
             Self::Registry(error) | Self::Base(BaseError::Registry(error)) => of_registry(error),
             Self::Cache(error) if error.is_temporary() => FailureKind::Temporary,
             Self::Bootstrap(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Conda(CondaError::Cancelled) => FailureKind::Cancelled,
+            Self::Conda(CondaError::NotHandedOver { .. }) => FailureKind::Internal,
+            Self::Conda(error) if error.is_temporary() => FailureKind::Temporary,
+            Self::Conda(error) if error.is_denied() => FailureKind::Denied,
+            Self::Conda(CondaError::Setup { .. } | CondaError::Layer(_)) => FailureKind::Machine,
             Self::Python(error) if is_temporary(error) => FailureKind::Temporary,
             Self::Python(error) if is_denied(error) => FailureKind::Denied,
             Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
@@ -87,7 +96,9 @@ impl Failure {
             }
             Self::Apt(AptError::Fetch(MirrorError::Offline { .. })) => FailureKind::Step,
             Self::Apt(AptError::Fetch(_)) => FailureKind::Temporary,
-            Self::Apt(AptError::NotDebian | AptError::NotLockable { .. }) | Self::Secret(_) => FailureKind::Spec,
+            Self::Apt(AptError::NotDebian | AptError::NotLockable { .. }) | Self::Secret(_) | Self::Conda(_) => {
+                FailureKind::Spec
+            }
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) => FailureKind::Step,
@@ -109,6 +120,7 @@ impl Failure {
             Self::Execute(error) => return of_execute(error),
             Self::Apt(error) => return Some(of_apt(error)),
             Self::Lock(_) => LOCK_AGAIN,
+            Self::Conda(error) => return conda::hint(error),
             Self::Secret(SecretError::Absent { id })
             | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
                 return Some(format!("pass `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"));

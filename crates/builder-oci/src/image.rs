@@ -1,8 +1,10 @@
 //! Puts an image together: config and manifest over a base and further layers. Pure.
 
+use std::collections::BTreeMap;
+
 use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
-use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, VENV};
+use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, Step, VENV};
 use imagespec_core::platform::Platform;
 use serde_json::{Map, Value, json};
 
@@ -29,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<ImageLayer>,
     /// The Python beneath, for an image that stands on this one.
     pub(crate) python: Option<BasePython>,
+    /// The distributions of Python that conda installed in it, with their versions.
+    pub(crate) distributions: BTreeMap<String, String>,
 }
 
 /// Media type of a manifest.
@@ -103,6 +107,7 @@ pub(crate) fn assemble(
         base_digest: base.digest,
         layers: all,
         python: base.python,
+        distributions: base.distributions,
     }
 }
 
@@ -176,6 +181,10 @@ pub(crate) fn environment(config: &Map<String, Value>, plan: &Plan) -> Vec<(Stri
         .collect();
     if !env.iter().any(|(name, _)| name == "PATH") {
         set_variable(&mut env, "PATH", PATH_DEFAULT);
+    }
+    // What its activation scripts would set first of all; they are not run.
+    if plan.steps.iter().any(|step| matches!(step, Step::Conda(_))) {
+        set_variable(&mut env, "CONDA_PREFIX", VENV);
     }
     for (name, value) in &plan.config.env {
         set_variable(&mut env, name, value);

@@ -14,6 +14,7 @@ mod base;
 mod builder;
 mod command;
 mod compression;
+mod conda;
 mod documents;
 mod emulation;
 mod execute;

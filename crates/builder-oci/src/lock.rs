@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::apt;
 use crate::base::{self, BaseImage, own_layer};
 use crate::builder::{Building, Failure, Position};
+use crate::conda;
 use crate::image;
 use crate::python::{self, BasePython};
 
@@ -104,8 +105,17 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
     let env = image::environment(&own_config, plan);
     for step in &plan.steps {
         building.check_cancelled()?;
-        let (below, learned) = (base.layers.clone(), RefCell::default());
-        let position = Position { plan, platform, below: &below, env: &env, python: None, learned: Some(&learned) };
+        // The step changes the base as far as it is known.
+        let (below, installed, learned) = (base.layers.clone(), base.distributions.clone(), RefCell::default());
+        let position = Position {
+            plan,
+            platform,
+            below: &below,
+            env: &env,
+            python: None,
+            distributions: &installed,
+            learned: Some(&learned),
+        };
         match step {
             Step::Apt(apt) => {
                 // A Python that is looked for may come from here.
@@ -117,6 +127,8 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
                     locked.apt = apt::closure(building, apt, &position)?;
                 }
             }
+            // Conda brings it.
+            Step::Python(_) if has_conda(plan) => {}
             Step::Python(step) => {
                 if base.python.is_none() || step.executable.is_some() {
                     let (found, brought) = python::find(building, step, &position, &base.config)?;
@@ -126,7 +138,14 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
                 }
                 locked.python = base.python.as_ref().map(|python| python.interpreter.version());
             }
-            Step::Conda(_) => return Err(Failure::Unsupported { step: step.kind() }),
+            Step::Conda(step) => {
+                let solution = conda::solution(building, step, plan.python(), &position)?;
+                let made = conda::install(building, step, &solution, &position)?;
+                locked.conda = solution.lock();
+                locked.python = Some(made.python.interpreter.version());
+                (base.distributions, base.python) = (made.distributions, Some(made.python));
+                base.layers.extend(made.layers);
+            }
             Step::Pip(step) => {
                 let python = base.python.as_ref().expect("a plan with packages has a Python step, which found it");
                 locked.packages = python::locked_packages(building, step, python, &position)?;
@@ -140,7 +159,13 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
 
 /// Whether the plan's Python must be looked for in its layers.
 fn finds_python(plan: &Plan, base: &BaseImage) -> bool {
-    plan.python().is_some_and(|step| base.python.is_none() || step.executable.is_some())
+    let step = plan.python().filter(|_| !has_conda(plan));
+    step.is_some_and(|step| base.python.is_none() || step.executable.is_some())
+}
+
+/// Whether conda brings the Python.
+fn has_conda(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step, Step::Conda(_)))
 }
 
 /// What is pinned of the base, and the base as far as it must be known.
@@ -153,7 +178,7 @@ fn lock_base(
         Base::Bootstrap(wanted) => {
             let (locked, python) = base::resolve_bootstrap(building, wanted, platform)?;
             let known = BaseImage { python, ..BaseImage::default() };
-            let is_asked = plan.steps.iter().any(|step| matches!(step, Step::Apt(_)));
+            let is_asked = plan.steps.iter().any(|step| matches!(step, Step::Apt(_) | Step::Conda(_)));
             if !is_asked && !finds_python(plan, &known) {
                 return Ok((Some(locked), known));
             }

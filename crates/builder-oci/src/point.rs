@@ -14,7 +14,7 @@ pub(crate) enum Point {
     TreeUnpacked,
     /// A Debian is whole, and no layer yet.
     TreeConfigured,
-    /// It is known which wheels are taken.
+    /// It is known which wheels, or conda packages, are taken.
     Resolved,
     /// The first block of a layer is written.
     LayerBegun,

@@ -7,12 +7,14 @@ use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_core::lock::LockedPackage;
 use imagespec_core::plan::{AptStep, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV};
+use pep440_rs::Version;
 use serde_json::{Map, Value};
 
 use crate::apt::{self, AptError};
 use crate::base::{ImageLayer, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{Cache, Key};
+use crate::conda::CondaError;
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
 use crate::lock;
@@ -154,18 +156,21 @@ pub(crate) fn find(
     Ok((python, layers.into_iter().next_back()))
 }
 
-/// Makes or finds the layer of the empty environment.
+/// Makes or finds the layer of the empty environment; none if the interpreter has one of its own there, as conda's has.
 pub(crate) fn environment(
     building: &Building<'_>,
     step: &PythonStep,
     python: &BasePython,
-) -> Result<(Layer, Outcome), Failure> {
+) -> Result<Option<(Layer, Outcome)>, Failure> {
     let Interpreter { path, .. } = &python.interpreter;
     let version = python.interpreter.version();
     if let Some(wanted) = &step.version
         && !python.interpreter.is_version(wanted)
     {
         return Err(PythonError::Version { wanted: wanted.clone(), found: version }.into());
+    }
+    if path.starts_with(&format!("{VENV}/")) {
+        return Ok(None);
     }
     let files = venv(&venv_path(), &python.interpreter).map_err(FilesError::from)?;
     let timestamp = building.request.timestamp;
@@ -177,7 +182,7 @@ pub(crate) fn environment(
     });
     let parts: Vec<_> = parts.into_iter().chain(described).collect();
     let key = Key::new("venv", parts.iter().map(String::as_bytes));
-    building.cache.layer(key, timestamp, |writer| Ok(write_venv(writer, &files)?))
+    building.cache.layer(key, timestamp, |writer| Ok(write_venv(writer, &files)?)).map(Some)
 }
 
 /// A layer with packages, and what to call it.
@@ -192,12 +197,14 @@ pub(crate) fn packages(
 ) -> Result<Vec<PackageLayer>, Failure> {
     let target = python.target(position.platform.machine());
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
+    let installed = position.distributions;
     let lock = match lock::image(position) {
         Some(image) => wheel::pylock(&image.packages),
-        None => lock(building, step, &target, &environment)?,
+        None => lock(building, step, &target, &environment, installed)?,
     };
     point::reached(Point::Resolved);
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let wheels = without_installed(wheels, installed)?;
     let missing = missing(&building.cache, &wheels);
     building.progress.counted(
         &format!("fetch {}", progress::count(wheels.len(), "wheel")),
@@ -213,7 +220,7 @@ pub(crate) fn packages(
     building.check_cancelled()?;
     building.progress.step(
         &format!("install {}", progress::count(wheels.len(), "package")),
-        || install(building, &wheels, python.interpreter.minor),
+        || install(building, &wheels, python.interpreter.minor, layers_max(position.below.len())),
         |layers| {
             let is_cached = layers.iter().all(|(_, outcome, _)| *outcome == Outcome::Cached);
             let outcome = if is_cached { Outcome::Cached } else { Outcome::Done };
@@ -231,8 +238,10 @@ pub(crate) fn locked_packages(
 ) -> Result<Vec<LockedPackage>, Failure> {
     let target = python.target(position.platform.machine());
     let (environment, _secrets) = environment_of(&building.request.secrets, step)?;
-    let lock = lock(building, step, &target, &environment)?;
+    let installed = position.distributions;
+    let lock = lock(building, step, &target, &environment, installed)?;
     let wheels = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let wheels = without_installed(wheels, installed)?;
     let chosen: Vec<_> = wheels.into_iter().map(|wheel| (wheel.name, Some(wheel.sha256))).collect();
     Ok(wheel::packages(&lock, &chosen).map_err(PythonError::from)?)
 }
@@ -279,11 +288,12 @@ fn lock(
     step: &PipStep,
     target: &Target,
     environment: &Environment,
+    installed: &BTreeMap<String, String>,
 ) -> Result<String, Failure> {
     let cache = &building.cache;
     match &step.input {
         PipInput::Requirements { requirements, constraints } => {
-            let lists = (lines(requirements), lines(constraints));
+            let lists = (lines(requirements), lines(constraints) + &pinned(installed));
             resolve(building, step, target, environment, (&lists.0, &lists.1), Dependencies::Followed)
         }
         // poetry.lock has no addresses: the index is asked for them, for these versions and digests alone.
@@ -391,7 +401,42 @@ fn lines<'a>(requirements: impl IntoIterator<Item = &'a Requirement>) -> String 
     text
 }
 
-fn install(building: &Building<'_>, wheels: &[SelectedWheel], minor: u16) -> Result<Vec<PackageLayer>, Failure> {
+/// What conda installed already, as constraints: nothing of it is installed again, or in another version.
+fn pinned(installed: &BTreeMap<String, String>) -> String {
+    let proper = installed.iter().filter(|(_, version)| version.parse::<Version>().is_ok());
+    proper.map(|(name, version)| format!("{name}=={version}\n")).collect()
+}
+
+/// `wheels` but for what conda installed already.
+fn without_installed(
+    wheels: Vec<SelectedWheel>,
+    installed: &BTreeMap<String, String>,
+) -> Result<Vec<SelectedWheel>, CondaError> {
+    let mut left = Vec::with_capacity(wheels.len());
+    for wheel in wheels {
+        let wanted = wheel.version.to_string();
+        match installed.get(&wheel.name) {
+            None => left.push(wheel),
+            Some(version) if version.parse::<Version>().ok() == wanted.parse().ok() => {}
+            Some(version) => {
+                return Err(CondaError::OtherVersion { name: wheel.name, wanted, installed: version.clone() });
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// overlayfs mounts 127 layers at most, and those that come after need some, too.
+fn layers_max(below: usize) -> usize {
+    110_usize.saturating_sub(below).clamp(20, 100)
+}
+
+fn install(
+    building: &Building<'_>,
+    wheels: &[SelectedWheel],
+    minor: u16,
+    layers_max: usize,
+) -> Result<Vec<PackageLayer>, Failure> {
     let scheme = Scheme::new(venv_path(), minor);
     let weighed: Vec<_> = wheels
         .iter()
@@ -402,7 +447,7 @@ fn install(building: &Building<'_>, wheels: &[SelectedWheel], minor: u16) -> Res
         })
         .collect();
     let mut layers = Vec::new();
-    for group in assign(&weighed).into_iter().filter(|group| !group.is_empty()) {
+    for group in assign(&weighed, layers_max).into_iter().filter(|group| !group.is_empty()) {
         building.check_cancelled()?;
         let members: Vec<_> =
             group.iter().map(|&index| (wheels[index].file_name.clone(), wheels[index].sha256)).collect();

@@ -157,7 +157,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// The files that the plan names by digest, as absolute paths. A builder verifies the digest as it reads.
     pub files: BTreeMap<Digest, PathBuf>,
-    /// Where `base_image: oci:DIR` and `docker-archive:FILE` were found, by the digest in the plan.
+    /// Where `base_image: oci:DIR`, `docker-archive:FILE` and conda channels on this machine were found, by the digest in
+    /// the plan.
     pub base_paths: BTreeMap<Digest, PathBuf>,
     /// The builder's own options: `[builders.NAME]` and `--builder-opt`.
     pub options: BTreeMap<String, serde_json::Value>,

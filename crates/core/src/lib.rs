@@ -3,6 +3,7 @@
 //! The crate is sync and reads files only where a spec names them. It knows no network, no environment and no clock.
 
 pub mod builder;
+pub mod conda;
 pub mod diagnostic;
 pub mod digest;
 pub mod document;

@@ -6,17 +6,12 @@ use super::{failure, refused};
 
 #[test]
 fn all_that_the_builder_cannot_do_is_refused_before_any_work() {
-    insta::assert_snapshot!(refused("base_image: debian\nconda_packages: [numpy]\nruntime_packages: [ipdb]\n"), @"
+    insta::assert_snapshot!(refused("base_image: debian\nruntime_packages: [ipdb]\n"), @"
     exit 1
-    error: builder `oci` cannot do `conda_packages`
-      --> train.yaml:2:18
-       |
-     2 | conda_packages: [numpy]
-       |                  ^^^^^
     error: builder `oci` cannot do `runtime_packages`
-      --> train.yaml:3:20
+      --> train.yaml:2:20
        |
-     3 | runtime_packages: [ipdb]
+     2 | runtime_packages: [ipdb]
        |                    ^^^^
     hint: no builder that is installed can; `imagespec builders` lists them
     ");

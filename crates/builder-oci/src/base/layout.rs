@@ -35,5 +35,5 @@ pub(crate) fn from_layout(
         source.copy(blob, &mut writer, &|| building.progress.is_cancelled()).map_err(failed)?;
         writer.commit_as(blob.digest, &source.shown(blob.digest))?;
     }
-    Ok(BaseImage { digest: Some(document.digest), reference: None, config, layers, python: None })
+    Ok(BaseImage { digest: Some(document.digest), reference: None, config, layers, ..BaseImage::default() })
 }

@@ -5,6 +5,8 @@ mod docker_archive;
 mod layout;
 mod registry;
 
+use std::collections::BTreeMap;
+
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::platform::Platform;
@@ -36,6 +38,8 @@ pub(crate) struct BaseImage {
     pub(crate) layers: Vec<ImageLayer>,
     /// Its Python, if it has one that is known.
     pub(crate) python: Option<BasePython>,
+    /// The distributions of Python that conda installed in it, with their versions.
+    pub(crate) distributions: BTreeMap<String, String>,
 }
 
 /// One layer of an image.

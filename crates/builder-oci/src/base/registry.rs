@@ -30,7 +30,7 @@ pub(crate) fn from_registry(
     let bytes = documents::small_blob(manifest.config()).and_then(|blob| read(blob.digest));
     let config = config_of(&name, &bytes.map_err(|error| unreadable(&name, error))?, platform)?;
     let layers = base_layers(&name, &manifest, &config, &Origin::Registry(reference.clone()))?;
-    Ok(BaseImage { digest: Some(digest), reference: Some(reference.clone()), config, layers, python: None })
+    Ok(BaseImage { digest: Some(digest), reference: Some(reference.clone()), config, layers, ..BaseImage::default() })
 }
 
 /// The manifest of `reference` for `platform`, and its digest.

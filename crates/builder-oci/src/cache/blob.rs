@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use imagespec_core::digest::{Digest, Hasher};
 use tempfile::NamedTempFile;
 
-use super::{Cache, CacheError, note_use};
+use super::{Cache, CacheError, Lock, note_use};
 use crate::point::{self, Point};
 
 /// A blob that is in the cache.
@@ -94,8 +94,13 @@ impl Cache {
         if self.has_blob(digest) {
             return Ok(());
         }
-        let _lock = self.lock(&format!("blob-{}", digest.to_hex()))?;
+        let _lock = self.lock_blob(digest)?;
         if self.has_blob(digest) { Ok(()) } else { fetch() }
+    }
+
+    /// Waits until nobody else fetches the blob of `digest`.
+    pub(crate) fn lock_blob(&self, digest: Digest) -> Result<Lock, CacheError> {
+        self.lock(&format!("blob-{}", digest.to_hex()))
     }
 
     /// Opens the blob of `digest`, if it is here. The reader fails at its end if the content is not what it must be.

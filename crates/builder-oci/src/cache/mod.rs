@@ -6,6 +6,7 @@
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
 //! ROOT/apt/ARCHITECTURE/…   packages and lists that the apt of images fetched, verified by apt as it uses them
+//! ROOT/conda/…              what conda channels said, each with the time until which it counts
 //! ROOT/uv/…                 what the resolver fetched: its own cache, and a Python if this machine has none
 //! ROOT/locks/…              empty files that are locked while something is made
 //! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
@@ -98,7 +99,7 @@ impl CacheError {
 }
 
 /// The folders of a cache.
-const FOLDERS: [&str; 8] = ["blobs/sha256", "records", "snapshots", "store", "apt", "uv", "locks", "tmp"];
+const FOLDERS: [&str; 9] = ["blobs/sha256", "records", "snapshots", "store", "apt", "conda", "uv", "locks", "tmp"];
 /// The lock that all users of a cache share.
 const USE: &str = "cache";
 
@@ -177,6 +178,11 @@ impl Cache {
     /// The folder for what the resolver keeps.
     pub(crate) fn resolver_folder(&self) -> PathBuf {
         self.root.join("uv")
+    }
+
+    /// The folder for what conda channels said.
+    pub(crate) fn conda_folder(&self) -> PathBuf {
+        self.root.join("conda")
     }
 
     /// The folder for images.

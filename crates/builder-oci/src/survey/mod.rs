@@ -87,6 +87,16 @@ pub(crate) fn has_apt(building: &Building<'_>, beneath: &[ImageLayer]) -> Result
     Ok(tree(building, beneath)?.program("usr/bin/apt-get").is_some())
 }
 
+/// The number after `2.` of the glibc of the layers `beneath`, if they have one.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub(crate) fn glibc(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Option<u16>, Failure> {
+    let tree = tree(building, beneath)?;
+    let oldest = tree.programs(|name| name.starts_with("libc")).filter_map(|(_, library)| library.facts.glibc).min();
+    Ok(oldest)
+}
+
 /// The layers `beneath` on top of one another.
 fn tree(building: &Building<'_>, beneath: &[ImageLayer]) -> Result<Tree, Failure> {
     let mut tree = Tree::default();

@@ -6,9 +6,6 @@ use imagespec_core::digest::Digest;
 const OWN_LAYER_BYTES_MIN: u64 = 4 << 20;
 /// Layers that small wheels share.
 const BUCKETS: u8 = 16;
-/// overlayfs mounts 127 layers at most; the base and the other steps need some, too.
-const LAYERS_MAX: usize = 100;
-
 /// What the assignment depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weighed {
@@ -18,16 +15,16 @@ pub struct Weighed {
     pub size_bytes: u64,
 }
 
-/// Groups wheels into layers; the numbers are positions in `wheels`. The shared layers come first, then those of one
-/// wheel; both by name, and so do the wheels within a layer.
-pub fn assign(wheels: &[Weighed]) -> Vec<Vec<usize>> {
+/// Groups wheels, or other packages, into at most `layers_max` layers; the numbers are positions in `wheels`. The shared
+/// layers come first, then those of one wheel; both by name, and so do the wheels within a layer.
+pub fn assign(wheels: &[Weighed], layers_max: usize) -> Vec<Vec<usize>> {
     let mut big: Vec<usize> = (0..wheels.len()).filter(|&i| wheels[i].size_bytes >= OWN_LAYER_BYTES_MIN).collect();
     // Of too many big ones, the smallest share; the name decides between equals.
     big.sort_by(|&left, &right| {
         let key = |i: usize| (std::cmp::Reverse(wheels[i].size_bytes), &wheels[i].name);
         key(left).cmp(&key(right))
     });
-    big.truncate(LAYERS_MAX - usize::from(BUCKETS));
+    big.truncate(layers_max.saturating_sub(usize::from(BUCKETS)));
 
     let mut shared = vec![Vec::new(); usize::from(BUCKETS)];
     for (position, wheel) in wheels.iter().enumerate() {
@@ -54,7 +51,7 @@ mod tests {
     }
 
     fn names(wheels: &[Weighed]) -> Vec<Vec<&str>> {
-        assign(wheels).iter().map(|layer| layer.iter().map(|&i| wheels[i].name.as_str()).collect()).collect()
+        assign(wheels, 100).iter().map(|layer| layer.iter().map(|&i| wheels[i].name.as_str()).collect()).collect()
     }
 
     #[test]
@@ -79,7 +76,7 @@ mod tests {
     #[test]
     fn there_are_never_more_than_100_layers_and_every_wheel_is_in_one() {
         let wheels: Vec<_> = (0..300).map(|number| weighed(&format!("p{number}"), (4 << 20) + number)).collect();
-        let layers = assign(&wheels);
+        let layers = assign(&wheels, 100);
         assert!(layers.len() <= 100, "{}", layers.len());
         let mut all: Vec<_> = layers.concat();
         all.sort_unstable();

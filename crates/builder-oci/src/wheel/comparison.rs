@@ -110,7 +110,7 @@ fn layers_hold_file_for_file_what_uv_installs() {
         .map(|wheel| Weighed { name: wheel.name.clone(), size_bytes: wheel.size_bytes.unwrap() })
         .collect();
     let mut found = Tree::new();
-    for layer_of in assign(&weighed) {
+    for layer_of in assign(&weighed, 100) {
         let members: Vec<_> = layer_of.iter().map(|&i| (wheels[i].file_name.clone(), wheels[i].sha256)).collect();
         let (made, _) = layer(&cache, &members, &Scheme::new(root.clone(), 11), 0).unwrap();
         tree_of_layer(&cache, made, root.as_str(), &mut found);

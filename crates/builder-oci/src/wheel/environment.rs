@@ -146,6 +146,11 @@ impl Environment {
         of_index.map(|(_, login)| login).or_else(|| self.netrc().remove(url.host_str()?))
     }
 
+    /// User and password that netrc has for the host of `url`.
+    pub(crate) fn netrc_login(&self, url: &Url) -> Option<(String, String)> {
+        self.netrc().remove(url.host_str()?).map(|login| (login.user, login.password))
+    }
+
     /// Of `https://USER:PASSWORD@HOST/…` or `NAME=https://HOST/…`.
     fn login_of_index(&self, index: &str) -> Option<(url::Origin, Login)> {
         let (name, address) = match index.split_once('=') {

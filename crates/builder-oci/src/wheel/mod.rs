@@ -32,6 +32,7 @@ pub use message::UvMessage;
 pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
 pub use pylock::{PylockError, SelectedWheel, select};
 pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
+pub(crate) use scripts::launchers;
 pub use venv::{Interpreter, VenvFile, VenvFileKind, venv, write_venv};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(super) const PLACEHOLDER: &[u8] = b"#!python";
 
 /// The launchers that `entry_points.txt` asks for, by name of the program; a line that names no function is the error.
-pub(super) fn launchers(text: &str, interpreter: &str, python_minor: u16) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn launchers(text: &str, interpreter: &str, python_minor: u16) -> Result<BTreeMap<String, String>, String> {
     let mut launchers = BTreeMap::new();
     let mut wanted = false;
     for line in text.lines().map(str::trim) {

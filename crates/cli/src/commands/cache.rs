@@ -15,7 +15,7 @@ use crate::session::{print_data, print_line};
 pub(crate) fn du() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
     let mut total_bytes = 0;
-    for part in ["blobs", "records", "snapshots", "store", "apt", "uv", "tmp"] {
+    for part in ["blobs", "records", "snapshots", "store", "apt", "conda", "uv", "tmp"] {
         let size_bytes = cache::disk_usage_bytes(&root.join(part));
         total_bytes += size_bytes;
         print_data(&format!("{:>10}  {part}", size(size_bytes)))?;

@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 
 use serde::Serialize;
 
+use crate::conda::local_channel;
 use crate::place::Located;
 use crate::requirements::normal_text;
 use crate::spec::{BaseImage, SourceCopyMode, Spec};
@@ -83,7 +84,7 @@ impl From<&Spec> for Declaration {
             base_image: spec.base_image.as_ref().map(|base| DeclaredBase::from(&base.value)),
             cmd: value(spec.cmd.as_ref()),
             commands: list(&spec.commands),
-            conda_channels: list(&spec.conda_channels),
+            conda_channels: spec.conda_channels.iter().map(|channel| channel_text(&channel.value)).collect(),
             conda_packages: set(&spec.conda_packages),
             copy: spec.copy.iter().map(|entry| portable(&entry.value.folder.join(&entry.value.path))).collect(),
             cuda: value(spec.cuda.as_ref()),
@@ -124,6 +125,11 @@ impl From<&BaseImage> for DeclaredBase {
             BaseImage::Spec(spec) => Self::Spec { spec: Box::new(Declaration::from(spec.as_ref())) },
         }
     }
+}
+
+/// A channel, without the folders of this machine that it lies in.
+fn channel_text(channel: &str) -> String {
+    local_channel(channel).map_or_else(|| channel.to_owned(), |path| format!("file:{}", portable(&path)))
 }
 
 /// A path without `.` and doubled separators. Of an absolute one only the last component counts, because the rest says

@@ -115,6 +115,9 @@ pub struct LockedCondaPackage {
     pub url: String,
     /// Digest of the file.
     pub sha256: Digest,
+    /// Its length in bytes, if its channel says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// A Python package with the archives that it may be installed from, in the terms of PEP 751 (`[[packages]]`).

@@ -38,7 +38,7 @@ pub fn lower(resolved: &ResolvedSpec) -> Plan {
     steps.extend(python.map(Step::Python));
     if has_conda {
         let packages = set(&spec.conda_packages);
-        steps.push(Step::Conda(CondaStep { packages, channels: list(&spec.conda_channels) }));
+        steps.push(Step::Conda(CondaStep { packages, channels: resolved.conda_channels.clone() }));
     }
     steps.extend(pip(resolved).map(Step::Pip));
     if !resolved.copied.is_empty() {

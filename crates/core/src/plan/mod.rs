@@ -98,7 +98,8 @@ pub struct PythonStep {
 pub struct CondaStep {
     /// Match specs, sorted.
     pub packages: BTreeSet<String>,
-    /// Channels in the order of their priority.
+    /// Channels in the order of their priority: names, URLs, and of those on this machine the digest of their repodata, as
+    /// [`crate::conda::channel_digest`] takes it.
     pub channels: Vec<String>,
 }
 

@@ -24,6 +24,13 @@ pub(super) fn rebase(spec: &mut Spec, layers: &[Layer], directory: &Path) {
     for Located { value, place } in fields.into_iter().flatten() {
         move_path(value, place);
     }
+    for Located { value, place } in &mut spec.conda_channels {
+        let is_path = value.starts_with("./") || value.starts_with("../");
+        if let Some(folder) = folder_of(place).filter(|_| is_path) {
+            let path = relative(directory, &folder.join(&*value)).display().to_string();
+            *value = if path.starts_with("../") { path } else { format!("./{path}") };
+        }
+    }
     for Located { value, place } in &mut spec.copy {
         if let Some(folder) = folder_of(place) {
             value.folder = relative(directory, folder);

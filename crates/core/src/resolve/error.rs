@@ -106,6 +106,24 @@ pub enum ResolveProblem {
         /// The version that the spec asks for.
         wanted: String,
     },
+    /// A folder that is no conda channel.
+    #[error("`{path}` is no conda channel")]
+    Channel {
+        /// What was written.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Fields that contradict each other.
+    #[error("`{field}` cannot stand beside `{other}`")]
+    Beside {
+        /// The field.
+        field: &'static str,
+        /// The other one.
+        other: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A field that means nothing without another.
     #[error("`{field}` means nothing without `{needed}`")]
     Without {
@@ -182,7 +200,8 @@ impl ResolveProblem {
                     suite_pythons()
                 ));
             }
-            Self::Without { hint, .. } => hint,
+            Self::Without { hint, .. } | Self::Beside { hint, .. } => hint,
+            Self::Channel { .. } => "name a folder with a `repodata.json` in `noarch`, as `conda index` makes it",
             Self::Argument { hint, .. } => return Some(hint.clone()),
             Self::ReservedVariable { .. } => "choose another name",
             Self::Layout { .. } => {

@@ -30,6 +30,12 @@ pub(super) fn check(spec: &Spec) -> Result<(), ResolveError> {
         let problem = ResolveProblem::Without { field: "conda_channels", needed: "conda_packages", hint };
         return Err(ResolveError::new(problem, &channel.place));
     }
+    if let (Some(path), false) = (&spec.python_exec, spec.conda_packages.is_empty()) {
+        let hint =
+            "remove it: with `conda_packages`, Python comes from conda, in the version that `python_version` says";
+        let problem = ResolveProblem::Beside { field: "python_exec", other: "conda_packages", hint };
+        return Err(ResolveError::new(problem, &path.place));
+    }
     if let (Some(secret), true) = (spec.secrets.first(), spec.commands.is_empty()) {
         let hint = "secrets are for commands; those for package indexes go to `pip_secret_mounts`";
         let problem = ResolveProblem::Without { field: "secrets", needed: "commands", hint };

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::conda::{channel_digest, local_channel};
 use crate::digest::Digest;
 use crate::files::{self, WantedFiles};
 use crate::place::{Located, Place};
@@ -64,13 +65,15 @@ pub struct ResolvedSpec {
     pub requirements: Option<Requirements>,
     /// The index to look in, from the spec or a requirements file.
     pub pip_index: Option<String>,
+    /// Conda channels as the plan calls them: those on this machine by the digest of their repodata.
+    pub conda_channels: Vec<String>,
     /// Packages that are installed when a container starts, in their normal form.
     pub runtime_packages: BTreeSet<String>,
     /// What is copied, by path relative to `/root`.
     pub copied: BTreeMap<String, CopiedFile>,
     /// The files that the plan names by digest, those of nested specs included.
     pub files: BTreeMap<Digest, PathBuf>,
-    /// Where bases of the plan lie that are on this machine, those of nested specs included.
+    /// Where bases and conda channels of the plan lie that are on this machine, those of nested specs included.
     pub base_paths: BTreeMap<Digest, PathBuf>,
 }
 
@@ -150,6 +153,7 @@ fn resolve_nested(
         files.extend(nested.files.clone());
         base_paths.extend(nested.base_paths.clone());
     }
+    let conda_channels = channels(&spec.conda_channels, directory, &mut base_paths)?;
     let mut pip_index = value(spec.pip_index.as_ref()).map(str::to_owned);
     if let Some(requirements) = &requirements {
         pip_index = requirements.index(spec.pip_index.as_ref())?;
@@ -173,6 +177,7 @@ fn resolve_nested(
         base,
         requirements,
         pip_index,
+        conda_channels,
         runtime_packages: runtime_packages(&spec.runtime_packages)?,
         copied: collected.entries,
         files,
@@ -226,6 +231,28 @@ fn image_python<'a>(spec: &'a Spec, base: &'a ResolvedBase) -> Option<&'a str> {
         ResolvedBase::Spec(nested) => image_python(&nested.spec, &nested.base),
         _ => None,
     })
+}
+
+/// The channels as a plan calls them; where those on this machine lie goes to `folders`.
+fn channels(
+    channels: &[Located<String>],
+    directory: &Path,
+    folders: &mut BTreeMap<Digest, PathBuf>,
+) -> Result<Vec<String>, ResolveError> {
+    let named = |channel: &Located<String>| match local_channel(&channel.value) {
+        None => Ok(channel.value.clone()),
+        Some(path) => {
+            // Without `.`, as people read it.
+            let folder: PathBuf = directory.join(path).components().collect();
+            let digest = channel_digest(&folder).map_err(|source| {
+                let problem = ResolveProblem::Channel { path: channel.value.clone(), source };
+                ResolveError::new(problem, &channel.place)
+            })?;
+            folders.insert(digest, folder);
+            Ok(digest.to_string())
+        }
+    };
+    channels.iter().map(named).collect()
 }
 
 fn runtime_packages(packages: &[Located<String>]) -> Result<BTreeSet<String>, ResolveError> {

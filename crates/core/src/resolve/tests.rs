@@ -241,6 +241,14 @@ fn fields_that_contradict_each_other_are_refused() {
             Spec { conda_channels: texts(&["x"]), ..Spec::default() },
             "`conda_channels` means nothing without `conda_packages`",
         ),
+        (
+            Spec { conda_packages: texts(&["x"]), python_exec: text("/usr/bin/python3"), ..Spec::default() },
+            "`python_exec` cannot stand beside `conda_packages`",
+        ),
+        (
+            Spec { conda_packages: texts(&["x"]), conda_channels: texts(&["./nowhere"]), ..Spec::default() },
+            "`./nowhere` is no conda channel",
+        ),
         (Spec { secrets: vec![secret], ..Spec::default() }, "`secrets` means nothing without `commands`"),
         (
             Spec { env: [("IMAGESPEC_ID".to_owned(), at("x".to_owned()))].into(), ..Spec::default() },

@@ -1,5 +1,6 @@
 //! Failures as a user reads them.
 
+mod conda;
 mod debian;
 mod lock;
 mod machine;

@@ -2,6 +2,7 @@
 
 use super::is_made_of;
 use super::url::channel_url;
+use crate::conda::local_channel;
 use crate::spec::error::Refusal;
 
 /// `NAME[:ARCHITECTURE][=VERSION][/SUITE]` as apt-get takes it (Debian Policy 5.6.1 for names, 5.6.12 for versions).
@@ -77,6 +78,9 @@ pub(crate) fn conda_package(text: &str) -> Result<(), Refusal> {
         None => (None, text),
     };
     if let Some(channel) = channel {
+        if local_channel(channel).is_some() {
+            return Err(Refusal::new("its channel is a folder").hint("name the folder in `conda_channels`"));
+        }
         conda_channel(channel)?;
     }
     let is_name = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
@@ -98,10 +102,13 @@ pub(crate) fn conda_package(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A channel by name, `conda-forge` or `conda-forge/label/dev`, or by URL.
+/// A channel by name, `conda-forge` or `conda-forge/label/dev`, by URL, or by a path that begins with `./` or `../`.
 pub(crate) fn conda_channel(text: &str) -> Result<(), Refusal> {
     if text.contains("://") {
         return channel_url(text);
+    }
+    if local_channel(text).is_some() {
+        return Ok(());
     }
     let is_name = |component: &str| {
         is_made_of(

@@ -1,0 +1,403 @@
+//! Conda packages, from channels that the tests make of real programs: the Python is Debian's, moved to another prefix.
+//! Needs the network, for Debian's archive and the package index.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use imagespec_tests::{
+    CondaChannel, CondaPackage, Finished, FolderServer, PLACEHOLDER, TestEnv, lint_above, output, outsider,
+};
+use serde_json::Value;
+
+const CANARY: &str = "canary-8Xw2pQ";
+/// Says where it lies, in its bytes.
+const WHERE: &str =
+    "#include <stdio.h>\nstatic const char prefix[] = PREFIX;\nint main(void) { puts(prefix); return 0; }\n";
+
+/// What all tests here share: a Debian without Python, and the files of a Python.
+struct Shared {
+    base: PathBuf,
+    /// `usr` of a Debian with Python.
+    usr: PathBuf,
+    /// A program with the placeholder in it.
+    program: Vec<u8>,
+}
+
+fn shared() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conda");
+        fs::remove_dir_all(&folder).ok();
+        let env = TestEnv::new();
+        env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\n");
+        env.write("python.yaml", "name: python\nbase_image: bootstrap:debian/bookworm\npython_version: 3.11\n");
+        for (spec, layout) in [("base.yaml", "base"), ("python.yaml", "python")] {
+            let dest = format!("type=oci,dest={}", folder.join(layout).display());
+            fs::create_dir_all(&folder).unwrap();
+            let built = env.run_online(&["build", spec, "--output", &dest], &[]);
+            assert_eq!(built.code, 0, "{}", built.stderr);
+            if layout == "python" {
+                unpack(&folder.join(layout), &built, &folder.join("bundle"));
+            }
+        }
+        let (source, program) = (env.path().join("where.c"), env.path().join("where"));
+        fs::write(&source, WHERE).unwrap();
+        let prefix = format!("-DPREFIX=\"{PLACEHOLDER}/share\"");
+        output(Command::new("cc").args(["-static", &prefix, "-o"]).arg(&program).arg(&source));
+        let program = fs::read(program).unwrap();
+        Shared { base: folder.join("base"), usr: folder.join("bundle/rootfs/usr"), program }
+    })
+}
+
+/// Unpacks the image of `layout` that was just built.
+fn unpack(layout: &Path, built: &Finished, bundle: &Path) -> PathBuf {
+    let tag = built.stdout.split(['@', ':']).nth(1).unwrap();
+    let image = format!("{}:{tag}", layout.display());
+    outsider("umoci", &["unpack", "--rootless", "--image", &image, &bundle.display().to_string()]);
+    bundle.join("rootfs")
+}
+
+/// Debian's Python as a package: relocatable, since it looks for its modules beside itself.
+fn python(subdir: &str) -> CondaPackage {
+    let usr = &shared().usr;
+    let mut libraries = fs::read_dir(usr.join("lib/x86_64-linux-gnu")).unwrap().flatten().map(|entry| entry.path());
+    let expat = libraries
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("libexpat.so.1."))
+        .expect("Debian's Python needs libexpat");
+    let site = format!("import site\nsite.addsitedir('{PLACEHOLDER}/lib/python3.11/site-packages')\n");
+    CondaPackage::new("python", "3.11.2", subdir)
+        .program("bin/python3.11", fs::read(usr.join("bin/python3.11")).unwrap())
+        .link("bin/python3", "python3.11")
+        .link("bin/python", "python3.11")
+        .tree("lib/python3.11", &usr.join("lib/python3.11"))
+        .file("lib/libexpat.so.1", fs::read(expat).unwrap())
+        // Debian's looks for packages in folders of its own.
+        .text("lib/python3.11/sitecustomize.py", site, 0o644)
+}
+
+/// A small channel in `folder`: `greet` needs an `answer` that fits Python 3.11, and not the newest.
+fn channel(folder: &Path) -> CondaChannel {
+    let mut channel = CondaChannel::new(folder);
+    channel.add(&python("linux-64"));
+    let greet = "from importlib.metadata import version\ndef main():\n    print('hello', version('greet'))\n";
+    channel.add(
+        &CondaPackage::new("greet", "1.5", "noarch")
+            .depends("python >=3.8")
+            .depends("answer >=2")
+            .entry_point("greet = greet:main")
+            .file("site-packages/greet/__init__.py", greet)
+            .file("site-packages/greet-1.5.dist-info/METADATA", "Metadata-Version: 2.1\nName: greet\nVersion: 1.5\n")
+            .file("share/note", "of greet"),
+    );
+    for (version, python) in [("1.0", "python"), ("2.0", "python <3.12"), ("3.0", "python >=3.12")] {
+        channel.add_old(
+            &CondaPackage::new("answer", version, "linux-64")
+                .depends(python)
+                .depends("__glibc >=2.17")
+                .binary("bin/answer", &shared().program)
+                .text("bin/question", format!("#!{PLACEHOLDER}/bin/python\nprint({version} * 21)\n"), 0o775)
+                .program("bin/.answer-post-link.sh", "#!/bin/sh\ntouch $PREFIX/ran\n")
+                .file("share/note", "of answer"),
+        );
+    }
+    channel
+}
+
+fn build(env: &TestEnv, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    env.run_online(&[&["build", "app.yaml"], arguments].concat(), variables)
+}
+
+fn error(finished: &Finished) -> String {
+    assert_ne!(finished.code, 0, "{}", finished.stdout);
+    let (_, error) = finished.stderr.split_once("error: ").unwrap_or(("", &finished.stderr));
+    error.to_owned()
+}
+
+fn with_base(fields: &str) -> String {
+    format!("name: app\nbase_image: oci:{}\nplatform: linux/amd64\n{fields}", shared().base.display())
+}
+
+#[test]
+fn python_comes_from_a_channel_on_this_machine_and_pip_installs_on_top() {
+    let env = TestEnv::new();
+    let mut channel = channel(&env.path().join("channel"));
+    // Of six, which python-dateutil needs, conda brings a version that is not the newest.
+    channel.add(
+        &CondaPackage::new("six", "1.16.0", "noarch")
+            .depends("python")
+            .file("site-packages/six.py", "__version__ = '1.16.0'\nfrom types import ModuleType\ntext_type = str\n")
+            .file("site-packages/six-1.16.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: six\nVersion: 1.16.0\n"),
+    );
+    env.write(
+        "app.yaml",
+        &with_base(
+            "python_version: 3.11
+conda_packages: [greet, six]
+conda_channels: [./channel]
+packages: [idna, python-dateutil]
+env: {LD_LIBRARY_PATH: /opt/venv/lib}
+entrypoint: [greet]
+",
+        ),
+    );
+    let first = build(&env, &["--output", "type=oci,dest=out"], &[]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert_eq!(lint_above(&env.path().join("out"), &shared().base), Vec::<String>::new());
+    let warnings: Vec<_> = first.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @"
+    warning: conda packages `greet` and `answer` both have 1 file, such as `share/note`; those of `answer` are used
+    warning: conda package `answer` has a script that conda runs after it is installed; it is not run here
+    ");
+
+    let root = unpack(&env.path().join("out"), &first, &env.path().join("bundle"));
+    let venv = root.join("opt/venv");
+    let text = |path: &str| fs::read_to_string(venv.join(path)).unwrap();
+    let mode = |path: &str| fs::metadata(venv.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(text("bin/question"), "#!/opt/venv/bin/python\nprint(2.0 * 21)\n");
+    assert_eq!((mode("bin/question"), mode("lib/python3.11/os.py")), (0o755, 0o644));
+    assert_eq!(fs::read_link(venv.join("bin/python")).unwrap(), Path::new("python3.11"));
+    assert_eq!(fs::read(venv.join("bin/answer")).unwrap().len(), shared().program.len());
+    assert!(
+        !venv.join("pyvenv.cfg").exists() && !venv.join("ran").exists() && venv.join("conda-meta/history").exists()
+    );
+    let record: Value = serde_json::from_str(&text("conda-meta/answer-2.0-h0_0.json")).unwrap();
+    assert_eq!(record["url"], "file:///local-channel/linux-64/answer-2.0-h0_0.tar.bz2");
+    assert_eq!(record["channel"], "file:///local-channel/");
+    // What conda brought is not installed again.
+    assert!(!text("lib/python3.11/site-packages/six.py").contains("Utilities"));
+    assert!(venv.join("lib/python3.11/site-packages/dateutil").is_dir());
+
+    for (program, expected) in [
+        (vec!["greet"], "hello 1.5\n"),
+        (vec!["answer"], "/opt/venv/share\n"),
+        (vec!["question"], "42.0\n"),
+        (vec!["python", "-c", "import idna, six, sys; print(six.__version__, sys.prefix)"], "1.16.0 /opt/venv\n"),
+        (
+            vec!["sh", "-c", "echo $CONDA_PREFIX $PATH"],
+            "/opt/venv /opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+        ),
+    ] {
+        let ran = env.run_online(&[vec!["run", "oci:out", "--"], program.clone()].concat(), &[]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, expected), "{program:?} {}", ran.stderr);
+    }
+
+    // Elsewhere, with another cache and the channel in another place: the same image.
+    let there = TestEnv::new();
+    outsider("cp", &["-r", &env.path().join("channel").display().to_string(), &there.path().display().to_string()]);
+    there.write("app.yaml", &fs::read_to_string(env.path().join("app.yaml")).unwrap());
+    let second = build(&there, &["--output", "type=oci,dest=out"], &[]);
+    assert_eq!(second.stdout, first.stdout, "{}", second.stderr);
+    // And a channel that says something else is another image.
+    channel.add(&CondaPackage::new("another", "1", "noarch").file("share/another", ""));
+    let third = build(&env, &["--output", "type=oci,dest=out"], &[]);
+    assert_ne!(third.stdout.split('@').next(), first.stdout.split('@').next(), "{}", third.stderr);
+}
+
+#[test]
+fn an_arm64_image_needs_no_emulation_and_a_small_change_makes_one_layer() {
+    let env = TestEnv::new();
+    let mut channel = CondaChannel::new(&env.path().join("channel"));
+    channel.add(&python("linux-aarch64"));
+    channel.add(&CondaPackage::new("tool", "1.0", "linux-aarch64").text("etc/tool.conf", PLACEHOLDER, 0o644));
+    // Nothing of this base can run here.
+    let (layout, image) =
+        (env.path().join("base").display().to_string(), format!("{}/base:latest", env.path().display()));
+    let library = fs::read_dir(shared().usr.join("lib/x86_64-linux-gnu")).unwrap().flatten();
+    let libc = library.map(|entry| entry.path()).find(|path| path.ends_with("libc.so.6")).unwrap();
+    let tree = env.path().join("tree/usr/lib/aarch64-linux-gnu");
+    fs::create_dir_all(&tree).unwrap();
+    fs::copy(libc, tree.join("libc.so.6")).unwrap();
+    let tar = env.path().join("base.tar").display().to_string();
+    outsider("tar", &["-C", &env.path().join("tree").display().to_string(), "-cf", &tar, "usr"]);
+    for arguments in [
+        vec!["init", "--layout", &layout],
+        vec!["new", "--image", &image],
+        vec!["raw", "add-layer", "--image", &image, &tar],
+        vec!["config", "--image", &image, "--architecture", "arm64", "--os", "linux"],
+    ] {
+        outsider("umoci", &arguments);
+    }
+    let spec = "name: app\nbase_image: oci:base\nplatform: linux/arm64\nconda_channels: [./channel]\n";
+    env.write("app.yaml", &format!("{spec}conda_packages: [tool]\n"));
+    let built = build(&env, &["--output", "type=oci,dest=out"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let root = unpack(&env.path().join("out"), &built, &env.path().join("bundle"));
+    assert_eq!(fs::read_to_string(root.join("opt/venv/etc/tool.conf")).unwrap(), "/opt/venv");
+
+    // A build that is killed leaves nothing behind that the next one stumbles over.
+    for point in ["resolved", "layer-begun", "blob-written", "blob-named", "record-written"] {
+        let cache = env.path().join(point).display().to_string();
+        let killed = build(&env, &[], &[("IMAGESPEC_CACHE_DIR", &cache), ("IMAGESPEC_KILL_AT", point)]);
+        assert_eq!(killed.code, -1, "{point}");
+        let again = build(&env, &[], &[("IMAGESPEC_CACHE_DIR", &cache)]);
+        assert_eq!((again.code, &again.stdout), (0, &built.stdout), "{point}: {}", again.stderr);
+    }
+
+    channel.add(&CondaPackage::new("tool", "1.1", "linux-aarch64").text("etc/tool.conf", "new", 0o644));
+    let built = build(&env, &["--metadata-file", "metadata.json"], &[]);
+    let report: Value = serde_json::from_slice(&fs::read(env.path().join("metadata.json")).unwrap()).unwrap();
+    let layers = report["images"][0]["layers"].as_array().unwrap();
+    let made: Vec<_> = layers.iter().filter(|layer| layer["outcome"] == "done").map(|layer| &layer["title"]).collect();
+    assert_eq!(made, ["tool 1.1"], "{}", built.stderr);
+}
+
+#[test]
+fn a_channel_asks_for_a_login_which_appears_nowhere_and_a_mirror_stands_in() {
+    let env = TestEnv::new();
+    channel(&env.path().join("channel/team"));
+    // `ann:canary-8Xw2pQ`
+    let login = "Basic YW5uOmNhbmFyeS04WHcycFE=";
+    let server = FolderServer::start(&env.path().join("channel"), Some(login));
+    let host = server.host();
+    env.write("app.yaml", &with_base(&format!("conda_packages: [answer]\nconda_channels: ['http://{host}/team']\n")));
+    let refused = build(&env, &[], &[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]);
+    let said = error(&refused).replace(&shared().base.display().to_string(), "BASE");
+    insta::assert_snapshot!(said.replace(&host, "HOST"), @"
+    conda channel 127.0.0.1 answered 401 Unauthorized
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://HOST/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: say who you are to the channel: `rattler auth login HOST`, or `machine HOST login USER password PASSWORD` in the file that NETRC names
+    ");
+
+    let netrc = env.path().join("netrc");
+    fs::write(&netrc, format!("machine 127.0.0.1 login ann password {CANARY}\n")).unwrap();
+    let netrc = netrc.display().to_string();
+    let direct = [("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1"), ("IMAGESPEC_LOG", "trace")];
+    let by_netrc = build(&env, &["--output", "type=oci,dest=out"], &[&direct[..], &[("NETRC", &netrc)]].concat());
+    assert_eq!(by_netrc.code, 0, "{}", by_netrc.stderr);
+
+    // A token of a channel server stands in the path, `/t/TOKEN/…`; the mirror is the one that asks for it.
+    let folder = env.path().join("with-token");
+    fs::create_dir_all(folder.join(format!("t/{CANARY}"))).unwrap();
+    let mirror = folder.join(format!("t/{CANARY}/mirror"));
+    outsider("cp", &["-r", &env.path().join("channel").display().to_string(), &mirror.display().to_string()]);
+    let tokens = FolderServer::start(&folder, None);
+    let credentials = env.path().join("credentials.json");
+    fs::write(&credentials, format!("{{\"127.0.0.1\": {{\"CondaToken\": \"{CANARY}\"}}}}")).unwrap();
+    env.write(
+        "imagespec.toml",
+        &format!("[builders.oci.conda_mirrors]\n\"http://{host}\" = \"http://{}/mirror\"\n", tokens.host()),
+    );
+    let other = env.path().join("other").display().to_string();
+    let credentials = credentials.display().to_string();
+    let variables = [("RATTLER_AUTH_FILE", credentials.as_str()), ("IMAGESPEC_CACHE_DIR", other.as_str())];
+    let asked_before = server.asked().len();
+    let by_token = build(&env, &["--output", "type=oci,dest=out2"], &[&direct[..], &variables].concat());
+    assert_eq!(by_token.stdout, by_netrc.stdout, "{}", by_token.stderr);
+    assert_eq!(server.asked().len(), asked_before);
+    assert!(tokens.asked().iter().all(|path| path.starts_with(&format!("/t/{CANARY}/mirror/team/"))));
+
+    // A wrong package is refused, whoever sent it.
+    let package = mirror.join("team/linux-64/answer-2.0-h0_0.tar.bz2");
+    fs::write(&package, vec![0; fs::metadata(&package).unwrap().len().try_into().unwrap()]).unwrap();
+    let third = env.path().join("third").display().to_string();
+    let variables = [variables[0], ("IMAGESPEC_CACHE_DIR", third.as_str())];
+    let refused = build(&env, &[], &[&direct[..], &variables].concat());
+    let said = error(&refused);
+    assert!(said.starts_with("content of `answer-2.0-h0_0.tar.bz2` has digest sha256:"), "{said}");
+
+    for finished in [&by_netrc, &by_token, &refused] {
+        assert!(
+            !finished.stderr.contains(CANARY) && !finished.stderr.contains("YW5uOmNhbmFyeS04WHcycFE"),
+            "{}",
+            finished.stderr
+        );
+    }
+    for folder in ["out", "out2", "cache", "other", "third"] {
+        let path = env.path().join(folder).display().to_string();
+        let found = Command::new("grep").args(["-rl", CANARY, &path]).output().unwrap();
+        assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
+    }
+}
+
+#[test]
+fn what_cannot_be_solved_or_read_is_said_at_its_field() {
+    let env = TestEnv::new();
+    let made = channel(&env.path().join("channel"));
+    let refused = |fields: &str| {
+        env.write("app.yaml", &with_base(fields));
+        let finished = build(&env, &[], &[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]);
+        error(&finished).replace(&env.path().display().to_string(), "FOLDER")
+    };
+    insta::assert_snapshot!(refused("conda_packages: [anser]\nconda_channels: [./channel]\n"), @"
+    no conda channel of `FOLDER/channel` has a package `anser` for linux-64
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [anser]
+       |                  ^^^^^
+    hint: did you mean `answer`?
+    ");
+    insta::assert_snapshot!(refused("python_version: 3.11\nconda_packages: [answer=3]\nconda_channels: [./channel]\n"), @"
+    the conda packages do not fit together:
+           answer 3.* cannot be installed because there are no viable options:
+           └─ answer 3.0 would require
+              └─ python >=3.12, for which no candidates were found.
+      --> app.yaml:5:18
+       |
+     5 | conda_packages: [answer=3]
+       |                  ^^^^^^^^
+    hint: loosen a version, or change the order of `conda_channels`: the first that has a package is the one that it comes from
+    ");
+    insta::assert_snapshot!(refused("conda_packages: ['answer[url=\"https://x.example/a-1-0.conda\"]']\nconda_channels: [./channel]\n"), @r#"
+    `answer[url="https://x.example/a-1-0.conda"]` names an address, which is no channel's
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: ['answer[url="https://x.example/a-1-0.conda"]']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: write a match spec, as in `numpy`, `numpy>=1.26` or `conda-forge::numpy=1.26`
+    "#);
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./nowhere]\n"), @"
+    `./nowhere` is no conda channel
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: [./nowhere]
+       |                  ^^^^^^^^^
+    note: No such file or directory (os error 2)
+    hint: name a folder with a `repodata.json` in `noarch`, as `conda index` makes it
+    ");
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: ['http://127.0.0.1:1/team']\n"), @"
+    cannot reach conda channel 127.0.0.1
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://127.0.0.1:1/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: Connection refused (os error 111)
+    hint: check the network, or set `conda_mirrors` under `[builders.oci]` of `imagespec.toml` to a mirror that is reached
+    ");
+    let empty = FolderServer::start(&env.path().join("home"), None);
+    let fields = format!("conda_packages: [answer]\nconda_channels: ['http://{}/team']\n", empty.host());
+    insta::assert_snapshot!(refused(&fields).replace(&empty.host(), "HOST"), @"
+    `http://HOST/team` is no conda channel: it has no `noarch/repodata.json`
+      --> app.yaml:5:18
+       |
+     5 | conda_channels: ['http://HOST/team']
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: check its spelling at https://anaconda.org; a folder is a channel after `conda index` made its repodata
+    ");
+    insta::assert_snapshot!(refused("conda_packages: [answer]\nconda_channels: [./channel]\npackages: [answer]\npython_exec: /x\n"), @"");
+    fs::write(made.package_path("linux-64", "answer-2.0-h0_0.tar.bz2"), "other").unwrap();
+    let wrong = refused("conda_packages: [answer]\nconda_channels: [./channel]\n");
+    assert!(wrong.starts_with("content of `answer-2.0-h0_0.tar.bz2` has digest sha256:"), "{wrong}");
+}
+
+#[test]
+fn an_image_stands_on_a_conda_environment_and_the_environment_on_nothing_of_its_kind() {
+    let env = TestEnv::new();
+    channel(&env.path().join("channel"));
+    env.write("env.yaml", &with_base("conda_packages: [answer]\nconda_channels: [./channel]\n"));
+    env.write("app.yaml", "name: app\nbase_image: env.yaml\nplatform: linux/amd64\npackages: [idna]\nenv: {LD_LIBRARY_PATH: /opt/venv/lib}\n");
+    let built = build(&env, &["--output", "type=oci,dest=out"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let ran = env.run_online(&["run", "oci:out", "--", "python", "-c", "import idna, sys; print(idna.__file__)"], &[]);
+    assert_eq!(ran.stdout, "/opt/venv/lib/python3.11/site-packages/idna/__init__.py\n", "{}", ran.stderr);
+
+    env.write("app.yaml", "name: app\nbase_image: env.yaml\nplatform: linux/amd64\nconda_packages: [answer]\nconda_channels: [./channel]\n");
+    insta::assert_snapshot!(error(&build(&env, &[], &[])), @"");
+}
