@@ -150,7 +150,14 @@ fn a_locked_image_stays_the_same_when_index_and_archive_go_on() {
     fs::remove_dir_all(&other).unwrap();
     let lost = env.run_online(&build, &[("IMAGESPEC_CACHE_DIR", &other)]);
     let (_, error) = lost.stderr.split_once("error: ").unwrap();
-    insta::assert_snapshot!(error.replace(&host, "HOST"), @"");
+    insta::assert_snapshot!(error.replace(&host, "HOST"), @"
+    version 1.0 of Debian package `greeting` is locked, and no longer at `http://HOST/apt/./greeting_1.0_all.deb`
+      --> app.yaml:3:16
+       |
+     3 | apt_packages: [greeting]
+       |                ^^^^^^^^
+    hint: run `imagespec lock` again for the present version; a base whose apt uses a snapshot keeps the old one
+    ");
 
     let again = env.run_online(&["lock", "app.yaml"], &[]);
     assert_eq!(again.code, 0, "{}", again.stderr);
