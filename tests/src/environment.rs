@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::engine::is_root;
 use crate::lint::lint_own;
 use crate::quickstart::network_variables;
 use crate::registry::output;
@@ -64,7 +65,11 @@ impl TestEnv {
 
     /// Runs the program in the folder with further variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let output = self.command(arguments).envs(variables.iter().copied()).output().expect("the program starts");
+        self.finish(arguments, self.command(arguments).envs(variables.iter().copied()))
+    }
+
+    fn finish(&self, arguments: &[&str], command: &mut Command) -> Finished {
+        let output = command.output().expect("the program starts");
         if output.status.success() {
             self.lint(arguments);
         }
@@ -73,6 +78,18 @@ impl TestEnv {
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
         }
+    }
+
+    /// Runs the program in the folder, in a network namespace without a single interface.
+    pub fn run_without_network(&self, arguments: &[&str]) -> Finished {
+        let inner = self.command(arguments);
+        let mut command = Command::new("unshare");
+        // An ordinary user may do so as root of a namespace of users.
+        command.arg(if is_root() { "-n" } else { "-rn" }).arg(inner.get_program()).args(inner.get_args());
+        let variables = inner.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.current_dir(self.path()).env_clear().env("PATH", path).envs(variables);
+        self.finish(arguments, &mut command)
     }
 
     /// Checks the layout that a build wrote, whatever else its test looks at.

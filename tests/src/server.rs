@@ -65,7 +65,7 @@ pub struct FolderServer {
 }
 
 impl FolderServer {
-    /// Serves `folder` to those who send the header `Authorization: LOGIN`, or to everybody.
+    /// Serves `folder`, where a folder is its `index.html`, to those who send the header `Authorization: LOGIN`, or to everybody.
     pub fn start(folder: &Path, login: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
@@ -124,13 +124,19 @@ fn serve_file(
     }
     asked.lock().expect("no thread panics while it notes a path").push(path.clone());
     let name = path.split('?').next().unwrap_or_default();
-    let content = fs::read(folder.join(name.trim_start_matches('/')));
+    let mut file = folder.join(name.trim_start_matches('/'));
+    let is_folder = file.is_dir();
+    if is_folder {
+        file.push("index.html");
+    }
+    let kind = if is_folder { "Content-Type: text/html\r\n" } else { "" };
+    let content = fs::read(file);
     let (status, content) = match content {
         _ if !is_known => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"", Vec::new()),
         Ok(content) => ("200 OK", content),
         Err(_) => ("404 Not Found", Vec::new()),
     };
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len())?;
+    write!(stream, "HTTP/1.1 {status}\r\n{kind}Content-Length: {}\r\nConnection: close\r\n\r\n", content.len())?;
     // Whoever asks only for the head gets no body.
     if request.starts_with("GET ") { stream.write_all(&content) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
 //! The builder itself: base, steps, image, outputs, in that order, for each platform.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
+use imagespec_core::lock::LockedDeb;
 use imagespec_core::plan::{Base, CopiedFile, Plan, Step};
 use imagespec_core::platform::Platform;
 use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
@@ -24,6 +26,7 @@ use crate::execute::ExecuteError;
 use crate::files::{self, FilesError};
 use crate::image::{self, Image};
 use crate::layer::LayerError;
+use crate::lock::{self, LockFailure};
 use crate::output::{self, OutputError};
 use crate::progress::{self, Progress};
 use crate::python::{self, BasePython, PythonError};
@@ -61,6 +64,8 @@ pub(crate) struct Position<'a> {
     pub(crate) python: Option<&'a BasePython>,
     /// The distributions of Python that conda installed, with their versions.
     pub(crate) distributions: &'a BTreeMap<String, String>,
+    /// Takes what apt installs, of one who makes a lock.
+    pub(crate) learned: Option<&'a RefCell<Vec<LockedDeb>>>,
 }
 
 /// Why a build failed. Each part has an error of its own.
@@ -96,6 +101,8 @@ pub(crate) enum Failure {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Lock(#[from] LockFailure),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("step `{step}` reached a builder that did not offer it")]
@@ -139,6 +146,7 @@ impl Builder for OciBuilder {
                 Feature::Cmd,
                 Feature::Labels,
                 Feature::RuntimePackages,
+                Feature::Lock,
             ]),
             options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
         }
@@ -146,30 +154,47 @@ impl Builder for OciBuilder {
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
         let start = Instant::now();
+        let (images, digest) = self.with_building(request, session, |building| building.run())?;
+        let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
+    }
+
+    fn lock(&self, request: &BuildRequest, session: &dyn Session) -> Result<Plan, BuildError> {
+        self.with_building(request, session, |building| lock::lock(building, &request.plan))
+    }
+}
+
+impl OciBuilder {
+    /// Does `work` with what is at hand during one build.
+    fn with_building<T>(
+        &self,
+        request: &BuildRequest,
+        session: &dyn Session,
+        work: impl FnOnce(&Building<'_>) -> Result<T, Failure>,
+    ) -> Result<T, BuildError> {
         let cancelled = || session.is_cancelled();
         let options = ClientOptions {
+            network: request.network,
             registries: request.registries.clone(),
             credentials: CredentialStore::from_files(request.credential_files.clone()),
             ..ClientOptions::default()
         };
-        let build = |patience| {
+        let build = |patience| -> Result<T, Failure> {
             let cache = Cache::open_patiently(&request.cache_dir, patience)?;
             let building = Building {
                 sandbox: Sandbox::new(self.launcher.clone()),
                 request,
-                cache: cache.with_layers(request.cache),
+                cache: cache.with_layers(request.cache).with_network(request.network),
                 client: Client::new(options, &cancelled),
                 progress: Progress::new(session),
             };
-            building.run()
+            work(&building)
         };
-        let (images, digest) = watched(session, build).map_err(|failure| match session.is_cancelled() {
+        watched(session, build).map_err(|failure| match session.is_cancelled() {
             // Whatever broke off because of it is no news.
             true => Failure::Cancelled.tell(),
             false => failure.tell(),
-        })?;
-        let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
+        })
     }
 }
 
@@ -191,7 +216,8 @@ impl Building<'_> {
     }
 
     fn image(&self, plan: &Plan, platform: &Platform) -> Result<Image, Failure> {
-        let mut base = self.base(&plan.base, platform)?;
+        lock::check(plan, platform)?;
+        let mut base = self.base(plan, platform)?;
         let own_config = base.config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
         let env = image::environment(&own_config, plan);
         let base_count = base.layers.len();
@@ -204,23 +230,36 @@ impl Building<'_> {
                 && !has_conda
                 && (base.python.is_none() || python.executable.is_some())
             {
-                let distributions = &base.distributions;
-                let position = Position { plan, platform, below: &layers, env: &env, python: None, distributions };
+                let (below, distributions) = (&layers, &base.distributions);
+                let position =
+                    Position { plan, platform, below, env: &env, python: None, distributions, learned: None };
                 let (found, brought) = python::find(self, python, &position, &base.config)?;
                 base.python = Some(found);
                 layers.extend(brought);
             }
             let (python, distributions) = (base.python.as_ref(), &base.distributions);
-            let position = Position { plan, platform, below: &layers, env: &env, python, distributions };
+            let position = Position { plan, platform, below: &layers, env: &env, python, distributions, learned: None };
             let made = match step {
                 Step::Python(_) if has_conda => Vec::new(),
                 Step::Conda(step) => {
-                    let solution = conda::solution(self, step, plan.python(), &position)?;
+                    let solution = match lock::image(&position) {
+                        Some(image) => conda::Solution::of_lock(&image.conda).ok_or_else(|| LockFailure::Missing {
+                            part: "conda packages",
+                            platform: platform.clone(),
+                        })?,
+                        None => conda::solution(self, step, plan.python(), &position)?,
+                    };
                     let made = conda::install(self, step, &solution, &position)?;
+                    lock::check_python(&position, &made.python)?;
                     (base.python, base.distributions) = (Some(made.python), made.distributions);
                     made.layers
                 }
-                step => self.step(step, &position)?,
+                step => {
+                    if let (Step::Python(_), Some(python)) = (step, python) {
+                        lock::check_python(&position, python)?;
+                    }
+                    self.step(step, &position)?
+                }
             };
             layers.extend(made);
         }
@@ -230,12 +269,13 @@ impl Building<'_> {
         Ok(image::assemble(self.request, plan, platform, base, own))
     }
 
-    fn base(&self, base: &Base, platform: &Platform) -> Result<BaseImage, Failure> {
-        match base {
+    pub(crate) fn base(&self, plan: &Plan, platform: &Platform) -> Result<BaseImage, Failure> {
+        let locked = plan.lock.get(platform).and_then(|image| image.base.as_ref());
+        match &plan.base {
             Base::Scratch => Ok(BaseImage::default()),
             Base::Registry(reference) => self.progress.step(
                 &format!("base {}", reference.familiar()),
-                || base::from_registry(self, reference, platform),
+                || base::from_registry(self, reference, platform, locked.and_then(lock::manifest)),
                 |base| (Outcome::Done, progress::count(base.layers.len(), "layer")),
             ),
             Base::OciLayout { digest } => {
@@ -258,7 +298,7 @@ impl Building<'_> {
                     distributions: image.distributions,
                 })
             }
-            Base::Bootstrap(wanted) => base::from_bootstrap(self, wanted, platform),
+            Base::Bootstrap(wanted) => base::from_bootstrap(self, wanted, platform, locked),
             Base::DockerArchive { digest } => {
                 let file = self.request.base_paths.get(digest);
                 let file = file.ok_or(Failure::BaseNotHandedOver { digest: *digest })?;
@@ -307,7 +347,8 @@ impl Building<'_> {
                 Ok(vec![own_layer(layer, outcome, "files")])
             }
             Step::Apt(step) => {
-                let (layer, outcome) = apt::layer(self, step, position)?;
+                let locked = lock::image(position).map(|image| image.apt.as_slice());
+                let (layer, outcome) = apt::layer(self, step, position, locked)?;
                 let packages: Vec<_> = step.packages.iter().map(String::as_str).collect();
                 Ok(vec![own_layer(layer, outcome, &packages.join(", "))])
             }

@@ -9,6 +9,7 @@ use crate::builder::{Building, Failure, Position};
 use crate::execute::{self, Execution, Program};
 use crate::layer::Layer;
 use crate::progress;
+use crate::sandbox::Network;
 use crate::secret;
 
 /// What programs leave behind that belongs to no image.
@@ -39,6 +40,7 @@ pub(crate) fn layer(
         cwd: PathBuf::from(&position.plan.config.workdir),
         mounts: secrets.mounts.clone(),
         masked: secrets.masked.clone(),
+        network: Network::Host,
         lock: None,
         exclude: &EXCLUDE,
     };

@@ -47,6 +47,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) mounts: Vec<Mount>,
     /// What must not be shown.
     pub(crate) masked: Masked,
+    /// Whether they may use the network, if anybody may. Not in the layer's key.
+    pub(crate) network: Network,
     /// Name of the cache's lock that they need for themselves while they run.
     pub(crate) lock: Option<String>,
     /// Paths without a leading `/` that never reach the layer.
@@ -114,7 +116,7 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
         None,
         |step| {
             building.cache.layer_of_archive(key, |compressor| {
-                on_stack(building, execution, step, |stack| {
+                on_stack(building, execution, &mut |line| step.output(line), |stack| {
                     point::reached(Point::ProgramsEnded);
                     let timestamp = building.request.timestamp;
                     let options = ArchiveOptions {
@@ -134,20 +136,40 @@ pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Resul
 
 /// Runs the programs of `execution` for what they write to a mount. What else they changed is gone afterwards.
 pub(crate) fn run(building: &Building<'_>, execution: &Execution<'_>, step: &Step<'_>) -> Result<(), Failure> {
-    on_stack(building, execution, step, |_| Ok(()))
+    on_stack(building, execution, &mut |line| step.output(line), |_| Ok(()))
+}
+
+/// Whether the layer of `execution` was made earlier and is found.
+pub(crate) fn is_made(building: &Building<'_>, execution: &Execution<'_>) -> Result<bool, Failure> {
+    Ok(building.cache.remembered_layer(key(building, execution))?.is_some())
+}
+
+/// Runs `execution`, keeps nothing of what it changes, and returns what it prints.
+pub(crate) fn ask(building: &Building<'_>, execution: &Execution<'_>) -> Result<Vec<String>, Failure> {
+    building.progress.counted(
+        &execution.title,
+        Unit::Items,
+        None,
+        |_| {
+            let mut lines = Vec::new();
+            on_stack(building, execution, &mut |line| lines.push(line), |_| Ok(()))?;
+            Ok(lines)
+        },
+        |_| (Outcome::Done, String::new()),
+    )
 }
 
 /// Runs the programs of `execution`, and hands over what they changed before it is removed.
 fn on_stack(
     building: &Building<'_>,
     execution: &Execution<'_>,
-    step: &Step<'_>,
+    told: &mut dyn FnMut(String),
     take: impl FnOnce(&Stack) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
     check(execution)?;
     let stack = stack(building, execution.below)?;
-    let made = run_all(building, execution, &stack, step).and_then(|()| take(&stack));
+    let made = run_all(building, execution, &stack, told).and_then(|()| take(&stack));
     let removed = stack.remove(&building.sandbox);
     made?;
     removed.map_err(|error| ExecuteError::from(error).into())
@@ -192,7 +214,13 @@ pub(crate) fn stack(building: &Building<'_>, below: &[ImageLayer]) -> Result<Sta
     Ok(stack)
 }
 
-fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, step: &Step<'_>) -> Result<(), Failure> {
+fn run_all(
+    building: &Building<'_>,
+    execution: &Execution<'_>,
+    stack: &Stack,
+    told: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let network = if building.cache.is_offline() { Network::None } else { execution.network };
     for (position, program) in execution.programs.iter().enumerate() {
         let run = Run {
             root: stack.root(),
@@ -201,7 +229,7 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
             cwd: execution.cwd.clone(),
             user: User::root(),
             mounts: execution.mounts.clone(),
-            network: Network::Host,
+            network,
             hostname: "imagespec".to_owned(),
         };
         let mut last = VecDeque::with_capacity(LINES_MAX);
@@ -211,7 +239,7 @@ fn run_all(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack, st
                 last.pop_front();
             }
             last.push_back(text.clone());
-            step.output(text);
+            told(text);
             point::reached(Point::ProgramRuns);
         };
         let cancelled = || building.progress.is_cancelled();

@@ -16,6 +16,7 @@ use crate::conda::CondaError;
 use crate::execute::ExecuteError;
 use crate::files::FilesError;
 use crate::layer::LayerError;
+use crate::lock::LockFailure;
 use crate::managed::ManagedError;
 use crate::output::OutputError;
 use crate::python::PythonError;
@@ -31,6 +32,8 @@ const OTHER_VERSION: &str = "the package is broken: take another version of it, 
 const NETWORK: &str = "check the network, or whether the index needs a proxy";
 const INDEX_LOGIN: &str = "say who you are to the index: `pip_secret_mounts: [{id: netrc, target: /root/.netrc}]` in the spec, \
      and `--secret id=netrc,src=FILE` with a file that holds `machine HOST login USER password PASSWORD`";
+const ONLINE: &str = "build it once without `--offline`, which keeps what it fetches";
+const LOCK_AGAIN: &str = "run `imagespec lock` again";
 const CACHE_FOLDER: &str = "set IMAGESPEC_CACHE_DIR to a folder with free space that you may write to";
 
 impl Failure {
@@ -58,6 +61,8 @@ impl Failure {
             Self::Nested(_) => "base_image",
             Self::Bootstrap(BootstrapError::Architecture { .. } | BootstrapError::CannotExecute { .. }) => "platform",
             Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
+            Self::Lock(LockFailure::Missing { .. }) => return None,
+            Self::Lock(LockFailure::Python { .. }) => "python_version",
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
             Self::Python(PythonError::Absent | PythonError::NoLibc { .. }) => "base_image",
             Self::Python(PythonError::Version { .. } | PythonError::Managed(_)) => "python_version",
@@ -96,9 +101,16 @@ impl Failure {
             Self::Cache(_) | Self::Layer(_) | Self::Output(_) | Self::Execute(ExecuteError::Sandbox(_)) => {
                 FailureKind::Machine
             }
-            Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
-            Self::Execute(_) | Self::Apt(AptError::Failed { .. } | AptError::CannotExecute { .. }) => FailureKind::Step,
-            Self::Apt(AptError::NotDebian) | Self::Secret(_) | Self::Conda(_) => FailureKind::Spec,
+            Self::Lock(_) | Self::Execute(ExecuteError::NoProgram { .. }) => FailureKind::Spec,
+            Self::Execute(_)
+            | Self::Apt(AptError::Failed { .. } | AptError::CannotExecute { .. } | AptError::Lost { .. }) => {
+                FailureKind::Step
+            }
+            Self::Apt(AptError::Fetch(MirrorError::Offline { .. })) => FailureKind::Step,
+            Self::Apt(AptError::Fetch(_)) => FailureKind::Temporary,
+            Self::Apt(AptError::NotDebian | AptError::NotLockable { .. }) | Self::Secret(_) | Self::Conda(_) => {
+                FailureKind::Spec
+            }
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) | Self::Python(PythonError::Source(_)) => FailureKind::Step,
@@ -119,6 +131,7 @@ impl Failure {
             Self::Output(error) => return of_output(error),
             Self::Execute(error) => return of_execute(error),
             Self::Apt(error) => return Some(of_apt(error)),
+            Self::Lock(_) => LOCK_AGAIN,
             Self::Conda(error) => return conda::hint(error),
             Self::Secret(SecretError::Absent { id })
             | Self::Python(PythonError::Secret(SecretError::Absent { id })) => {
@@ -207,6 +220,7 @@ fn of_base(error: &BaseError) -> Option<String> {
         BaseError::Platform { .. } => "set `platform`, or take another `base_image`",
         BaseError::Malformed { .. } => "copy or push the image again with a current tool",
         BaseError::ManyImages { .. } => "save one image alone: `docker save IMAGE`",
+        BaseError::Offline { .. } => ONLINE,
         BaseError::Registry(error) if error.is_not_found() => {
             "its registry has no such image: check the spelling of its name and tag"
         }
@@ -247,6 +261,14 @@ fn of_bootstrap(error: &BootstrapError) -> Option<String> {
         | BootstrapError::Mirror(MirrorError::TooLarge { .. } | MirrorError::Cache(CacheError::WrongDigest { .. })) => {
             OTHER_MIRROR
         }
+        BootstrapError::Lost { snapshot, .. } => {
+            return Some(format!(
+                "run `imagespec lock` again for the present version; to build with the locked one, set `debian_mirror = \
+                 \"http://snapshot.debian.org/archive/debian/{snapshot}\"` and `debian_check_valid_until = false` under \
+                 `[builders.oci]` of `imagespec.toml`"
+            ));
+        }
+        BootstrapError::Mirror(MirrorError::Offline { .. }) => ONLINE,
         BootstrapError::Mirror(MirrorError::Cache(error)) | BootstrapError::Cache(error) => of_cache(error)?,
         BootstrapError::Mirror(_) => {
             "check the network, or set `debian_mirror` under `[project]` of `imagespec.toml` to a mirror that is reached"
@@ -336,9 +358,11 @@ fn of_managed(error: &ManagedError) -> Option<&'static str> {
 fn of_resolve(error: &ResolveError) -> Option<&'static str> {
     match error {
         ResolveError::NoUv { .. } | ResolveError::Run { .. } => Some("install uv 0.7 or newer and put it on PATH"),
+        ResolveError::Download(DownloadError::Offline { .. }) => Some(ONLINE),
         ResolveError::Download(_) => {
             Some("let this machine reach https://files.pythonhosted.org, or install uv 0.7 or newer and put it on PATH")
         }
+        ResolveError::Failed { source } if source.is_offline() => Some(ONLINE),
         ResolveError::Failed { source } if source.is_temporary() => Some(NETWORK),
         ResolveError::Failed { source } if source.is_denied() => Some(INDEX_LOGIN),
         ResolveError::Failed { source } if source.wants_wheels() => {
@@ -353,6 +377,7 @@ fn of_resolve(error: &ResolveError) -> Option<&'static str> {
 
 fn of_download(error: &DownloadError) -> Option<&'static str> {
     match error {
+        DownloadError::Offline { .. } => Some(ONLINE),
         DownloadError::Transport { .. } => Some(NETWORK),
         error if error.is_denied() => Some(INDEX_LOGIN),
         DownloadError::Cache(error) => of_cache(error),
@@ -372,6 +397,12 @@ fn of_execute(error: &ExecuteError) -> Option<String> {
 fn of_apt(error: &AptError) -> String {
     let hint = match error {
         AptError::CannotExecute { source } => return source.hint(),
+        AptError::Lost { .. } => {
+            "run `imagespec lock` again for the present version; a base whose apt uses a snapshot keeps the old one"
+        }
+        AptError::Fetch(MirrorError::Offline { .. }) => ONLINE,
+        AptError::Fetch(_) => "check the network, or whether the image's mirror is reached",
+        AptError::NotLockable { .. } => "build without `--locked`, or take it from a mirror on the web",
         AptError::NotDebian => "take a Debian or an Ubuntu as `base_image`, or leave it out",
         AptError::Failed { .. } => {
             "check the names at https://packages.debian.org, and whether the image's mirror is reached"

@@ -282,6 +282,7 @@ mod tests {
                 env: path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
                 ..ImageConfig::default()
             },
+            lock: BTreeMap::new(),
         };
         let python = || vec![Step::Python(PythonStep { version: None, executable: None })];
         let base = |path: &str| serde_json::from_value(json!({ "Env": [format!("PATH={path}")] })).unwrap();

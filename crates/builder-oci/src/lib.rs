@@ -24,6 +24,7 @@ mod failure;
 mod files;
 mod image;
 mod inspect;
+mod lock;
 mod managed;
 mod network;
 mod open;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imagespec_core::builder::SecretSource;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
+use imagespec_core::lock::LockedPackage;
 use imagespec_core::plan::{
     AptStep, Base, PipInput, PipStep, PythonStep, Requirement, SecretMount, SecretTarget, VENV,
 };
@@ -19,6 +20,7 @@ use crate::cache::{Cache, Key};
 use crate::conda::CondaError;
 use crate::files::{self, FilesError};
 use crate::layer::{FORMAT_VERSION, Layer, LayerPath};
+use crate::lock;
 use crate::managed::{self, ManagedError};
 use crate::point::{self, Point};
 use crate::progress;
@@ -26,9 +28,9 @@ use crate::secret::{self, SecretError, Secrets};
 use crate::source::{SourceError, Workshop};
 use crate::survey;
 use crate::wheel::{
-    AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError, Resolution,
-    ResolveError, Scheme, SelectedSource, SelectedWheel, Selection, Target, Uv, VenvFileKind, Wanted, Weighed,
-    WheelError, assign, download, layer, select, venv, write_venv,
+    self, AllowedDigests, Dependencies, DownloadError, Environment, Interpreter, Libc, Observer, PylockError,
+    Resolution, ResolveError, Scheme, SelectedSource, SelectedWheel, Selection, Target, Uv, VenvFileKind, Wanted,
+    Weighed, WheelError, assign, download, layer, select, venv, write_venv,
 };
 
 /// The Python of a base, and what wheels must know of it.
@@ -36,6 +38,8 @@ use crate::wheel::{
 pub(crate) struct BasePython {
     pub(crate) interpreter: Interpreter,
     pub(crate) libc: Libc,
+    /// Digest of the archive that it was unpacked from, where that was done here.
+    pub(crate) archive: Option<Digest>,
 }
 
 /// Why there is no Python environment.
@@ -111,7 +115,17 @@ impl BasePython {
         let patch = version.next().and_then(|patch| patch.parse().ok()).unwrap_or(0);
         let libc_minor = libc6.strip_prefix("2.")?.split(['-', '.', '+']).next()?.parse().ok()?;
         let interpreter = Interpreter { path: format!("/usr/bin/python3.{minor}"), minor, patch };
-        Some(Self { interpreter, libc: Libc::Glibc { minor: libc_minor } })
+        Some(Self { interpreter, libc: Libc::Glibc { minor: libc_minor }, archive: None })
+    }
+
+    /// What wheels must fit to on a processor that the kernel calls `machine`.
+    fn target(&self, machine: &str) -> Target {
+        Target {
+            python_minor: self.interpreter.minor,
+            python_patch: self.interpreter.patch,
+            machine: machine.to_owned(),
+            libc: self.libc,
+        }
     }
 }
 
@@ -138,9 +152,10 @@ pub(crate) fn find(
             found => Ok((found?, vec![layer])),
         };
     }
-    match (&step.version, absent) {
-        (Some(wanted), _) => managed::find(building, wanted, position),
-        (None, absent) => Err(absent.into()),
+    let locked = lock::image(position).and_then(|image| image.python.as_ref());
+    match locked.or(step.version.as_ref()) {
+        Some(wanted) => managed::find(building, wanted, position),
+        None => Err(absent.into()),
     }
 }
 
@@ -156,7 +171,9 @@ fn of_apt(
     {
         return Ok(None);
     }
-    if !survey::has_apt(building, position.below)? {
+    let locked = lock::image(position).map(|image| image.python_apt.as_slice());
+    // A lock without packages says that Python came from elsewhere.
+    if locked.is_some_and(<[_]>::is_empty) || !survey::has_apt(building, position.below)? {
         return Ok(None);
     }
     let package = match wanted {
@@ -173,7 +190,7 @@ fn of_apt(
         return Ok(None);
     }
     let packages = AptStep { packages: BTreeSet::from([package.clone()]) };
-    match apt::layer(building, &packages, position) {
+    match apt::layer(building, &packages, position, locked) {
         Ok((layer, outcome)) => Ok(Some(own_layer(layer, outcome, &package))),
         // What cannot be run cannot be asked: the base stays without.
         Err(Failure::Apt(AptError::CannotExecute { .. })) => Ok(None),
@@ -227,15 +244,13 @@ pub(crate) fn packages(
     if matches!(&step.input, PipInput::Requirements { requirements, .. } if requirements.is_empty()) {
         return Ok(Vec::new());
     }
-    let target = Target {
-        python_minor: python.interpreter.minor,
-        python_patch: python.interpreter.patch,
-        machine: position.platform.machine().to_owned(),
-        libc: python.libc,
-    };
+    let target = python.target(position.platform.machine());
     let (environment, secrets) = environment_of(&building.request.secrets, step)?;
     let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
-    let lock = lock(&workshop, &target)?;
+    let lock = match lock::image(position) {
+        Some(image) => wheel::pylock(&image.packages),
+        None => lock(&workshop, &target)?,
+    };
     point::reached(Point::Resolved);
     let selection = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let Selection { mut wheels, sources } = without_installed(selection, position.distributions)?;
@@ -269,6 +284,24 @@ pub(crate) fn packages(
             (outcome, progress::count(layers.len(), "layer"))
         },
     )
+}
+
+/// The packages of `step` for a lock: resolved, and none of them fetched.
+pub(crate) fn locked_packages(
+    building: &Building<'_>,
+    step: &PipStep,
+    python: &BasePython,
+    position: &Position<'_>,
+) -> Result<Vec<LockedPackage>, Failure> {
+    let target = python.target(position.platform.machine());
+    let (environment, secrets) = environment_of(&building.request.secrets, step)?;
+    let workshop = Workshop { building, step, position, environment: &environment, secrets: &secrets };
+    let lock = lock(&workshop, &target)?;
+    let selection = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
+    let Selection { wheels, sources } = without_installed(selection, position.distributions)?;
+    let wheels = wheels.into_iter().map(|wheel| (wheel.name, Some(wheel.sha256)));
+    let chosen: Vec<_> = wheels.chain(sources.into_iter().map(|source| (source.name.clone(), source.sha256()))).collect();
+    Ok(wheel::packages(&lock, &chosen).map_err(PythonError::from)?)
 }
 
 /// uv takes the hashes to choose versions by and does not insist on them, so that it is done here.
@@ -387,15 +420,26 @@ fn resolve(
             if !sources.is_empty() {
                 return Ok((workshop.resolve(&resolution, progress, &sources.join("\n"))?, Outcome::Done));
             }
+            let indexes: Vec<_> = step.index.iter().chain(&step.extra_indexes).map(String::as_str).collect();
             let cancelled = || building.progress.is_cancelled();
             let observer = Observer { received: &|count| progress.add(count), cancelled: &cancelled };
+            // An index that cannot be asked has nothing new.
+            if building.cache.is_offline()
+                && let Some(text) = wheel::recall(&building.cache, &resolution, &indexes)?
+            {
+                return Ok((text, Outcome::Cached));
+            }
             let uv = Uv::find(&building.cache, observer).map_err(PythonError::from)?.tied(building.sandbox.tie());
             match uv.resolve(&building.cache, &resolution, observer) {
                 Err(ResolveError::Failed { source }) if source.wants_wheels() && !refuses_sources(&step.extra_args) => {
                     let lock = workshop.resolve(&resolution, progress, &source.to_string())?;
                     Ok((lock, Outcome::Done))
                 }
-                resolved => Ok((resolved.map_err(PythonError::from)?, Outcome::Done)),
+                resolved => {
+                    let text = resolved.map_err(PythonError::from)?;
+                    wheel::keep(&building.cache, &resolution, &indexes, &text)?;
+                    Ok((text, Outcome::Done))
+                }
             }
         },
         |(_, outcome)| (*outcome, String::new()),

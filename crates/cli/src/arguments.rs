@@ -35,6 +35,13 @@ pub(crate) enum Command {
     },
     /// Build images, unless they exist.
     Build(Box<BuildArguments>),
+    /// Write down which exact parts the image is made of, for `build --locked`.
+    ///
+    /// The lock lies beside the spec as `SPEC.lock`, that of an image without a file as `imagespec.NAME.lock` beside the
+    /// project file. It pins the image behind a base's tag and the packages of Debian, conda and Python with their
+    /// digests, for each platform. It is made anew each time, and stays good as long as the spec asks for the same
+    /// parts: copied files, commands and the image's config may change. The path is printed.
+    Lock(Box<LockArguments>),
     /// Run a program in an image; the exit code is the program's.
     ///
     /// The image of a spec must have been built. Any other image is looked for in the store on this machine, then in
@@ -208,6 +215,34 @@ pub(crate) struct Overrides {
     /// Platforms of the spec's image, `linux/amd64,linux/arm64`. `run` takes one, of those that the image has.
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
+    /// The image of exactly the parts that the spec's lock file says; the spec must not have moved away from it.
+    #[arg(long)]
+    pub(crate) locked: bool,
+}
+
+/// What `lock` takes.
+#[derive(Debug, Args)]
+pub(crate) struct LockArguments {
+    /// The spec: a YAML, TOML or JSON file, a folder with an `imagespec.yaml`, or one of the project's images by name.
+    pub(crate) spec: String,
+    /// Set a field of the spec, `env.DEBUG=1`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Platforms to lock for, `linux/amd64,linux/arm64`.
+    #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
+    pub(crate) platform: Vec<String>,
+    /// The builder, `oci` by default.
+    #[arg(long)]
+    pub(crate) builder: Option<String>,
+    /// Set an option of the builder; `imagespec builders --format json` lists them.
+    #[arg(long = "builder-opt", value_name = "KEY=VALUE")]
+    pub(crate) builder_options: Vec<String>,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub(crate) progress: ProgressMode,
+    /// Hand a secret to the steps that ask for it: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`.
+    #[arg(long = "secret", value_name = "id=…,src=…|env=…")]
+    pub(crate) secrets: Vec<SecretText>,
 }
 
 /// What `build` takes.
@@ -240,6 +275,9 @@ pub(crate) struct BuildArguments {
     /// Make every layer again.
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Build of what the cache has, and send no packet.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Say what would be done, where the image would go and whether it is there, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -6,6 +6,7 @@ mod documents;
 mod explained;
 mod failure;
 mod image;
+mod lockfile;
 mod options;
 mod outputs;
 mod prepare;
@@ -50,6 +51,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
+        Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
         Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,

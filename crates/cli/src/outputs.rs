@@ -38,6 +38,17 @@ pub(crate) fn of(arguments: &BuildArguments, prepared: &Prepared) -> Result<Vec<
     Ok(outputs)
 }
 
+/// Refuses to push without a network.
+pub(crate) fn refuse_offline(arguments: &BuildArguments, prepared: &Prepared) -> Result<(), Failure> {
+    if !arguments.offline || !of(arguments, prepared)?.contains(&Output::Registry) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("`--offline` sends no packet, and `{}` is pushed", prepared.name.familiar()),
+        "pass `--no-push` to keep it in the store on this machine, or `--output type=oci,dest=DIR`",
+    ))
+}
+
 /// What `output` is called.
 pub(crate) fn shown(output: &Output, prepared: &Prepared) -> String {
     match output {

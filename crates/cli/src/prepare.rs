@@ -22,6 +22,7 @@ use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_nam
 
 use crate::arguments::Overrides;
 use crate::failure::Failure;
+use crate::lockfile;
 use crate::subject::{self, is_spec_file, names_file};
 
 /// The project and the user's config, read once for all specs of a command.
@@ -114,7 +115,12 @@ impl Surroundings {
                 load_spec: &|path| read_spec(path, &shown(path)).map_err(|errors| NestedErrors(errors).into()),
             },
         )?;
-        let plan = lower(&resolved);
+        let mut plan = lower(&resolved);
+        if overrides.locked {
+            lockfile::read(&loaded, spec)?
+                .apply(&mut plan, &shown(&lockfile::path(&loaded)))
+                .map_err(|error| lockfile::failure(&error, spec))?;
+        }
         let spec_hash = SpecHash::of(&plan);
         let registry = loaded.spec.registry.as_ref().map(|registry| registry.value.as_str());
         let format = loaded.spec.tag_format.as_ref().map(|format| format.value.as_str());
@@ -266,7 +272,7 @@ fn config_folder() -> Option<PathBuf> {
 }
 
 /// The path as an error shows it: relative to the current folder where it lies in it.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let current = env::current_dir().unwrap_or_default();
     path.strip_prefix(&current).unwrap_or(path).display().to_string()
 }

@@ -121,6 +121,7 @@ pub(crate) fn hint(text: &str, project: Option<&Project>) -> Option<String> {
 /// Refuses what changes a spec where there is none to change.
 pub(crate) fn refuse_settings(text: &str, Settings { registry, overrides }: &Settings) -> Result<(), Failure> {
     let flag = match (registry, overrides.sets.is_empty(), overrides.platform.is_empty()) {
+        _ if overrides.locked => "--locked",
         (Some(_), ..) => "--registry",
         (None, false, _) => "--set",
         (None, true, false) => "--platform",

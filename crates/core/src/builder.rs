@@ -26,6 +26,16 @@ pub trait Builder: Send + Sync {
     /// # Errors
     /// When the image could not be built; nothing half-made is then left where `request.outputs` point.
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError>;
+
+    /// Finds out which exact parts the image of `request` would be made of now, and makes no image. Returns the plan with
+    /// them in it, in the plan of its base, too. `request.outputs` do not count.
+    ///
+    /// # Errors
+    /// When the parts could not be found, or always, for a builder without [`Feature::Lock`].
+    fn lock(&self, _request: &BuildRequest, _session: &dyn Session) -> Result<Plan, BuildError> {
+        let message = format!("builder `{}` cannot lock", self.describe().name);
+        Err(BuildError { kind: FailureKind::Spec, message, causes: Vec::new(), hints: Vec::new(), field: None })
+    }
 }
 
 /// The caller's side of a build: takes events and says whether to stop.
@@ -98,6 +108,8 @@ pub enum Feature {
     Labels,
     /// Packages that are installed when a container starts.
     RuntimePackages,
+    /// Exact parts: it finds them, and builds of those that it is given.
+    Lock,
 }
 
 /// A plan that a builder cannot build.
@@ -154,6 +166,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Whether earlier results may be used.
     pub cache: CachePolicy,
+    /// Whether anything may be fetched.
+    pub network: NetworkPolicy,
     /// Folder for everything that a builder keeps between builds.
     pub cache_dir: PathBuf,
     /// Seconds since 1970 that files, config and history carry: SOURCE_DATE_EPOCH, else 0.
@@ -197,6 +211,17 @@ pub enum CachePolicy {
     Use,
     /// Make every layer again; what is downloaded and verified may be reused.
     Rebuild,
+}
+
+/// Whether anything may be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkPolicy {
+    /// Yes.
+    #[default]
+    Online,
+    /// No: no packet is sent, and programs of a step see no network.
+    Offline,
 }
 
 /// How to reach a registry that needs something special.

@@ -11,6 +11,7 @@ pub mod event;
 pub mod explanation;
 pub mod files;
 pub mod hash;
+pub mod lock;
 pub mod lower;
 pub mod options;
 pub mod place;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imagespec_core::builder::RegistryAccess;
+use imagespec_core::builder::{NetworkPolicy, RegistryAccess};
 use reqwest::blocking::Response;
 
 use crate::authentication::Authentication;
@@ -26,6 +26,8 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// How often a request is tried.
     pub retry: RetryPolicy,
+    /// Whether registries may be asked anything.
+    pub network: NetworkPolicy,
 }
 
 impl Default for ClientOptions {
@@ -36,6 +38,7 @@ impl Default for ClientOptions {
             credentials: CredentialStore::default(),
             user_agent: concat!("imagespec/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: RetryPolicy::default(),
+            network: NetworkPolicy::Online,
         }
     }
 }
@@ -48,6 +51,7 @@ pub struct Client<'c> {
     pub(crate) authentication: Authentication,
     pub(crate) cancelled: &'c (dyn Fn() -> bool + Sync),
     pub(crate) retry: RetryPolicy,
+    network: NetworkPolicy,
     registries: BTreeMap<String, RegistryAccess>,
     endpoints: Mutex<BTreeMap<String, Arc<Endpoint>>>,
 }
@@ -55,18 +59,23 @@ pub struct Client<'c> {
 impl<'c> Client<'c> {
     /// A client that stops soon, with [`Error::Cancelled`], once `cancelled` answers yes.
     pub fn new(options: ClientOptions, cancelled: &'c (dyn Fn() -> bool + Sync)) -> Self {
-        let ClientOptions { registries, credentials, user_agent, retry } = options;
+        let ClientOptions { registries, credentials, user_agent, retry, network } = options;
         Self {
             transport: Transport::new(user_agent),
             authentication: Authentication::new(credentials),
             cancelled,
             retry,
+            network,
             registries,
             endpoints: Mutex::default(),
         }
     }
 
+    /// The way to `registry`, which every request needs.
     pub(crate) fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, Error> {
+        if self.network == NetworkPolicy::Offline {
+            return Err(Error::Offline { registry: registry.to_owned() });
+        }
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = endpoints.get(registry) {
             return Ok(Arc::clone(endpoint));

@@ -149,6 +149,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nothing may be asked of any registry.
+    #[error("registry `{registry}` is not asked, for the build is offline")]
+    Offline {
+        /// `HOST[:PORT]` of the registry.
+        registry: String,
+    },
     /// The user asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -275,6 +281,7 @@ impl Error {
             | Self::InvalidManifest { .. } => {
                 Some("the registry, or a proxy before it, is at fault: tell whoever runs it".to_owned())
             }
+            Self::Offline { .. } => Some("build it once without `--offline`, which keeps what it fetches".to_owned()),
             Self::CaBundle { .. } => Some("write `ca_bundle` as the path of a PEM file".to_owned()),
             _ => None,
         }

@@ -3,20 +3,23 @@
 //! Packages and lists that apt fetches are kept in the cache for later builds and never reach the layer; neither do
 //! its logs, backups and caches, nor anything else that says when or how often it ran.
 
+mod locked;
+
 use std::fs;
 use std::path::PathBuf;
 
 use imagespec_core::event::Outcome;
+use imagespec_core::lock::LockedDeb;
 use imagespec_core::plan::AptStep;
 
-use crate::bootstrap::script_environment;
+use crate::bootstrap::{MirrorError, script_environment};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{CacheError, Key};
 use crate::emulation::CannotExecute;
 use crate::execute::{self, ExecuteError, Execution, Program};
 use crate::layer::Layer;
 use crate::progress;
-use crate::sandbox::{Access, Mount};
+use crate::sandbox::{Access, Mount, Network};
 use crate::secret::Masked;
 
 const INSTALL: &str = include_str!("install.sh");
@@ -24,6 +27,8 @@ const INSTALL: &str = include_str!("install.sh");
 const NO_APT: i32 = 90;
 /// Keeps services from being started while packages are installed (Debian's invoke-rc.d).
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
+
+pub(crate) use locked::closure;
 
 /// What says when, how often or where apt and the packages' scripts ran.
 const EXCLUDE: [&str; 36] = [
@@ -77,6 +82,27 @@ pub(crate) enum AptError {
         /// Why not.
         source: CannotExecute,
     },
+    /// A locked package cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] MirrorError),
+    /// The server has another version of a locked package by now.
+    #[error("version {version} of Debian package `{package}` is locked, and no longer at `{address}`")]
+    Lost {
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+        /// Where it was.
+        address: String,
+    },
+    /// apt would install a package that cannot be locked.
+    #[error("Debian package `{package}` cannot be locked: {problem}")]
+    NotLockable {
+        /// The package or its address.
+        package: String,
+        /// Why.
+        problem: &'static str,
+    },
     /// apt failed.
     #[error("apt-get cannot install the packages (exit code {code}):\n{}", .lines.join("\n"))]
     Failed {
@@ -99,26 +125,52 @@ impl AptError {
     }
 }
 
-/// Finds or makes the layer of `apt`.
+/// Finds or makes the layer of `apt`: of exactly the packages that are `locked`, if they are. Who wants to learn which
+/// they are now is told.
 pub(crate) fn layer(
     building: &Building<'_>,
     apt: &AptStep,
     position: &Position<'_>,
+    locked: Option<&[LockedDeb]>,
 ) -> Result<(Layer, Outcome), Failure> {
+    if let Some(learned) = position.learned {
+        let debs = locked::closure(building, apt, position)?;
+        let made = locked::layer(building, apt, position, &debs);
+        learned.replace(debs);
+        return made;
+    }
+    match locked {
+        Some(locked) => locked::layer(building, apt, position, locked),
+        None => execute::layer(building, &execution(building, apt, position, INSTALL)?).map_err(told),
+    }
+}
+
+/// `script` with the packages of `apt` on the layers so far, with the caches of apt.
+fn execution<'a>(
+    building: &Building<'_>,
+    apt: &AptStep,
+    position: &Position<'a>,
+    script: &str,
+) -> Result<Execution<'a>, Failure> {
     let cache = &building.cache;
     let architecture = position.platform.debian_architecture();
-    let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", INSTALL, "install"].map(str::to_owned).into();
+    let mut argv: Vec<String> = ["/bin/sh", "-eu", "-c", script, "install"].map(str::to_owned).into();
     argv.extend(apt.packages.iter().cloned());
     let policy = cache.store_program(POLICY.as_bytes())?;
     let mount = |source, target: &str, access| Mount { source, target: PathBuf::from(target), access };
     let below: Vec<_> = position.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
     let lists = Key::new("apt-lists", below.iter().map(String::as_bytes));
-    let mounts = vec![
+    let mut mounts = vec![
         mount(folder(building, &format!("apt/{architecture}/archives"))?, "/var/cache/apt/archives", Access::ReadWrite),
         mount(folder(building, &format!("apt/{architecture}/{lists}"))?, "/var/lib/apt/lists", Access::ReadWrite),
         mount(policy, "/usr/sbin/policy-rc.d", Access::ReadOnly),
     ];
-    let execution = Execution {
+    if cache.is_offline() {
+        // A mark that is not in the layer's key: the lists are taken as they are.
+        let mark = cache.blob_path(cache.store_bytes(b"")?.digest);
+        mounts.push(mount(mark, "/run/imagespec/offline", Access::ReadOnly));
+    }
+    Ok(Execution {
         title: format!("install {}", progress::count(apt.packages.len(), "Debian package")),
         below: position.below,
         platform: position.platform,
@@ -128,18 +180,23 @@ pub(crate) fn layer(
         cwd: PathBuf::from("/"),
         mounts,
         masked: Masked::default(),
+        network: Network::Host,
         // apt's own locks make the second of two builds fail instead of wait.
         lock: Some(format!("apt-{architecture}")),
         exclude: &EXCLUDE,
-    };
-    execute::layer(building, &execution).map_err(|failure| match failure {
+    })
+}
+
+/// What a failure of apt's execution means.
+fn told(failure: Failure) -> Failure {
+    match failure {
         Failure::Execute(ExecuteError::Failed { code: NO_APT, .. } | ExecuteError::NoProgram { .. }) => {
             AptError::NotDebian.into()
         }
         Failure::Execute(ExecuteError::CannotExecute { source, .. }) => AptError::CannotExecute { source }.into(),
         Failure::Execute(ExecuteError::Failed { code, lines, .. }) => AptError::Failed { code, lines }.into(),
         failure => failure,
-    })
+    }
 }
 
 fn folder(building: &Building<'_>, name: &str) -> Result<PathBuf, Failure> {

@@ -4,34 +4,78 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use imagespec_core::event::{self, Outcome, Unit};
+use imagespec_core::lock::LockedBase;
 use imagespec_core::platform::Platform;
 use serde_json::Value;
 
 use super::{BaseImage, own_layer};
-use crate::bootstrap::{self, Bootstrap, Mirror, Observer, ValidUntil};
+use crate::bootstrap::{self, Bootstrap, Mirror, Observer, Selection, ValidUntil};
 use crate::builder::{Building, Failure};
+use crate::lock::LockFailure;
 use crate::progress;
 use crate::python::BasePython;
 
-/// Makes or finds the Debian that `wanted` describes.
-pub(crate) fn from_bootstrap(
+/// Chooses the packages of the Debian that `wanted` describes, and makes nothing.
+pub(crate) fn resolve_bootstrap(
     building: &Building<'_>,
     wanted: &imagespec_core::plan::Bootstrap,
     platform: &Platform,
-) -> Result<BaseImage, Failure> {
+) -> Result<(LockedBase, Option<BasePython>), Failure> {
+    let asked = asked(wanted, platform, None)?;
+    let selection = building.progress.counted(
+        &format!("resolve debian/{} {}", wanted.suite, platform.debian_architecture()),
+        Unit::Items,
+        None,
+        |step| {
+            let told = |progress| tell(building, step, &Mutex::new(None), progress);
+            let cancelled = || building.progress.is_cancelled();
+            let observer = Observer { now: now(), progress: &told, cancelled: &cancelled };
+            bootstrap::resolve(&building.cache, &asked, &mirror(building), observer)
+        },
+        |_| (Outcome::Done, String::new()),
+    )?;
+    let python = selection.version("python3").zip(selection.version("libc6"));
+    Ok((selection.lock(), python.and_then(|(python3, libc6)| BasePython::of_debian(python3, libc6))))
+}
+
+fn asked(
+    wanted: &imagespec_core::plan::Bootstrap,
+    platform: &Platform,
+    locked: Option<&LockedBase>,
+) -> Result<Bootstrap, Failure> {
+    let missing = || LockFailure::Missing { part: "base", platform: platform.clone() };
+    Ok(Bootstrap {
+        suite: wanted.suite.clone(),
+        platform: platform.clone(),
+        packages: wanted.packages.iter().cloned().collect(),
+        locked: locked.map(|locked| Selection::of_lock(locked).ok_or_else(missing)).transpose()?,
+    })
+}
+
+fn mirror(building: &Building<'_>) -> Mirror {
     let mirror = match building.request.options.get("debian_mirror").and_then(Value::as_str) {
         Some(url) => Mirror::of_project(url),
         None => Mirror::of_machine(),
     };
-    let mirror = match building.request.options.get("debian_check_valid_until").and_then(Value::as_bool) {
+    match building.request.options.get("debian_check_valid_until").and_then(Value::as_bool) {
         Some(false) => Mirror { valid_until: ValidUntil::Ignored, ..mirror },
         Some(true) | None => mirror,
-    };
-    let asked = Bootstrap {
-        suite: wanted.suite.clone(),
-        platform: platform.clone(),
-        packages: wanted.packages.iter().cloned().collect(),
-    };
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Makes or finds the Debian that `wanted` describes, of the packages that are `locked` if they are.
+pub(crate) fn from_bootstrap(
+    building: &Building<'_>,
+    wanted: &imagespec_core::plan::Bootstrap,
+    platform: &Platform,
+    locked: Option<&LockedBase>,
+) -> Result<BaseImage, Failure> {
+    let asked = asked(wanted, platform, locked)?;
     let made = building.progress.counted(
         &format!("bootstrap debian/{} {}", wanted.suite, platform.debian_architecture()),
         Unit::Items,
@@ -40,13 +84,12 @@ pub(crate) fn from_bootstrap(
             let fetching = Mutex::new(None);
             let told = |progress| tell(building, step, &fetching, progress);
             let cancelled = || building.progress.is_cancelled();
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            let observer = Observer { now, progress: &told, cancelled: &cancelled };
+            let observer = Observer { now: now(), progress: &told, cancelled: &cancelled };
             bootstrap::bootstrap(
                 &building.cache,
                 &building.sandbox,
                 &asked,
-                &mirror,
+                &mirror(building),
                 building.request.timestamp,
                 observer,
             )

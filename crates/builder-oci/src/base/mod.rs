@@ -20,7 +20,7 @@ use crate::documents::OpenError;
 use crate::layer::Layer;
 use crate::python::BasePython;
 
-pub(crate) use bootstrapped::from_bootstrap;
+pub(crate) use bootstrapped::{from_bootstrap, resolve_bootstrap};
 pub(crate) use docker_archive::{config as docker_archive_config, from_docker_archive};
 pub(crate) use layout::from_layout;
 pub(crate) use registry::from_registry;
@@ -141,6 +141,9 @@ fn unreadable(name: &str, error: OpenError) -> Failure {
             BaseError::Platform { base, platform: wanted.to_string(), available }.into()
         }
         OpenError::Read { path, source } => BaseError::Io { path: path.display().to_string(), source }.into(),
+        OpenError::Registry(imagespec_distribution::Error::Offline { .. }) => {
+            BaseError::Offline { what: format!("the config of `{base}`") }.into()
+        }
         OpenError::Registry(error) => BaseError::Registry(error).into(),
         OpenError::Cache(error) => error.into(),
         OpenError::Cancelled => Failure::Cancelled,
@@ -177,6 +180,12 @@ pub(crate) enum BaseError {
         count: usize,
         /// What they are called.
         names: String,
+    },
+    /// It is not in the cache, and nothing may be fetched.
+    #[error("{what} is not in the cache, and the build is offline")]
+    Offline {
+        /// The base or a layer of it.
+        what: String,
     },
     /// The registry did not give the base.
     #[error(transparent)]

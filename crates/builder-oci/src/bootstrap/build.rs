@@ -12,10 +12,11 @@ use imagespec_core::event::Outcome;
 use imagespec_core::platform::Platform;
 
 use super::deb::{Deb, DebError};
-use super::fetch::{choose, fetch, indexes, sources};
+use super::fetch::{choose, fetch, indexes};
 use super::mirror::{Fetcher, Mirror, MirrorError};
 use super::packages::{Package, PackagesError};
 use super::release::ReleaseError;
+use super::selection::Selection;
 use super::solve::SolveError;
 use super::tree::Tree;
 use crate::cache::{Cache, CacheError, Key};
@@ -46,6 +47,8 @@ pub struct Bootstrap {
     pub platform: Platform,
     /// Packages besides the required ones and apt: `ca-certificates`, `python3`.
     pub packages: Vec<String>,
+    /// The exact packages, if they were chosen earlier. Then nothing is asked of the mirror but them.
+    pub locked: Option<Selection>,
 }
 
 /// A base that was made of packages.
@@ -146,6 +149,18 @@ pub enum BootstrapError {
         /// The package.
         package: String,
     },
+    /// The mirror has another version of a package by now.
+    #[error("the mirror `{mirror}` has no version {version} of package `{package}`, which is locked")]
+    Lost {
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+        /// URL of the archive.
+        mirror: String,
+        /// The name of a snapshot of Debian's archive that has it.
+        snapshot: String,
+    },
     /// The packages' scripts failed.
     #[error("configuring the packages ended with exit code {code}: {last_line}")]
     Configure {
@@ -199,6 +214,32 @@ impl BootstrapError {
     }
 }
 
+/// Chooses the packages of a base, and fetches none of them.
+///
+/// # Errors
+/// When an index cannot be fetched or is not believed, or when the packages do not fit together.
+pub fn resolve(
+    cache: &Cache,
+    wanted: &Bootstrap,
+    mirror: &Mirror,
+    observer: Observer<'_>,
+) -> Result<Selection, BootstrapError> {
+    if let Some(locked) = &wanted.locked {
+        return Ok(locked.clone());
+    }
+    let is_name = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    if !is_name(&wanted.suite) {
+        return Err(BootstrapError::Suite { suite: wanted.suite.clone() });
+    }
+    let fetcher = Fetcher::new(cache, observer.cancelled)?;
+    (observer.progress)(Progress::Indexes);
+    let (indexes, suites) = indexes(&fetcher, mirror, wanted, observer)?;
+    point::reached(Point::ReleaseVerified);
+    Ok(Selection::new(choose(&indexes, wanted)?, suites, mirror))
+}
+
 /// Makes the base of a suite. Files that are newer than `timestamp`, in seconds since 1970, get that time.
 ///
 /// # Errors
@@ -212,18 +253,9 @@ pub fn bootstrap(
     timestamp: u64,
     observer: Observer<'_>,
 ) -> Result<BootstrappedBase, BootstrapError> {
-    let is_name = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    if !is_name(&wanted.suite) {
-        return Err(BootstrapError::Suite { suite: wanted.suite.clone() });
-    }
-    let fetcher = Fetcher::new(cache, observer.cancelled)?;
-    (observer.progress)(Progress::Indexes);
-    let (indexes, suites) = indexes(&fetcher, mirror, wanted, observer)?;
-    point::reached(Point::ReleaseVerified);
-    let packages = choose(&indexes, wanted)?;
-    let sources = sources(mirror, &suites);
+    let selection = resolve(cache, wanted, mirror, observer)?;
+    let sources = selection.sources();
+    let Selection { packages, snapshot, .. } = selection;
     let digests: Vec<Digest> = packages.iter().map(|package| package.digest).collect();
     let time = timestamp.to_string();
     let settings = [BOOTSTRAP_VERSION, FORMAT_VERSION, CONFIGURE, &sources, &time].map(str::as_bytes);
@@ -231,7 +263,8 @@ pub fn bootstrap(
     let key = Key::new("bootstrap", parts);
     if cache.remembered_layer(key)?.is_none() {
         check_execution(wanted)?;
-        fetch(&fetcher, mirror, &packages, observer)?;
+        let fetcher = Fetcher::new(cache, observer.cancelled)?;
+        fetch(&fetcher, mirror, &packages, snapshot.as_deref(), observer)?;
     }
     let (layer, outcome) = cache.layer_of_archive(key, |compressor| {
         let folder = tempfile::Builder::new().prefix("bootstrap-").tempdir_in(cache.temporary_folder());

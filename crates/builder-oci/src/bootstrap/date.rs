@@ -34,17 +34,32 @@ impl FromStr for Date {
     }
 }
 
-impl fmt::Display for Date {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, seconds) = (self.0 / SECONDS_OF_DAY, self.0 % SECONDS_OF_DAY);
-        let weekday = DAYS[usize::try_from(days % 7).expect("less than seven")];
+impl Date {
+    /// As snapshot.debian.org names its snapshots: `20260711T101637Z`.
+    pub(super) fn compact(self) -> String {
+        let (year, month, day) = self.day();
+        let seconds = self.0 % SECONDS_OF_DAY;
+        format!("{year:04}{:02}{day:02}T{:02}{:02}{:02}Z", month + 1, seconds / 3600, seconds / 60 % 60, seconds % 60)
+    }
+
+    /// Year, month from 0, and day from 1.
+    fn day(self) -> (u64, u64, u64) {
+        let days = self.0 / SECONDS_OF_DAY;
         let mut year = 1970 + days / 366;
         while days_before(year + 1, 0, 1) <= days {
             year += 1;
         }
         let month =
             (0..12).rfind(|month| days_before(year, *month, 1) <= days).expect("January is not before its year");
-        let day = days - days_before(year, month, 1) + 1;
+        (year, month, days - days_before(year, month, 1) + 1)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.0 / SECONDS_OF_DAY, self.0 % SECONDS_OF_DAY);
+        let weekday = DAYS[usize::try_from(days % 7).expect("less than seven")];
+        let (year, month, day) = self.day();
         let name = MONTHS[usize::try_from(month).expect("less than twelve")];
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         write!(formatter, "{weekday}, {day:02} {name} {year} {hour:02}:{minute:02}:{second:02} UTC")
@@ -80,6 +95,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Date(seconds)), "{text}");
             assert_eq!(Date(seconds).to_string(), text);
         }
+        assert_eq!(Date(1_783_764_997).compact(), "20260711T101637Z");
         assert_eq!("1 Jan 1970 1:00:00 +0000".parse(), Ok(Date(3600)));
     }
 

@@ -16,8 +16,8 @@ use crate::sandbox::SandboxError;
 /// Connections at once.
 const CONNECTIONS: usize = 8;
 
-/// The suites that were found, each with the archive that has it.
-pub(super) type Suites = Vec<(Archive, String)>;
+/// The suites that were found, each with the archive that has it, and when it was made.
+pub(super) type Suites = Vec<(Archive, String, Date)>;
 
 /// The indexes of a suite, its updates and its security updates; and the suites that exist, with their archive.
 pub(super) fn indexes(
@@ -38,7 +38,7 @@ pub(super) fn indexes(
             let message = format!("the mirror has no suite `{name}`, so the base lacks Debian's {what}");
             (observer.progress)(Progress::Warning(message));
         }
-        Ok(index.map(|index| (index, (*archive, name.clone()))))
+        Ok(index.map(|(index, date)| (index, (*archive, name.clone(), date))))
     };
     let found: Vec<_> = suites.par_iter().map(read).collect();
     // Of several errors that of the suite itself is told, whichever came first.
@@ -54,7 +54,7 @@ fn index(
     archive: Archive,
     name: &str,
     observer: Observer<'_>,
-) -> Result<Option<Index>, BootstrapError> {
+) -> Result<Option<(Index, Date)>, BootstrapError> {
     let folder = format!("{}/dists/{name}", mirror.url(archive));
     let in_release = match fetcher.release(&format!("{folder}/InRelease")) {
         Err(error) if error.is_absent() && name != wanted.suite => return Ok(None),
@@ -64,7 +64,8 @@ fn index(
         result => result?,
     };
     let release = Release::verify(&in_release, name, Date(observer.now))?;
-    if mirror.valid_until == ValidUntil::Checked {
+    // What is in the cache was in force when it was fetched.
+    if mirror.valid_until == ValidUntil::Checked && !fetcher.cache.is_offline() {
         release.check_dates(name, Date(observer.now))?;
     }
     let architecture = wanted.platform.debian_architecture();
@@ -84,7 +85,7 @@ fn index(
         ByHash::Absent => fetch(&plain)?,
     }
     let bytes = fetcher.cache.read_blob(file.digest)?.ok_or(BootstrapError::Gone { package: plain })?;
-    Ok(Some(Index::read(&bytes, archive, name)?))
+    Ok(Some((Index::read(&bytes, archive, name)?, release.date)))
 }
 
 /// The packages of the base.
@@ -97,11 +98,13 @@ pub(super) fn choose(indexes: &[Index], wanted: &Bootstrap) -> Result<Vec<Packag
     Ok(solve(&table, &asked, &wanted.suite)?)
 }
 
-/// Fetches those of `packages` that are not in the cache.
+/// Fetches those of `packages` that are not in the cache. A mirror that lacks one of them, where they were chosen earlier,
+/// has newer versions by now.
 pub(super) fn fetch(
     fetcher: &Fetcher<'_>,
     mirror: &Mirror,
     packages: &[Package],
+    snapshot: Option<&str>,
     observer: Observer<'_>,
 ) -> Result<(), BootstrapError> {
     let missing: Vec<_> = packages.iter().filter(|package| !fetcher.cache.has_blob(package.digest)).collect();
@@ -110,39 +113,38 @@ pub(super) fn fetch(
     }
     let size_bytes = missing.iter().map(|package| package.size_bytes).sum();
     (observer.progress)(Progress::Fetching { packages: missing.len(), size_bytes });
+    side_by_side(&missing, |package| {
+        if (observer.cancelled)() {
+            return Err(BootstrapError::Sandbox(SandboxError::Cancelled));
+        }
+        let url = format!("{}/{}", mirror.url(package.archive), package.path);
+        let received = |count| (observer.progress)(Progress::Received(count));
+        fetcher.blob(&url, package.digest, package.size_bytes, &received).map_err(|error| match snapshot {
+            Some(snapshot) if error.is_absent() => BootstrapError::Lost {
+                package: package.name.clone(),
+                version: package.version.clone(),
+                mirror: mirror.url(package.archive).to_owned(),
+                snapshot: snapshot.to_owned(),
+            },
+            _ => error.into(),
+        })
+    })?;
+    (observer.progress)(Progress::Fetched);
+    Ok(())
+}
+
+/// Does `fetch` for each of `items`, several at once, until one fails.
+pub(crate) fn side_by_side<T: Sync, E: Send>(items: &[T], fetch: impl Fn(&T) -> Result<(), E> + Sync) -> Result<(), E> {
     let next = AtomicUsize::new(0);
     let fetch_some = || {
-        while let Some(package) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if (observer.cancelled)() {
-                return Err(BootstrapError::Sandbox(SandboxError::Cancelled));
-            }
-            let url = format!("{}/{}", mirror.url(package.archive), package.path);
-            let received = |count| (observer.progress)(Progress::Received(count));
-            fetcher.blob(&url, package.digest, package.size_bytes, &received)?;
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // Lets the others end soon.
+            fetch(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?;
         }
         Ok(())
     };
     thread::scope(|scope| {
         let connections: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(fetch_some)).collect();
         connections.into_iter().try_for_each(|connection| connection.join().expect("fetching does not panic"))
-    })?;
-    (observer.progress)(Progress::Fetched);
-    Ok(())
-}
-
-/// apt's sources in the image (sources.list(5), "deb822-style format").
-pub(super) fn sources(mirror: &Mirror, suites: &[(Archive, String)]) -> String {
-    let (main, security) = mirror.published();
-    let stanza = |url: &str, archive: Archive| {
-        let names: Vec<&str> = suites.iter().filter(|(of, _)| *of == archive).map(|(_, name)| name.as_str()).collect();
-        let signed_by = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        match names.as_slice() {
-            [] => String::new(),
-            names => format!(
-                "Types: deb\nURIs: {url}\nSuites: {}\nComponents: main\nSigned-By: {signed_by}\n\n",
-                names.join(" ")
-            ),
-        }
-    };
-    stanza(main, Archive::Main) + &stanza(security, Archive::Security)
+    })
 }

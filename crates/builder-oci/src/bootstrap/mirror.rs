@@ -8,9 +8,10 @@ use std::time::Duration;
 use imagespec_core::digest::Digest;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
+use serde::{Deserialize, Serialize};
 
 use super::packages::Archive;
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, Key};
 use crate::network::innermost;
 use crate::point::{self, Point};
 
@@ -22,6 +23,9 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// How long a mirror may say nothing: the blocking client counts anew for each read.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The status of an answer that there is no such file.
+const ABSENT: u16 = 404;
 
 /// Debian's largest has 0.3 MB.
 const RELEASE_SIZE_BYTES_MAX: u64 = 8 << 20;
@@ -84,6 +88,12 @@ pub enum MirrorError {
         /// The bound.
         size_bytes_max: u64,
     },
+    /// It is not in the cache, and nothing may be fetched.
+    #[error("`{url}` is not in the cache, and the build is offline")]
+    Offline {
+        /// What would be fetched.
+        url: String,
+    },
     /// What came could not be stored, or is not what it must be.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -91,8 +101,8 @@ pub enum MirrorError {
 
 impl MirrorError {
     /// Whether the mirror says that it has no such file.
-    pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Status { status: 404, .. })
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Status { status: ABSENT, .. })
     }
 }
 
@@ -120,6 +130,15 @@ impl Mirror {
         }
     }
 
+    /// The server of `archive` that an image names.
+    pub(super) fn published_url(&self, archive: Archive) -> &str {
+        let (main, security) = self.published();
+        match archive {
+            Archive::Main => main,
+            Archive::Security => security,
+        }
+    }
+
     pub(super) fn url(&self, archive: Archive) -> &str {
         match archive {
             Archive::Main => &self.main,
@@ -129,9 +148,11 @@ impl Mirror {
 
     fn beside(url: &str) -> Self {
         let main = url.trim_end_matches('/').to_owned();
-        let security = match main.strip_suffix("/debian") {
-            Some(server) => format!("{server}/debian-security"),
-            None => DEFAULT_SECURITY.to_owned(),
+        // `http://snapshot.debian.org/archive/debian/20261122T020905Z` has the security archive of that time beside it.
+        let security = match (main.strip_suffix("/debian"), main.split_once("/archive/debian/")) {
+            (Some(server), _) => format!("{server}/debian-security"),
+            (None, Some((server, snapshot))) => format!("{server}/archive/debian-security/{snapshot}"),
+            (None, None) => DEFAULT_SECURITY.to_owned(),
         };
         Self { main, security, origin: MirrorOrigin::Machine, valid_until: ValidUntil::Checked }
     }
@@ -191,33 +212,58 @@ fn sources_of(text: &str) -> Vec<(String, Vec<String>)> {
     sources
 }
 
+/// What a mirror had at an address when it was asked last.
+#[derive(Serialize, Deserialize)]
+enum Remembered {
+    File(Digest),
+    Absent,
+}
+
 /// Fetches from a mirror into the cache.
-pub(super) struct Fetcher<'a> {
+pub(crate) struct Fetcher<'a> {
     pub(super) cache: &'a Cache,
     pub(super) cancelled: &'a (dyn Fn() -> bool + Sync),
     client: Client,
 }
 
 impl<'a> Fetcher<'a> {
-    pub(super) fn new(cache: &'a Cache, cancelled: &'a (dyn Fn() -> bool + Sync)) -> Result<Self, MirrorError> {
+    pub(crate) fn new(cache: &'a Cache, cancelled: &'a (dyn Fn() -> bool + Sync)) -> Result<Self, MirrorError> {
         let client = Client::builder().timeout(SILENCE_MAX).connect_timeout(SILENCE_MAX).build();
         let client = client
             .map_err(|error| MirrorError::Transfer { url: DEFAULT_MAIN.to_owned(), source: io::Error::other(error) })?;
         Ok(Self { cache, cancelled, client })
     }
 
-    /// The bytes of a small file that is signed.
+    /// The bytes of a small file that is signed; of one who is offline, those that were fetched last.
     pub(super) fn release(&self, url: &str) -> Result<Vec<u8>, MirrorError> {
-        self.attempt(|| {
+        let key = Key::new("release", [url.as_bytes()]);
+        if self.cache.is_offline() {
+            let bytes = match self.cache.record::<Remembered>(key)? {
+                Some(Remembered::Absent) => return Err(MirrorError::Status { url: url.to_owned(), status: ABSENT }),
+                Some(Remembered::File(digest)) => self.cache.read_blob(digest)?,
+                None => None,
+            };
+            return bytes.ok_or_else(|| MirrorError::Offline { url: url.to_owned() });
+        }
+        let fetched = self.attempt(|| {
             let mut bytes = Vec::new();
             self.copy(url, RELEASE_SIZE_BYTES_MAX, &mut bytes, &|_| {})?;
             Ok(bytes)
-        })
+        });
+        match &fetched {
+            Ok(bytes) => {
+                let stored = self.cache.store_bytes(bytes)?;
+                self.cache.remember(key, &Remembered::File(stored.digest))?;
+            }
+            Err(error) if error.is_absent() => self.cache.remember(key, &Remembered::Absent)?,
+            Err(_) => {}
+        }
+        fetched
     }
 
     /// Fetches a file of known digest and length into the cache, if it is not there. `received` is told the length of
     /// every piece that comes.
-    pub(super) fn blob(
+    pub(crate) fn blob(
         &self,
         url: &str,
         digest: Digest,
@@ -277,6 +323,9 @@ impl<'a> Fetcher<'a> {
     }
 
     fn get(&self, url: &str) -> Result<Response, MirrorError> {
+        if self.cache.is_offline() {
+            return Err(MirrorError::Offline { url: url.to_owned() });
+        }
         let response = self
             .client
             .get(url)

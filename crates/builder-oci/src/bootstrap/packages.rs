@@ -91,6 +91,7 @@ pub(super) struct PackageTable<'a> {
 pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
+    pub(super) architecture: String,
     pub(super) digest: Digest,
     pub(super) size_bytes: u64,
     pub(super) path: String,
@@ -145,6 +146,7 @@ impl<'a> Stanza<'a> {
         Ok(Package {
             name: name.to_owned(),
             version: field("Version")?.to_owned(),
+            architecture: field("Architecture")?.to_owned(),
             digest: Digest::from_hex(field("SHA256")?).map_err(|_| malformed("SHA256"))?,
             size_bytes,
             path: path.to_owned(),

@@ -16,7 +16,7 @@ const CLOCK_SKEW_SECONDS_MAX: u64 = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Release {
     /// When it was made.
-    date: Date,
+    pub(super) date: Date,
     /// Until when it may be used; main archives of stable suites do not say.
     valid_until: Option<Date>,
     /// Whether files can be fetched by their digest, which no update of the mirror disturbs.

@@ -30,7 +30,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imagespec_core::builder::CachePolicy;
+use imagespec_core::builder::{CachePolicy, NetworkPolicy};
 use imagespec_core::digest::Digest;
 
 pub use blob::{BlobWriter, StoredBlob, VerifiedReader};
@@ -44,6 +44,7 @@ pub use verify::{Verified, verify};
 pub struct Cache {
     root: PathBuf,
     layers: CachePolicy,
+    network: NetworkPolicy,
     patience: Arc<Patience>,
     _use: Arc<Lock>,
 }
@@ -120,20 +121,38 @@ impl Cache {
         let lock = Arc::new(Lock::shared(root, USE, &patience)?);
         // One who removes all of it does so before we get the lock.
         make_folders(root)?;
-        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, patience, _use: lock })
+        Ok(Self {
+            root: root.to_owned(),
+            layers: CachePolicy::Use,
+            network: NetworkPolicy::Online,
+            patience,
+            _use: lock,
+        })
     }
 
     /// Opens the cache in `root` for one who removes things from it, if nobody else uses it.
     fn open_alone(root: &Path) -> Result<Self, CacheError> {
         make_folders(root)?;
         let lock = Lock::alone(root, USE)?.ok_or_else(|| CacheError::InUse { root: root.to_owned() })?;
-        Ok(Self { root: root.to_owned(), layers: CachePolicy::Use, patience: Arc::default(), _use: Arc::new(lock) })
+        let (layers, network) = (CachePolicy::Use, NetworkPolicy::Online);
+        Ok(Self { root: root.to_owned(), layers, network, patience: Arc::default(), _use: Arc::new(lock) })
     }
 
     /// The same cache, in which layers that were made earlier are found or not.
     #[must_use]
     pub fn with_layers(self, layers: CachePolicy) -> Self {
         Self { layers, ..self }
+    }
+
+    /// The same cache, into which what it lacks may be fetched or not.
+    #[must_use]
+    pub fn with_network(self, network: NetworkPolicy) -> Self {
+        Self { network, ..self }
+    }
+
+    /// Whether nothing may be fetched that is not in the cache.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.network == NetworkPolicy::Offline
     }
 
     /// Whether layers that were made earlier are found.

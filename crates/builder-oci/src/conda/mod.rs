@@ -9,6 +9,7 @@ mod contents;
 mod error;
 mod fetch;
 mod layer;
+mod locked;
 mod network;
 mod package;
 mod prefix;
@@ -20,4 +21,5 @@ mod step;
 mod hostile;
 
 pub(crate) use error::CondaError;
+pub(crate) use solution::Solution;
 pub(crate) use step::{install, solution};

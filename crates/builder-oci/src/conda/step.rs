@@ -87,7 +87,7 @@ pub(crate) fn install(
     let interpreter = Interpreter { path, minor: python.minor, patch: python.patch };
     let distributions = contents.into_iter().flat_map(|contents| contents.distributions).collect();
     Ok(Environment {
-        python: BasePython { interpreter, libc: Libc::Glibc { minor: glibc_minor } },
+        python: BasePython { interpreter, libc: Libc::Glibc { minor: glibc_minor }, archive: None },
         layers,
         distributions,
     })

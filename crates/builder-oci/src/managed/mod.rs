@@ -3,6 +3,7 @@
 
 mod archive;
 
+use imagespec_core::digest::Digest;
 use imagespec_core::event::{Outcome, Unit};
 
 use crate::base::{ImageLayer, own_layer};
@@ -50,16 +51,17 @@ pub(crate) fn find(
     position: &Position<'_>,
 ) -> Result<(BasePython, Vec<ImageLayer>), Failure> {
     let libc = survey::libc(building, position.below)?.ok_or_else(|| PythonError::from(ManagedError::NoLibc))?;
-    let (build, layer, outcome) = building.progress.counted(
+    let (build, archive, (layer, outcome)) = building.progress.counted(
         &format!("fetch Python {wanted}"),
         Unit::Bytes,
         None,
         |_| Ok::<_, Failure>(made(building, wanted, position.platform.machine(), libc).map_err(PythonError::from)?),
-        |(build, _, outcome)| (*outcome, build.version()),
+        |(build, _, (_, outcome))| (*outcome, build.version()),
     )?;
     let place = place(&build);
     let path = format!("/{place}/bin/python3.{}", build.minor);
-    let python = BasePython { interpreter: Interpreter { path, minor: build.minor, patch: build.patch }, libc };
+    let interpreter = Interpreter { path, minor: build.minor, patch: build.patch };
+    let python = BasePython { interpreter, libc, archive: Some(archive) };
     let mut layers = vec![own_layer(layer, outcome, &format!("python {}", build.version()))];
     let below: Vec<_> = position.below.iter().chain(&layers).cloned().collect();
     let position = Position { below: &below, ..*position };
@@ -79,7 +81,7 @@ fn made(
     wanted: &str,
     machine: &str,
     libc: Libc,
-) -> Result<(PythonBuild, Layer, Outcome), ManagedError> {
+) -> Result<(PythonBuild, Digest, (Layer, Outcome)), ManagedError> {
     let cache = &building.cache;
     let cancelled = || building.progress.is_cancelled();
     let observer = Observer { received: &|_| {}, cancelled: &cancelled };
@@ -89,13 +91,13 @@ fn made(
     let place = place(&build);
     let timestamp = building.request.timestamp;
     let parts = [FORMAT_VERSION, LAYOUT_VERSION, &digest.to_string(), place.as_str(), &timestamp.to_string()];
-    let (layer, outcome) =
+    let made =
         cache.layer::<ManagedError>(Key::new("python", parts.map(str::as_bytes)), timestamp, |writer| {
             let malformed = |source| ManagedError::Archive { version: build.version(), source };
             let tree = archive::read(cache, digest, &place, build.minor).map_err(malformed)?;
             Ok(archive::write(writer, &tree)?)
         })?;
-    Ok((build, layer, outcome))
+    Ok((build, digest, made))
 }
 
 /// Where the build comes to lie.

@@ -169,6 +169,10 @@ pub(crate) fn fetch_layer(building: &Building<'_>, layer: &ImageLayer) -> Result
     let Origin::Registry(reference) = &layer.origin else { return Ok(()) };
     let blob = Blob { digest: layer.layer.digest, size_bytes: layer.layer.size_bytes };
     building.cache.fetch_once(blob.digest, || {
+        if building.cache.is_offline() {
+            let what = format!("layer {} of `{}`", blob.digest, reference.familiar());
+            return Err(BaseError::Offline { what }.into());
+        }
         building.progress.counted(
             &format!("pull {}", blob.digest),
             Unit::Bytes,

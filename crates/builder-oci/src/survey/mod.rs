@@ -247,7 +247,7 @@ fn named(tree: &Tree, path: &str, wanted: Option<&str>) -> Result<BasePython, Py
         return Err(PythonError::Version { wanted: wanted.to_owned(), found: interpreter.version() });
     }
     let libc = libc_of(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
-    Ok(BasePython { interpreter, libc })
+    Ok(BasePython { interpreter, libc, archive: None })
 }
 
 fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BasePython, PythonError> {
@@ -262,7 +262,7 @@ fn choose(tree: &Tree, folders: &[String], wanted: Option<&str>) -> Result<BaseP
         let Some(interpreter) = interpreter(tree, &path, program) else { continue };
         if wanted.is_none_or(|wanted| interpreter.is_version(wanted)) {
             let libc = libc_of(tree, program).ok_or(PythonError::NoLibc { python: interpreter.path.clone() })?;
-            return Ok(BasePython { interpreter, libc });
+            return Ok(BasePython { interpreter, libc, archive: None });
         }
         if !others.contains(&interpreter.version()) {
             others.push(interpreter.version());

@@ -44,6 +44,12 @@ pub enum DownloadError {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It is not in the cache, and nothing may be fetched.
+    #[error("`{file}` is not in the cache, and the build is offline")]
+    Offline {
+        /// The file's name.
+        file: String,
+    },
     /// No answer, or one that breaks off.
     #[error("cannot fetch `{file}` from {host}")]
     Transport {
@@ -241,6 +247,7 @@ impl<'a> Downloads<'a> {
                 let opened = File::open(&path).map_err(io_error)?;
                 thread::spawn(move || pass_on(opened, &sender));
             }
+            None if self.cache.is_offline() => return Err(DownloadError::Offline { file: file_name() }),
             None => {
                 let request = self.request(wanted.url);
                 thread::spawn(move || answer(request, &sender));
@@ -336,6 +343,7 @@ fn may_pass(error: &DownloadError) -> bool {
             status.is_server_error() || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
         }
         DownloadError::Setup { .. }
+        | DownloadError::Offline { .. }
         | DownloadError::TooLong { .. }
         | DownloadError::Cancelled
         | DownloadError::Cache(_) => false,

@@ -58,6 +58,12 @@ impl UvMessage {
         failed.iter().any(|words| text.contains(words)) && !text.contains("certificate")
     }
 
+    /// Whether uv lacks what it may not fetch.
+    pub(crate) fn is_offline(&self) -> bool {
+        let text = self.lines.join(" ");
+        ["network was disabled", "`--offline`"].iter().any(|words| text.contains(words))
+    }
+
     /// Whether an index did not believe who we are, or was not told.
     pub(crate) fn is_denied(&self) -> bool {
         let text = self.lines.join(" ");

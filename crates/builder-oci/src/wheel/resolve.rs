@@ -269,6 +269,9 @@ impl Uv {
         }
         // Last, so that nothing takes it back: to build a package is to execute it on this machine.
         command.args(["--only-binary", ":all:"]);
+        if cache.is_offline() {
+            command.arg("--offline");
+        }
         self.lock_file(command, &resolution.secrets(), observer)
     }
 

@@ -75,6 +75,14 @@ impl SelectedSource {
         }
     }
 
+    /// Digest of the archive; none where a commit says what is meant.
+    pub fn sha256(&self) -> Option<Digest> {
+        match &self.origin {
+            Origin::Archive { sha256, .. } => Some(*sha256),
+            Origin::Repository { .. } => None,
+        }
+    }
+
     /// The file to fetch; none where git fetches.
     pub(crate) fn wanted(&self) -> Option<Wanted<'_>> {
         match &self.origin {

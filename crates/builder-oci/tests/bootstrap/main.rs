@@ -17,6 +17,7 @@ fn bookworm(cache: &Cache) -> BootstrappedBase {
         suite: "bookworm".to_owned(),
         platform: Platform::linux_amd64(),
         packages: ["ca-certificates", "python3"].map(str::to_owned).into(),
+        locked: None,
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let observer = Observer { now, progress: &|_: Progress| {}, cancelled: &|| false };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_builder_oci::inspect;
-use imagespec_core::builder::{BuildRequest, CachePolicy, Output, SecretSource, Session, Unsupported};
+use imagespec_core::builder::{
+    BuildError, BuildRequest, CachePolicy, NetworkPolicy, Output, SecretSource, Session, Unsupported,
+};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::report::Report;
@@ -44,6 +46,9 @@ pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> 
         terminal.warn(&warning);
     }
     outputs::refuse_many(arguments, specs.len())?;
+    for prepared in &specs {
+        outputs::refuse_offline(arguments, prepared)?;
+    }
     let mut documents = Documents::new(arguments, specs.len())?;
     for (around, prepared) in surroundings.iter().zip(&specs) {
         build_one(arguments, around, prepared, &secrets, &mut documents, &terminal)?;
@@ -119,34 +124,63 @@ fn build_one(
         }
     }
     secrets::check(secrets, prepared)?;
-    let request = BuildRequest {
+    let request = request(
+        surroundings,
+        prepared,
+        Asked {
+            outputs: wanted,
+            options,
+            secrets: secrets.clone(),
+            cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+            network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
+        },
+    )?;
+    let report = builder.build(&request, terminal).map_err(|error| told(error, prepared))?;
+    tell(prepared, Some(report.digest), Some(&report), documents, terminal)
+}
+
+/// What one command asks of a builder beside the plan.
+pub(super) struct Asked {
+    pub(super) outputs: Vec<Output>,
+    pub(super) options: BTreeMap<String, serde_json::Value>,
+    pub(super) secrets: BTreeMap<String, SecretSource>,
+    pub(super) cache: CachePolicy,
+    pub(super) network: NetworkPolicy,
+}
+
+/// The request to build or to lock `prepared`.
+pub(super) fn request(surroundings: &Surroundings, prepared: &Prepared, asked: Asked) -> Result<BuildRequest, Failure> {
+    let Asked { outputs, options, secrets, cache, network } = asked;
+    Ok(BuildRequest {
         plan: prepared.plan.clone(),
         id: prepared.id.clone(),
         spec_hash: prepared.spec_hash.clone(),
         name: prepared.name.clone(),
-        outputs: wanted,
+        outputs,
         files: prepared.resolved.files.clone(),
         base_paths: prepared.resolved.base_paths.clone(),
         options,
-        secrets: secrets.clone(),
-        cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+        secrets,
+        cache,
+        network,
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,
         registries: surroundings.registries(),
         credential_files: prepare::credential_files(prepared.registry_config()?),
-    };
-    let report = builder.build(&request, terminal).map_err(|error| {
-        let place = |field: &str| prepared.resolved.place_of(field).cloned();
-        let place = error.field.as_deref().and_then(|field| match field {
-            // A builder does not know whether packages were listed in the spec or in a file that it names.
-            "packages" => place("packages").or_else(|| place("requirements")),
-            field => place(field),
-        });
-        let mut failure = Failure::from(error);
-        failure.diagnostics[0].place = place;
-        failure
-    })?;
-    tell(prepared, Some(report.digest), Some(&report), documents, terminal)
+    })
+}
+
+/// A builder's failure, with the place of the field that asked for what failed.
+pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
+    let place = |field: &str| prepared.resolved.place_of(field).cloned();
+    let place = error.field.as_deref().and_then(|field| match field {
+        // A builder does not know whether packages were listed in the spec or in a file that it names.
+        "packages" => place("packages").or_else(|| place("requirements")),
+        field => place(field),
+    });
+    let mut failure = Failure::from(error);
+    failure.diagnostics[0].place = place;
+    failure
 }
 
 /// Whether the image is at `output` already. Nothing is asked of layouts, archives and engines.
@@ -221,7 +255,7 @@ fn tell(
 }
 
 /// The builder's refusal, with each field that it cannot do.
-fn unable(unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
+pub(super) fn unable(unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
     let diagnostics = unsupported.iter().map(|lacking| {
         let diagnostic = Diagnostic::error(lacking.to_string());
         Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }

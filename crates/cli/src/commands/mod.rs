@@ -8,6 +8,7 @@ pub(crate) mod exists;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod lock;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;

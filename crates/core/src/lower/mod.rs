@@ -49,7 +49,7 @@ pub fn lower(resolved: &ResolvedSpec) -> Plan {
         let secrets: BTreeSet<_> = spec.secrets.iter().map(|secret| secret.value.clone()).collect();
         steps.push(Step::Run(RunStep { commands: list(&spec.commands), secrets: secrets.into_iter().collect() }));
     }
-    Plan { platforms: resolved.platforms.clone(), base, steps, config }
+    Plan { platforms: resolved.platforms.clone(), base, steps, config, lock: BTreeMap::new() }
 }
 
 fn needs_python(resolved: &ResolvedSpec) -> bool {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::builder::Feature;
 use crate::digest::Digest;
+use crate::lock::LockedImage;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::requirements;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What a program finds when the image is run.
     pub config: ImageConfig,
+    /// The exact parts that the image is made of, if they are pinned, for each of `platforms`; empty if they are not.
+    pub lock: BTreeMap<Platform, LockedImage>,
 }
 
 /// What an image stands on.
@@ -325,6 +328,9 @@ impl Plan {
                     }
                 }
             }
+        }
+        if !self.lock.is_empty() {
+            required.push((Feature::Lock, "lock"));
         }
         let config = &self.config;
         let configured = [

@@ -9,6 +9,7 @@ use super::{
     Requirement, RunStep, SecretMount, SecretTarget, Step,
 };
 use crate::digest::Digest;
+use crate::lock::LockedImage;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
@@ -88,6 +89,9 @@ struct PlanV1 {
     base: BaseV1,
     steps: Vec<StepV1>,
     config: ConfigV1,
+    // Absent where nothing is pinned, so that such a plan keeps its hash.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lock: BTreeMap<Platform, LockedImage>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -255,7 +259,7 @@ impl PlanV1 {
                 check_paths(copy)?;
             }
         }
-        Ok(Plan { platforms: self.platforms, base, steps, config: self.config.into() })
+        Ok(Plan { platforms: self.platforms, base, steps, config: self.config.into(), lock: self.lock })
     }
 }
 
@@ -314,6 +318,7 @@ impl From<&Plan> for PlanV1 {
             base,
             steps: plan.steps.iter().cloned().map(StepV1::from).collect(),
             config: ConfigV1 { env, workdir, user, entrypoint, cmd, labels, runtime_packages },
+            lock: plan.lock.clone(),
         }
     }
 }

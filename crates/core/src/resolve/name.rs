@@ -107,13 +107,21 @@ pub fn image_name(registry: Option<&str>, name: &str, tag: &str) -> Result<Refer
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::plan::{Base, ImageConfig, Plan};
     use crate::platform::Platform;
 
     fn hash() -> SpecHash {
         let platforms = [Platform::linux_amd64()].into();
-        SpecHash::of(&Plan { platforms, base: Base::Scratch, steps: Vec::new(), config: ImageConfig::default() })
+        SpecHash::of(&Plan {
+            platforms,
+            base: Base::Scratch,
+            steps: Vec::new(),
+            config: ImageConfig::default(),
+            lock: BTreeMap::new(),
+        })
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn failure_for(host: &str, suite: &str, platform: &str, packages: &[&str]) -> St
         suite: suite.to_owned(),
         platform: platform.parse().unwrap(),
         packages: packages.iter().map(|package| (*package).to_owned()).collect(),
+        locked: None,
     };
     let mirror = Mirror::of_project(&format!("http://{host}/debian"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

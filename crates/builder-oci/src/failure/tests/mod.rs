@@ -2,6 +2,7 @@
 
 mod conda;
 mod debian;
+mod lock;
 mod machine;
 mod packages;
 mod server;

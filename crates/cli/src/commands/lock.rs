@@ -1,0 +1,42 @@
+//! `imagespec lock`: has a builder find out what an image would be made of now, and writes it down beside the spec.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use imagespec_core::builder::{CachePolicy, Feature, NetworkPolicy, Unsupported};
+use imagespec_core::lock::Lock;
+
+use super::build::{Asked, request, told, unable};
+use super::builders;
+use crate::arguments::{LockArguments, Overrides};
+use crate::failure::Failure;
+use crate::prepare::{Surroundings, shown};
+use crate::session::{Terminal, print_data};
+use crate::{lockfile, options, secrets};
+
+/// Locks a spec and prints the path of the lock file.
+pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let secrets = secrets::read(&arguments.secrets)?;
+    let terminal = Terminal::new(arguments.progress, Arc::clone(cancelled));
+    let surroundings = Surroundings::of(&arguments.spec)?;
+    let overrides = Overrides { sets: arguments.sets.clone(), platform: arguments.platform.clone(), locked: false };
+    let prepared = surroundings.prepare(&arguments.spec, None, &overrides)?;
+    let chosen = surroundings.builder(arguments.builder.as_deref(), &prepared);
+    let builder = builders::find(&chosen)?;
+    let description = builder.describe();
+    let mut unsupported = description.check(&prepared.plan).err().unwrap_or_default();
+    if !description.features.contains(&Feature::Lock) {
+        unsupported.push(Unsupported { builder: description.name.clone(), field: "lock", feature: Feature::Lock });
+    }
+    if !unsupported.is_empty() {
+        return Err(unable(&unsupported, &prepared));
+    }
+    let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
+    let asked =
+        Asked { outputs: Vec::new(), options, secrets, cache: CachePolicy::Use, network: NetworkPolicy::Online };
+    let request = request(&surroundings, &prepared, asked)?;
+    let locked = builder.lock(&request, &terminal).map_err(|error| told(error, &prepared))?;
+    let path = lockfile::path(&prepared.loaded);
+    lockfile::write(&path, &Lock::of(&locked).to_toml())?;
+    print_data(&shown(&path))
+}
