@@ -300,7 +300,8 @@ pub(crate) fn locked_packages(
     let selection = select(&lock, &target, &allowed(step, &target)?).map_err(PythonError::from)?;
     let Selection { wheels, sources } = without_installed(selection, position.distributions)?;
     let wheels = wheels.into_iter().map(|wheel| (wheel.name, Some(wheel.sha256)));
-    let chosen: Vec<_> = wheels.chain(sources.into_iter().map(|source| (source.name.clone(), source.sha256()))).collect();
+    let chosen: Vec<_> =
+        wheels.chain(sources.into_iter().map(|source| (source.name.clone(), source.sha256()))).collect();
     Ok(wheel::packages(&lock, &chosen).map_err(PythonError::from)?)
 }
 

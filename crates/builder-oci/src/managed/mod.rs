@@ -91,12 +91,11 @@ fn made(
     let place = place(&build);
     let timestamp = building.request.timestamp;
     let parts = [FORMAT_VERSION, LAYOUT_VERSION, &digest.to_string(), place.as_str(), &timestamp.to_string()];
-    let made =
-        cache.layer::<ManagedError>(Key::new("python", parts.map(str::as_bytes)), timestamp, |writer| {
-            let malformed = |source| ManagedError::Archive { version: build.version(), source };
-            let tree = archive::read(cache, digest, &place, build.minor).map_err(malformed)?;
-            Ok(archive::write(writer, &tree)?)
-        })?;
+    let made = cache.layer::<ManagedError>(Key::new("python", parts.map(str::as_bytes)), timestamp, |writer| {
+        let malformed = |source| ManagedError::Archive { version: build.version(), source };
+        let tree = archive::read(cache, digest, &place, build.minor).map_err(malformed)?;
+        Ok(archive::write(writer, &tree)?)
+    })?;
     Ok((build, digest, made))
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn entrypoint(plan: &Plan, entrypoint: &[String]) -> Option<Vec<Strin
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use imagespec_core::plan::{Base, ImageConfig};
 
@@ -156,6 +156,7 @@ mod tests {
             base: Base::Scratch,
             steps: Vec::new(),
             config: ImageConfig { runtime_packages, ..ImageConfig::default() },
+            lock: BTreeMap::new(),
         }
     }
 

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use crate::builder::{Building, Failure, Position};
 use crate::execute::{self, ExecuteError, Execution, Program};
 use crate::progress::Step;
-use crate::sandbox::{Access, Mount};
+use crate::sandbox::{Access, Mount, Network};
 use crate::secret::{Masked, Secrets};
 use crate::wheel::{Environment, Observer, UV_VERSION, Uv};
 
@@ -157,6 +157,7 @@ impl Workshop<'_> {
             cwd: PathBuf::from(INPUT),
             mounts,
             masked: self.masked(),
+            network: Network::Host,
             lock: None,
             exclude: &[],
         }

@@ -41,7 +41,10 @@ fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<(Opti
         _ => None,
     };
     let sets = settings.overrides.sets.clone();
-    let others = Settings { registry: settings.registry.clone(), overrides: Overrides { sets, platform: Vec::new() } };
+    let others = Settings {
+        registry: settings.registry.clone(),
+        overrides: Overrides { sets, platform: Vec::new(), locked: settings.overrides.locked },
+    };
     if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
         let Some(Ok(chosen)) = chosen else { return Ok((None, settings.clone())) };
         let prepared = surroundings.prepare(text, others.registry.as_deref(), &others.overrides)?;

@@ -191,7 +191,9 @@ impl Collector<'_> {
         let short = |digest: String| digest.chars().take("sha256:".len() + 12).collect::<String>();
         let shown = match text("kind").as_str() {
             "scratch" => "scratch".to_owned(),
-            "registry" => text("reference").parse().map_or_else(|_| text("reference"), |base: Reference| base.familiar()),
+            "registry" => {
+                text("reference").parse().map_or_else(|_| text("reference"), |base: Reference| base.familiar())
+            }
             "oci-layout" => format!("oci: {}", short(text("digest"))),
             "docker-archive" => format!("docker-archive: {}", short(text("digest"))),
             "bootstrap" => format!("bootstrap:debian/{}", text("suite")),

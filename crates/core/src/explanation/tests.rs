@@ -1,3 +1,5 @@
+//! What differences between two plans are called, on the plans of real specs.
+
 use serde_json::{Value, json};
 
 use super::*;

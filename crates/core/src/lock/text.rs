@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Lock, LockError, LockedBase, LockedCondaPackage, LockedDeb, LockedImage, LockedPackage};
+use crate::digest::Digest;
 use crate::place::{Positions, Source};
 use crate::platform::Platform;
 
@@ -39,6 +40,8 @@ struct ImageV1 {
     level: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     python: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    python_archive: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<LockedBase>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,12 +93,12 @@ pub(super) fn to_toml(lock: &Lock) -> String {
 
 impl ImageV1 {
     fn new(platform: Platform, level: usize, image: LockedImage) -> Self {
-        let LockedImage { python, base, apt, python_apt, conda, packages } = image;
-        Self { platform, level, python, base, apt, python_apt, conda, packages }
+        let LockedImage { python, python_archive, base, apt, python_apt, conda, packages } = image;
+        Self { platform, level, python, python_archive, base, apt, python_apt, conda, packages }
     }
 
     fn into_parts(self) -> (Platform, usize, LockedImage) {
-        let Self { platform, level, python, base, apt, python_apt, conda, packages } = self;
-        (platform, level, LockedImage { python, base, apt, python_apt, conda, packages })
+        let Self { platform, level, python, python_archive, base, apt, python_apt, conda, packages } = self;
+        (platform, level, LockedImage { python, python_archive, base, apt, python_apt, conda, packages })
     }
 }
