@@ -28,30 +28,43 @@ struct Shared {
     program: Vec<u8>,
 }
 
+/// Made once for all processes, and kept from one run to the next: what is tested stands on it.
 fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conda");
-        fs::remove_dir_all(&folder).ok();
-        let env = TestEnv::new();
-        env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\n");
-        env.write("python.yaml", "name: python\nbase_image: bootstrap:debian/bookworm\npython_version: 3.11\n");
-        for (spec, layout) in [("base.yaml", "base"), ("python.yaml", "python")] {
-            let dest = format!("type=oci,dest={}", folder.join(layout).display());
-            fs::create_dir_all(&folder).unwrap();
-            let built = env.run_online(&["build", spec, "--output", &dest], &[]);
-            assert_eq!(built.code, 0, "{}", built.stderr);
-            if layout == "python" {
-                unpack(&folder.join(layout), &built, &folder.join("bundle"));
-            }
+        fs::create_dir_all(&folder).unwrap();
+        let lock = fs::File::create(folder.join("lock")).unwrap();
+        lock.lock().unwrap();
+        let made = folder.join("made");
+        if !made.exists() {
+            let aside = folder.join("aside");
+            fs::remove_dir_all(&aside).ok();
+            fs::create_dir(&aside).unwrap();
+            make(&aside);
+            fs::rename(&aside, &made).unwrap();
         }
-        let (source, program) = (env.path().join("where.c"), env.path().join("where"));
-        fs::write(&source, WHERE).unwrap();
-        let prefix = format!("-DPREFIX=\"{PLACEHOLDER}/share\"");
-        output(Command::new("cc").args(["-static", &prefix, "-o"]).arg(&program).arg(&source));
-        let program = fs::read(program).unwrap();
-        Shared { base: folder.join("base"), usr: folder.join("bundle/rootfs/usr"), program }
+        let program = fs::read(made.join("where")).unwrap();
+        Shared { base: made.join("base"), usr: made.join("bundle/rootfs/usr"), program }
     })
+}
+
+fn make(folder: &Path) {
+    let env = TestEnv::new();
+    env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\n");
+    env.write("python.yaml", "name: python\nbase_image: bootstrap:debian/bookworm\npython_version: 3.11\n");
+    for (spec, layout) in [("base.yaml", "base"), ("python.yaml", "python")] {
+        let dest = format!("type=oci,dest={}", folder.join(layout).display());
+        let built = env.run_online(&["build", spec, "--output", &dest], &[]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        if layout == "python" {
+            unpack(&folder.join(layout), &built, &folder.join("bundle"));
+        }
+    }
+    let source = env.path().join("where.c");
+    fs::write(&source, WHERE).unwrap();
+    let prefix = format!("-DPREFIX=\"{PLACEHOLDER}/share\"");
+    output(Command::new("cc").args(["-static", &prefix, "-o"]).arg(folder.join("where")).arg(&source));
 }
 
 /// Unpacks the image of `layout` that was just built.
