@@ -314,6 +314,7 @@ fn of_python(error: &PythonError) -> Option<&'static str> {
             "give it as a netrc file, as in `{id: netrc, target: /root/.netrc}`, or as a variable, as in \
                  `{id: index, env: UV_DEFAULT_INDEX}`; other files are for git alone",
         ),
+        PythonError::Source(SourceError::Offline { .. } | SourceError::OfflineResolve { .. }) => Some(ONLINE),
         PythonError::Source(SourceError::NoGit { .. }) => Some(source::NO_GIT),
         PythonError::Source(SourceError::NoFolder { .. }) => Some(source::NO_FOLDER),
         PythonError::Source(SourceError::OtherWheel { .. }) => Some(OTHER_VERSION),
@@ -331,6 +332,7 @@ fn of_managed(error: &ManagedError) -> Option<&'static str> {
     match error {
         ManagedError::NoLibc => Some("take a `base_image` with a system in it, or leave it out to get a Debian"),
         ManagedError::Build(PythonBuildError::Uv(error)) => of_resolve(error),
+        ManagedError::Build(PythonBuildError::Offline { .. }) => Some(ONLINE),
         ManagedError::Build(PythonBuildError::List { .. }) => Some(
             "check UV_PYTHON_DOWNLOADS_JSON_URL, the address of a list of builds, or unset it to take uv's own list",
         ),

@@ -141,7 +141,9 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
                     let (found, brought) = python::find(building, step, &position, &base.config)?;
                     base.python = Some(found);
                     base.layers.extend(brought);
-                    locked.python_apt = learned.take();
+                    // Of a Python that did not come by apt, apt may have been asked for it all the same.
+                    let is_by_apt = base.python.as_ref().is_some_and(|python| python.archive.is_none());
+                    locked.python_apt = if is_by_apt { learned.take() } else { Vec::new() };
                 }
                 locked.python = base.python.as_ref().map(|python| python.interpreter.version());
                 locked.python_archive = base.python.as_ref().and_then(|python| python.archive);

@@ -223,6 +223,22 @@ pub(crate) enum CondaError {
         /// Its digest.
         digest: Digest,
     },
+    /// It was not fetched before, and nothing is fetched.
+    #[error("{what} is not in the cache, and the build is offline")]
+    Offline {
+        /// What is missing.
+        what: String,
+    },
+    /// What is locked is no longer there.
+    #[error("version {version} of conda package `{package}` is locked, and no longer at `{address}`")]
+    Lost {
+        /// The package.
+        package: String,
+        /// The version that is locked.
+        version: String,
+        /// Where it was.
+        address: String,
+    },
     /// The Python that was solved cannot be used.
     #[error("conda's Python {version} cannot be used: {problem}")]
     Python {

@@ -50,6 +50,9 @@ pub(super) fn fetch(
             let cancelled = || building.progress.is_cancelled();
             let (local, remote): (Vec<&SolvedPackage>, Vec<&SolvedPackage>) =
                 missing.iter().partition(|package| package.url.as_str().starts_with(LOCAL));
+            if let Some(package) = remote.first().filter(|_| cache.is_offline()) {
+                return Err(CondaError::Offline { what: format!("`{}`", package.file_name()) }.into());
+            }
             for package in local {
                 building.check_cancelled()?;
                 cache.fetch_once(package.sha256, || {

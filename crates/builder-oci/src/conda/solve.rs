@@ -11,8 +11,10 @@ use imagespec_core::suggestion;
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, PackageName, ParseMatchSpecOptions, RepoDataRecord, Subdir, Version,
 };
-use rattler_repodata_gateway::fetch::{FetchRepoDataError, RepoDataNotFoundError};
-use rattler_repodata_gateway::{ChannelRelationsMode, Gateway, GatewayError, RepoData};
+use rattler_repodata_gateway::fetch::{CacheAction, FetchRepoDataError, RepoDataNotFoundError};
+use rattler_repodata_gateway::{
+    ChannelConfig, ChannelRelationsMode, Gateway, GatewayError, RepoData, SourceConfig,
+};
 use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolverImpl as _, SolverTask, resolvo};
 
 use super::channel::{Channel, listed, portable};
@@ -59,12 +61,23 @@ pub(super) fn solve(
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Solution, CondaError> {
     let specs = asked.packages.iter().map(|text| spec(text)).collect::<Result<Vec<_>, _>>()?;
+    let cache_action = if cache.is_offline() { CacheAction::ForceCacheOnly } else { CacheAction::default() };
+    let source = SourceConfig { cache_action, ..SourceConfig::default() };
     let gateway = Gateway::builder()
         .with_cache_dir(cache.conda_folder())
+        .with_channel_config(ChannelConfig { default: source, ..ChannelConfig::default() })
         .with_client(network.client.clone())
         .with_max_concurrent_requests(16)
         .finish();
-    let offered = wait(offered(&gateway, asked, &specs), cancelled, &|| ())??;
+    let offered = wait(offered(&gateway, asked, &specs), cancelled, &|| ())?;
+    let is_remote = asked.channels.iter().any(|channel| channel.folder.is_none());
+    let offered = offered.map_err(|error| match error {
+        error @ (CondaError::Cancelled | CondaError::Unknown { .. }) => error,
+        _ if cache.is_offline() && is_remote => {
+            CondaError::Offline { what: format!("what {} says of these packages", listed(asked.channels)) }
+        }
+        error => error,
+    })?;
     let records = offered.iter().map(sorted).collect();
     let chosen = choose(asked, specs, records, cancelled)?;
     let mut packages = chosen.iter().map(|record| solved(record, asked.channels)).collect::<Result<Vec<_>, _>>()?;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, CondaStep, PythonStep, VENV};
+use reqwest::StatusCode;
+use serde_json::json;
 use url::Url;
 
 use super::channel::{self, Channel};
@@ -18,6 +20,7 @@ use crate::base::{ImageLayer, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::Key;
 use crate::layer::{Attributes, FORMAT_VERSION, LayerPath};
+use crate::lock;
 use crate::point::{self, Point};
 use crate::progress;
 use crate::python::BasePython;
@@ -55,11 +58,25 @@ pub(crate) fn solution(
     let (channels, network) = reached(building, step)?;
     let packages = with_python(&step.packages, python);
     let asked = Asked { packages: &packages, channels: &channels, subdir, glibc_minor };
-    Ok(building.progress.step(
+    let cache = &building.cache;
+    let question = json!([packages, step.channels, subdir.as_str(), glibc_minor]);
+    let key = Key::new("conda-solution", [question.to_string().as_bytes()]);
+    let solved = building.progress.step(
         &format!("solve {}", progress::count(packages.len(), "conda package")),
-        || solve(&building.cache, &asked, &network, &|| building.progress.is_cancelled()),
-        |solution| (Outcome::Done, progress::count(solution.packages.len(), "package")),
-    )?)
+        || {
+            // Channels that cannot be asked have nothing new.
+            if cache.is_offline()
+                && let Some(solution) = cache.record::<Solution>(key)?
+            {
+                return Ok::<_, CondaError>((solution, Outcome::Cached));
+            }
+            let solution = solve(cache, &asked, &network, &|| building.progress.is_cancelled())?;
+            cache.remember(key, &solution)?;
+            Ok((solution, Outcome::Done))
+        },
+        |(solution, outcome)| (*outcome, progress::count(solution.packages.len(), "package")),
+    );
+    Ok(solved.map(|(solution, _)| solution)?)
 }
 
 /// Fetches and lays out the packages of `solution`, which was made for `step` now or earlier.
@@ -73,7 +90,10 @@ pub(crate) fn install(
     point::reached(Point::Resolved);
     let glibc_minor = glibc(building, position)?;
     let (channels, network) = reached(building, step)?;
-    fetch(building, solution, &channels, &network)?;
+    fetch(building, solution, &channels, &network).map_err(|failure| match lock::image(position) {
+        Some(_) => lost(failure, solution),
+        None => failure,
+    })?;
     building.check_cancelled()?;
     let (layers, contents) = building.progress.step(
         &format!("install {}", progress::count(solution.packages.len(), "conda package")),
@@ -91,6 +111,19 @@ pub(crate) fn install(
         layers,
         distributions,
     })
+}
+
+/// The failure to fetch what is locked in `solution`, which its server may have removed.
+fn lost(failure: Failure, solution: &Solution) -> Failure {
+    let gone = [StatusCode::NOT_FOUND, StatusCode::GONE];
+    let Failure::Conda(CondaError::PackageStatus { file, status, .. }) = &failure else { return failure };
+    match solution.packages.iter().find(|package| package.file_name() == file) {
+        Some(SolvedPackage { name, version, url, .. }) if gone.contains(status) => {
+            let (package, version, address) = (name.clone(), version.clone(), url.to_string());
+            CondaError::Lost { package, version, address }.into()
+        }
+        _ => failure,
+    }
 }
 
 /// The channels of `step`, and the way to them.

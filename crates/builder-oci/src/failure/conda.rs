@@ -1,6 +1,6 @@
 //! What to do about conda packages and channels that cannot be had, and the fields that ask for them.
 
-use super::{CACHE_FOLDER, OTHER_VERSION, of_cache};
+use super::{CACHE_FOLDER, ONLINE, OTHER_VERSION, of_cache};
 use crate::cache::CacheError;
 use crate::conda::CondaError;
 use crate::layer::LayerError;
@@ -55,6 +55,11 @@ pub(super) fn hint(error: &CondaError) -> Option<String> {
         }
         CondaError::Unreachable { .. } | CondaError::Transfer { .. } => {
             "check the network, or set `conda_mirrors` under `[builders.oci]` of `imagespec.toml` to a mirror that is reached"
+        }
+        CondaError::Offline { .. } => ONLINE,
+        CondaError::Lost { .. } => {
+            "run `imagespec lock` again for the present version; `conda_mirrors` under `[builders.oci]` of \
+             `imagespec.toml` may name a mirror that still has it"
         }
         CondaError::Unknown { likely: Some(likely), .. } => return Some(format!("did you mean `{likely}`?")),
         CondaError::Unknown { .. } => {

@@ -11,6 +11,7 @@ use crate::builder::{Building, Failure, Position};
 use crate::bytecode::{self, Sources};
 use crate::cache::{CacheError, Key};
 use crate::layer::{FORMAT_VERSION, Layer, LayerError, LayerPath};
+use crate::lock;
 use crate::python::{BasePython, PythonError};
 use crate::survey;
 use crate::wheel::{Interpreter, Libc, Observer, PythonBuild, PythonBuildError, Uv};
@@ -55,7 +56,7 @@ pub(crate) fn find(
         &format!("fetch Python {wanted}"),
         Unit::Bytes,
         None,
-        |_| Ok::<_, Failure>(made(building, wanted, position.platform.machine(), libc).map_err(PythonError::from)?),
+        |_| Ok::<_, Failure>(made(building, wanted, position, libc).map_err(PythonError::from)?),
         |(build, _, (_, outcome))| (*outcome, build.version()),
     )?;
     let place = place(&build);
@@ -79,15 +80,20 @@ pub(crate) fn find(
 fn made(
     building: &Building<'_>,
     wanted: &str,
-    machine: &str,
+    position: &Position<'_>,
     libc: Libc,
 ) -> Result<(PythonBuild, Digest, (Layer, Outcome)), ManagedError> {
     let cache = &building.cache;
     let cancelled = || building.progress.is_cancelled();
     let observer = Observer { received: &|_| {}, cancelled: &cancelled };
     let uv = Uv::find(cache, observer).map_err(PythonBuildError::from)?.tied(building.sandbox.tie());
-    let build = uv.python_build(cache, wanted, machine, libc, observer)?;
-    let digest = uv.python_archive(cache, &build, observer)?;
+    let build = uv.python_build(cache, wanted, position.platform.machine(), libc, observer)?;
+    let locked = lock::image(position).and_then(|image| image.python_archive);
+    let digest = match locked.filter(|digest| cache.has_blob(*digest)) {
+        // A newer uv may know a newer archive of the same version.
+        Some(digest) => digest,
+        None => uv.python_archive(cache, &build, observer)?,
+    };
     let place = place(&build);
     let timestamp = building.request.timestamp;
     let parts = [FORMAT_VERSION, LAYOUT_VERSION, &digest.to_string(), place.as_str(), &timestamp.to_string()];

@@ -68,6 +68,9 @@ impl Workshop<'_> {
                     if let Some(wheel) = self.known(key, source, target)? {
                         return Ok((wheel, Outcome::Cached));
                     }
+                    if building.cache.is_offline() {
+                        return Err(SourceError::Offline { package: source.title() }.into());
+                    }
                     let built = self.build(source, step).map_err(|failure| told(failure, source))?;
                     let wheel = self.checked(&built, source, target)?;
                     building.cache.remember(key, &built)?;

@@ -17,6 +17,18 @@ pub(crate) enum SourceError {
         /// Why not.
         source: CannotExecute,
     },
+    /// It was not built before, and no build can fetch what it needs.
+    #[error("`{package}` must be built, which was not done before, and the build is offline")]
+    Offline {
+        /// The package, with its version if that is known.
+        package: String,
+    },
+    /// Sources must be looked into for what they require, and cannot be fetched.
+    #[error("packages without a wheel must be looked into, which was not done before, and the build is offline:\n{why}")]
+    OfflineResolve {
+        /// Which packages.
+        why: String,
+    },
     /// The image's programs do not run here, and requirements can be resolved by them alone.
     #[error("packages without a wheel must be built, and this machine cannot run the image's Python:\n{why}")]
     CannotResolve {
@@ -110,6 +122,7 @@ impl SourceError {
     pub(crate) fn package(&self) -> Option<&str> {
         match self {
             Self::CannotBuild { package, .. }
+            | Self::Offline { package }
             | Self::NoGit { package }
             | Self::NotFetched { package, .. }
             | Self::NoCommit { package, .. }
@@ -117,7 +130,7 @@ impl SourceError {
             | Self::NotUnpacked { package, .. }
             | Self::Failed { package, .. }
             | Self::OtherWheel { package, .. } => package.split(' ').next(),
-            Self::CannotResolve { .. } | Self::Output { .. } | Self::Exchange { .. } => None,
+            Self::CannotResolve { .. } | Self::OfflineResolve { .. } | Self::Output { .. } | Self::Exchange { .. } => None,
         }
     }
 

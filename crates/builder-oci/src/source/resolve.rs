@@ -25,6 +25,9 @@ impl Workshop<'_> {
 
     /// Resolves requirements in the sandbox, where code of packages says what they require. `why` names what has no wheel.
     pub(crate) fn resolve(&self, resolution: &Resolution<'_>, step: &Step<'_>, why: &str) -> Result<String, Failure> {
+        if self.building.cache.is_offline() {
+            return Err(SourceError::OfflineResolve { why: why.to_owned() }.into());
+        }
         let lock_file = format!("{OUTPUT}/pylock.toml");
         let mut argv = vec![UV.to_owned()];
         argv.extend(resolution.arguments());

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use imagespec_core::digest::Digest;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::download::Observer;
 use super::environment::Environment;
@@ -25,7 +25,7 @@ use crate::cache::{Cache, CacheError, Key};
 const LIST_VARIABLE: &str = "UV_PYTHON_DOWNLOADS_JSON_URL";
 
 /// A build of Python that uv knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PythonBuild {
     /// uv's name of it: `cpython-3.12.8-linux-x86_64-gnu`.
     pub key: String,
@@ -68,6 +68,12 @@ pub enum PythonBuildError {
         version: String,
         /// What uv said.
         source: UvMessage,
+    },
+    /// It was not fetched before, and nothing is fetched.
+    #[error("the archive of Python {version} is not in the cache, and the build is offline")]
+    Offline {
+        /// The version.
+        version: String,
     },
     /// uv is too old to keep archives.
     #[error("`{program}` did not hand over the archive of Python {version}")]
@@ -124,6 +130,19 @@ impl Uv {
         libc: Libc,
         observer: Observer<'_>,
     ) -> Result<PythonBuild, PythonBuildError> {
+        let list = std::env::var_os(LIST_VARIABLE).unwrap_or_default();
+        let libc_name = match libc {
+            Libc::Glibc { .. } => "glibc",
+            Libc::Musl { .. } => "musl",
+        };
+        let parts = [wanted, machine, libc_name].map(str::as_bytes);
+        let key = Key::new("python-build", parts.into_iter().chain([list.as_encoded_bytes()]));
+        // A list that cannot be asked for has nothing new.
+        if cache.is_offline()
+            && let Some(build) = cache.record(key)?
+        {
+            return Ok(build);
+        }
         let environment = Environment::of_machine();
         let mut command = self.command(cache, &environment);
         command.args([
@@ -148,14 +167,13 @@ impl Uv {
             let source = UvMessage::new(&output, &environment.secrets());
             PythonBuildError::List { wanted: wanted.to_owned(), source }
         })?;
-        newest(listed, wanted, machine, libc).ok_or_else(|| PythonBuildError::None {
+        let build = newest(listed, wanted, machine, libc).ok_or_else(|| PythonBuildError::None {
             wanted: wanted.to_owned(),
             machine: machine.to_owned(),
-            libc: match libc {
-                Libc::Glibc { .. } => "glibc",
-                Libc::Musl { .. } => "musl",
-            },
-        })
+            libc: libc_name,
+        })?;
+        cache.remember(key, &build)?;
+        Ok(build)
     }
 
     /// The archive of `build` in the cache, fetched if it is not there yet; with its digest, which uv has compared.
@@ -174,11 +192,14 @@ impl Uv {
         if let Some(digest) = kept(cache, key)? {
             return Ok(digest);
         }
+        let version = build.version();
+        if cache.is_offline() {
+            return Err(PythonBuildError::Offline { version });
+        }
         let _lock = cache.lock(&key.to_string())?;
         if let Some(digest) = kept(cache, key)? {
             return Ok(digest);
         }
-        let version = build.version();
         let io_error = |source| PythonBuildError::Io { version: version.clone(), source };
         let folder = tempfile::tempdir_in(cache.temporary_folder()).map_err(io_error)?;
         let archives = folder.path().join("archives");

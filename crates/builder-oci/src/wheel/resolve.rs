@@ -269,9 +269,6 @@ impl Uv {
         }
         // Last, so that nothing takes it back: to build a package is to execute it on this machine.
         command.args(["--only-binary", ":all:"]);
-        if cache.is_offline() {
-            command.arg("--offline");
-        }
         self.lock_file(command, &resolution.secrets(), observer)
     }
 
@@ -324,6 +321,9 @@ impl Uv {
         command.env_clear().envs(environment.variables());
         command.env("UV_CACHE_DIR", cache.resolver_folder());
         command.env("UV_PYTHON_INSTALL_DIR", cache.resolver_folder().join("python"));
+        if cache.is_offline() {
+            command.env("UV_OFFLINE", "1");
+        }
         command
     }
 }
