@@ -82,7 +82,13 @@ impl TestEnv {
 
     /// Runs the program in the folder, in a network namespace without a single interface.
     pub fn run_without_network(&self, arguments: &[&str]) -> Finished {
-        let inner = self.command(arguments);
+        self.run_without_network_with(arguments, &[])
+    }
+
+    /// The same with further variables.
+    pub fn run_without_network_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        let mut inner = self.command(arguments);
+        inner.envs(variables.iter().copied());
         let mut command = Command::new("unshare");
         // An ordinary user may do so as root of a namespace of users.
         command.arg(if is_root() { "-n" } else { "-rn" }).arg(inner.get_program()).args(inner.get_args());

@@ -428,3 +428,129 @@ fn an_image_stands_on_a_conda_environment_and_the_environment_on_nothing_of_its_
     hint: take a `base_image` without a Python environment of imagespec, or ask for the packages in its own spec
     ");
 }
+
+#[test]
+fn a_locked_environment_stays_the_same_when_its_channel_goes_on() {
+    let env = TestEnv::new();
+    let mut channel = channel(&env.path().join("served/team"));
+    let server = FolderServer::start(&env.path().join("served"), None);
+    let host = server.host();
+    let spec = with_base(&format!("conda_packages: [answer]\nconda_channels: ['http://{host}/team']\n"));
+    env.write("app.yaml", &spec);
+    let direct = [("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")];
+    let in_cache = |cache: &str| env.path().join(cache).display().to_string();
+    let other = in_cache("other");
+    let elsewhere = [direct[0], direct[1], ("IMAGESPEC_CACHE_DIR", other.as_str())];
+    let written = env.run_online(&["lock", "app.yaml"], &direct);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    let lock = fs::read_to_string(env.path().join("app.yaml.lock")).unwrap();
+    let file = channel.package_path("linux-64", "answer-2.0-h0_0.tar.bz2");
+    let sha256 = outsider("sha256sum", &[&file.display().to_string()]);
+    let (sha256, _) = sha256.split_once(' ').unwrap();
+    let size = fs::metadata(&file).unwrap().len();
+    let (_, image) = lock.split_once("[[image]]\n").unwrap();
+    let (answer, python) = image.split_once("\n[[image.conda]]\nname = \"python\"").unwrap();
+    assert_eq!(
+        answer,
+        format!(
+            "platform = \"linux/amd64\"\npython = \"3.11.2\"\n\n[[image.conda]]\nname = \"answer\"\nversion = \"2.0\"\nbuild = \"h0_0\"\nsubdir = \"linux-64\"\nurl = \"http://{host}/team/linux-64/answer-2.0-h0_0.tar.bz2\"\nsha256 = \"sha256:{sha256}\"\nsize = {size}\n"
+        ),
+        "{lock}"
+    );
+    assert!(!python.contains("[["), "{lock}");
+    let locked = build(&env, &["--locked"], &direct);
+    assert_eq!(locked.code, 0, "{}", locked.stderr);
+    let unlocked = build(&env, &[], &direct);
+    assert_eq!(unlocked.code, 0, "{}", unlocked.stderr);
+
+    channel.add(&CondaPackage::new("answer", "2.5", "linux-64").depends("python").file("share/note", "newer"));
+    let before = server.asked().len();
+    let again = build(&env, &["--locked"], &elsewhere);
+    assert_eq!((again.code, &again.stdout), (0, &locked.stdout), "{}", again.stderr);
+    let mut asked = server.asked()[before..].to_vec();
+    asked.sort();
+    assert_eq!(asked, ["/team/linux-64/answer-2.0-h0_0.tar.bz2", "/team/linux-64/python-3.11.2-h0_0.conda"]);
+    let newer = build(&env, &[], &elsewhere);
+    assert_eq!(newer.code, 0, "{}", newer.stderr);
+    assert_ne!(newer.stdout, unlocked.stdout);
+
+    // What was locked is gone.
+    fs::remove_file(file).unwrap();
+    let third = in_cache("third");
+    let lost = build(&env, &["--locked"], &[direct[0], direct[1], ("IMAGESPEC_CACHE_DIR", &third)]);
+    insta::assert_snapshot!(error(&lost).replace(&host, "HOST"), @"
+    version 2.0 of conda package `answer` is locked, and no longer at `http://HOST/team/linux-64/answer-2.0-h0_0.tar.bz2`
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [answer]
+       |                  ^^^^^^
+    hint: run `imagespec lock` again for the present version; `conda_mirrors` under `[builders.oci]` of `imagespec.toml` may name a mirror that still has it
+    ");
+
+    // A channel on this machine is in the plan itself by what it says, so that a lock is for that alone.
+    env.write("app.yaml", &with_base("conda_packages: [answer]\nconda_channels: [./served/team]\n"));
+    assert_eq!(env.run_online(&["lock", "app.yaml"], &[]).code, 0);
+    let lock = fs::read_to_string(env.path().join("app.yaml.lock")).unwrap();
+    assert!(lock.contains("url = \"file:///local-channel/linux-64/answer-2.5-h0_0.conda\""), "{lock}");
+    let local = build(&env, &["--locked"], &[("IMAGESPEC_CACHE_DIR", &third)]);
+    assert_eq!(local.code, 0, "{}", local.stderr);
+    channel.add(&CondaPackage::new("answer", "2.6", "linux-64").depends("python"));
+    let moved = error(&build(&env, &["--locked"], &[]));
+    assert!(moved.starts_with("the spec moved away from lock file `app.yaml.lock`\nnote: `conda_channels` "), "{moved}");
+}
+
+#[test]
+fn a_channel_that_was_asked_once_need_not_be_asked_again() {
+    let env = TestEnv::new();
+    channel(&env.path().join("served/team"));
+    let server = FolderServer::start(&env.path().join("served"), None);
+    let host = server.host();
+    let spec = |packages: &str| {
+        let channels = format!("conda_channels: ['http://{host}/team']\n");
+        env.write("app.yaml", &with_base(&format!("conda_packages: [{packages}]\n{channels}packages: [idna]\n")));
+    };
+    let refused = || {
+        let said = error(&env.run_without_network(&["build", "app.yaml", "--offline"]));
+        said.replace(&shared().base.display().to_string(), "BASE").replace(&host, "HOST")
+    };
+    spec("answer");
+    insta::assert_snapshot!(refused(), @"
+    what `http://HOST/team` says of these packages is not in the cache, and the build is offline
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [answer]
+       |                  ^^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+    let online = build(&env, &[], &[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]);
+    assert_eq!(online.code, 0, "{}", online.stderr);
+    drop(server);
+    let offline = ["build", "app.yaml", "--offline", "--output", "type=oci,dest=out"];
+    let again = env.run_without_network(&offline);
+    assert_eq!((again.code, &again.stdout), (0, &online.stdout), "{}", again.stderr);
+    assert!(again.stderr.contains("cached  solve 2 conda packages  2 packages\n"), "{}", again.stderr);
+    // What is known of the channel says what else there is, and a package that was not fetched is named.
+    spec("greet");
+    insta::assert_snapshot!(refused(), @"
+    `greet-1.5-h0_0.conda` is not in the cache, and the build is offline
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [greet]
+       |                  ^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+    spec("grete");
+    insta::assert_snapshot!(refused(), @"
+    no conda channel of `http://HOST/team` has a package `grete` for linux-64
+      --> app.yaml:4:18
+       |
+     4 | conda_packages: [grete]
+       |                  ^^^^^
+    hint: did you mean `greet`?
+    ");
+
+    // A channel on this machine is no network.
+    env.write("app.yaml", &with_base("conda_packages: [greet]\nconda_channels: [./served/team]\n"));
+    let local = env.run_without_network(&offline);
+    assert_eq!(local.code, 0, "{}", local.stderr);
+}

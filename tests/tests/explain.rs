@@ -5,7 +5,9 @@
 use std::fs;
 use std::process::Command;
 
-use imagespec_tests::{DockerRegistry, PASSWORD, Setup, TestEnv, USER, output, outsider, snapshot};
+use imagespec_tests::{
+    DockerRegistry, FolderServer, PASSWORD, Setup, TestEnv, USER, WrittenWheel, output, outsider, snapshot,
+};
 use serde_json::{Value, json};
 
 const BEFORE: &str = "\
@@ -315,4 +317,62 @@ fn the_plan_in_an_image_is_the_one_that_is_hashed() {
     assert_eq!(config["imagespec.plan"]["plan"], plan);
     let manifest = outsider("skopeo", &["inspect", "--raw", &layout]);
     assert!(!manifest.contains("imagespec.plan") && !config["config"].to_string().contains("imagespec.plan"));
+}
+
+#[test]
+fn a_locked_package_of_another_version_is_told_from_which_to_which() {
+    let env = TestEnv::new();
+    let served = tempfile::tempdir().unwrap();
+    let folder = served.path().join("simple/demo");
+    fs::create_dir_all(&folder).unwrap();
+    let publish = |versions: &[&str]| {
+        let page: String = versions
+            .iter()
+            .map(|version| {
+                let wheel = WrittenWheel::write(&folder, "demo", version, &[], &[("demo.py", "")]);
+                let file = wheel.path.file_name().unwrap().to_str().unwrap();
+                format!("<a href=\"{file}#sha256={}\">{file}</a>\n", wheel.sha256)
+            })
+            .collect();
+        fs::write(folder.join("index.html"), page).unwrap();
+    };
+    let server = FolderServer::start(served.path(), None);
+    env.write(
+        "app.yaml",
+        &format!(
+            "name: app\nbase_image: bootstrap:debian/bookworm\npython_version: 3.11\nplatform: linux/amd64\npip_index: http://{}/simple\npackages: [demo]\n",
+            server.host()
+        ),
+    );
+    let online = |arguments: &[&str]| {
+        let finished = env.run_online(arguments, &[]);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.stdout
+    };
+    publish(&["2.1.0"]);
+    online(&["lock", "app.yaml"]);
+    let locked = online(&["build", "app.yaml", "--locked"]);
+    fs::copy(env.path().join("app.yaml.lock"), env.path().join("old.lock")).unwrap();
+    let same = env.stdout(&["explain", "app.yaml", "--locked"]);
+    assert!(same.ends_with("\nthe same: nothing that counts differs\n"), "{same}");
+
+    publish(&["2.1.0", "2.2.0"]);
+    online(&["lock", "app.yaml"]);
+    snapshot!(env.stdout(&["explain", "app.yaml", "--locked"]), @"
+    before                     app:HASH
+    after                      app:HASH
+
+    lock linux/amd64 packages  ~ demo 2.1.0 → 2.2.0
+    ");
+    let layout = online(&["build", "app.yaml", "--locked", "--output", "type=oci,dest=new"]);
+    assert_ne!(layout, locked);
+    // Back at the old lock, against the image of the new one.
+    fs::rename(env.path().join("old.lock"), env.path().join("app.yaml.lock")).unwrap();
+    let told = env.stdout(&["explain", "app.yaml", "--locked", "--against", "oci:new"]);
+    assert!(told.ends_with("\nlock linux/amd64 packages  ~ demo 2.2.0 → 2.1.0\n"), "{told}");
+    // A spec without its lock is one difference and not hundreds.
+    let told = env.stdout(&["explain", "app.yaml", "--against", "oci:new"]);
+    assert!(told.ends_with("\nlock       - locked\n"), "{told}");
+    let told = env.stdout(&["explain", "app.yaml", "--locked", "--against", "app.yaml"]);
+    assert!(told.ends_with("\nlock       + locked\n"), "{told}");
 }

@@ -47,10 +47,17 @@ impl Mirror {
         outsider("find", &[&at(python.join("lib")), "-name", "__pycache__", "-prune", "-exec", "rm", "-r", "{}", "+"]);
         fs::write(python.join("lib/pkgconfig/python3.pc"), "prefix=/install\n").unwrap();
         std::os::unix::fs::symlink("python3.11", python.join("bin/python3")).unwrap();
-        outsider("tar", &["-czf", &at(release.join("build.tar.gz")), "-C", &at(env.path().join("archive")), "python"]);
         let mirror = Self { folder };
-        mirror.list(&hex::encode(Sha256::digest(fs::read(release.join("build.tar.gz")).unwrap())));
+        mirror.publish(env);
         mirror
+    }
+
+    /// Serves what is in `archive` now, under the one version.
+    fn publish(&self, env: &TestEnv) {
+        let archive = self.folder.join("20240101/build.tar.gz");
+        let from = env.path().join("archive").display().to_string();
+        outsider("tar", &["-czf", &archive.display().to_string(), "-C", &from, "python"]);
+        self.list(&hex::encode(Sha256::digest(fs::read(archive).unwrap())));
     }
 
     fn list(&self, sha256: &str) {
@@ -67,9 +74,13 @@ impl Mirror {
     }
 
     fn build(&self, env: &TestEnv, arguments: &[&str], mirror: &str) -> Finished {
-        let list = format!("file://{}", self.folder.join("list.json").display());
+        let list = self.list_url();
         let variables = [("UV_PYTHON_INSTALL_MIRROR", mirror), ("UV_PYTHON_DOWNLOADS_JSON_URL", &list)];
         env.run_online(&[&["build", "app.yaml"], arguments].concat(), &variables)
+    }
+
+    fn list_url(&self) -> String {
+        format!("file://{}", self.folder.join("list.json").display())
     }
 
     fn url(&self) -> String {
@@ -140,6 +151,58 @@ print(open(sys.base_prefix + '/lib/pkgconfig/python3.pc').read().strip())";
        |                 ^^^^
     hint: take another `python_version`; a newer uv on PATH knows newer ones, and UV_PYTHON_DOWNLOADS_JSON_URL may name a list of others
     ");
+}
+
+#[test]
+fn a_python_is_locked_by_its_archive_and_found_without_a_network() {
+    let env = TestEnv::new();
+    let mirror = Mirror::new(&env);
+    env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/trixie\napt_packages: [libexpat1]\n");
+    let base = env.run_online(&["build", "base.yaml", "--output", "type=oci,dest=base"], &[]);
+    assert_eq!(base.code, 0, "{}", base.stderr);
+    env.write("app.yaml", "name: app\nbase_image: oci:base\nplatform: linux/amd64\npython_version: 3.11\n");
+    let (url, list) = (mirror.url(), mirror.list_url());
+    let variables = [("UV_PYTHON_INSTALL_MIRROR", url.as_str()), ("UV_PYTHON_DOWNLOADS_JSON_URL", list.as_str())];
+    let written = env.run_online(&["lock", "app.yaml"], &variables);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    let archive = fs::read(mirror.folder.join("20240101/build.tar.gz")).unwrap();
+    let archive = format!("sha256:{}", hex::encode(Sha256::digest(archive)));
+    let lock = fs::read_to_string(env.path().join("app.yaml.lock")).unwrap();
+    let (_, image) = lock.split_once("[[image]]\n").unwrap();
+    assert_eq!(
+        image,
+        format!("platform = \"linux/amd64\"\npython = \"{VERSION}\"\npython_archive = \"{archive}\"\n"),
+        "{lock}"
+    );
+    let locked = mirror.build(&env, &["--locked"], &url);
+    assert_eq!(locked.code, 0, "{}", locked.stderr);
+    let unlocked = mirror.build(&env, &[], &url);
+    assert_eq!(unlocked.code, 0, "{}", unlocked.stderr);
+
+    // Nobody can be asked for builds of Python or for their list.
+    for (flags, online) in [(&["--locked"][..], &locked), (&[], &unlocked)] {
+        let arguments = [&["build", "app.yaml", "--offline", "--output", "type=oci,dest=out"], flags].concat();
+        let offline = env.run_without_network_with(&arguments, &variables);
+        assert_eq!((offline.code, &offline.stdout), (0, &online.stdout), "{}", offline.stderr);
+    }
+    let other_list = format!("file://{}", mirror.folder.join("other.json").display());
+    fs::copy(mirror.folder.join("list.json"), mirror.folder.join("other.json")).unwrap();
+    let other = [("UV_PYTHON_DOWNLOADS_JSON_URL", other_list.as_str())];
+    let refused = env.run_without_network_with(&["build", "app.yaml", "--offline", "--force"], &other);
+    insta::assert_snapshot!(error_of(&refused, &env), @"");
+
+    // Another build of the same version. Who has the locked one, builds of it.
+    fs::write(env.path().join("archive/python/lib/python3.11/another.py"), "").unwrap();
+    mirror.publish(&env);
+    let again = mirror.build(&env, &["--locked", "--output", "type=oci,dest=again"], &url);
+    assert_eq!((again.code, &again.stdout), (0, &locked.stdout), "{}", again.stderr);
+    let cache = env.path().join("other").display().to_string();
+    let variables = [variables[0], variables[1], ("IMAGESPEC_CACHE_DIR", &cache)];
+    let refused = env.run_online(&["build", "app.yaml", "--locked"], &variables);
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{}", refused.stderr);
+    let new = fs::read(mirror.folder.join("20240101/build.tar.gz")).unwrap();
+    let new = format!("sha256:{}", hex::encode(Sha256::digest(new)));
+    insta::assert_snapshot!(error_of(&refused, &env).replace(&archive, "LOCKED").replace(&new, "NEW"), @"");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn digest(built: &Finished) -> &str {
 #[test]
 fn what_was_built_once_is_built_again_without_a_network() {
     let env = TestEnv::new();
-    let spec = "name: app\npython_version: 3.11\napt_packages: [jq]\npackages: [idna, pyyaml]\ncommands: [jq --version > version]\ncopy: [app.yaml]\n";
+    let spec = "name: app\npython_version: 3.11\napt_packages: [jq]\npackages: [idna, pyyaml]\ncommands: [jq --version > version]\ncopy: [app.yaml]\nruntime_packages: [six]\n";
     env.write("app.yaml", spec);
     let online = env.run_online(&["build", "app.yaml"], &[]);
     let offline = ["build", "app.yaml", "--offline", "--output", "type=oci,dest=out"];

@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use imagespec_tests::{FolderServer, TestEnv, holders, lint_above, repository};
+use imagespec_tests::{FolderServer, TestEnv, holders, lint_above, outsider, repository};
 
 const PASSWORD: &str = "canary-T9xbQ";
 /// `joe:canary-T9xbQ`
@@ -279,4 +279,68 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
           hint: Wheels are required for `docopt` because building from source is disabled for all packages (i.e., with `--no-build`)
     hint: take a version of the package that has a wheel, or take `--only-binary` out of `pip_extra_args`
     ");
+}
+
+#[test]
+fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_without_a_network_again() {
+    let env = &*BASES;
+    let served = tempfile::tempdir().expect("a temporary folder can be made");
+    let setup = "import setuptools\nsetuptools.setup(name='demo', version='1', py_modules=['demo'])\n";
+    let commit = repository(served.path(), "demo", &[("setup.py", setup), ("demo.py", "WHAT = 'old'\n")]);
+    let server = FolderServer::start(served.path(), None);
+    let git = format!("'demo @ git+http://{}/demo.git@main'", server.host());
+    let spec = |name: &str, packages: &str| {
+        env.write(&format!("{name}.yaml"), &format!("name: {name}\nbase_image: oci:tools\npackages: [{packages}]\n"));
+    };
+    let error = |failed: imagespec_tests::Finished| {
+        assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+        let (_, error) = failed.stderr.rsplit_once("error: ").expect("it is refused");
+        error.replace(&server.host(), "HOST")
+    };
+
+    // Neither resolved nor built: nothing is run to find out that there is no network.
+    spec("locked", &format!("docopt, {git}"));
+    insta::assert_snapshot!(error(env.run_without_network(&["build", "locked.yaml", "--offline"])), @"");
+    let written = env.run_online(&["lock", "locked.yaml"], &[]);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    let lock = fs::read_to_string(env.path().join("locked.yaml.lock")).expect("the lock is written");
+    for part in [&format!("commit-id = \"{commit}\""), DOCOPT, DOCOPT_SHA256] {
+        assert!(lock.contains(part), "{part} is not in {lock}");
+    }
+    spec("git", &git);
+    assert_eq!(env.run_online(&["lock", "git.yaml"], &[]).code, 0);
+    insta::assert_snapshot!(error(env.run_without_network(&["build", "git.yaml", "--locked", "--offline"])), @"");
+
+    let locked = env.run_online(&["build", "locked.yaml", "--locked"], &[]);
+    assert_eq!(locked.code, 0, "{}", locked.stderr);
+    let unlocked = env.run_online(&["build", "locked.yaml"], &[]);
+    assert_eq!(unlocked.code, 0, "{}", unlocked.stderr);
+
+    // The branch moves on.
+    let at = |name: &str| served.path().join(name).display().to_string();
+    fs::write(served.path().join("demo.work/demo.py"), "WHAT = 'new'\n").expect("a file can be written");
+    let who = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
+    outsider("git", &[&["-C", &at("demo.work")], &who[..], &["commit", "--quiet", "--all", "--message=two"]].concat());
+    outsider("git", &["-C", &at("demo.work"), "push", "--quiet", &at("demo.git"), "main"]);
+    outsider("git", &["-C", &at("demo.git"), "update-server-info"]);
+    let other = env.path().join("cache-of-lock").display().to_string();
+    let variables = [("IMAGESPEC_CACHE_DIR", other.as_str())];
+    let again = env.run_online(&["build", "locked.yaml", "--locked"], &variables);
+    assert_eq!((again.code, &again.stdout), (0, &locked.stdout), "{}", again.stderr);
+    let newer = env.run_online(&["build", "locked.yaml"], &variables);
+    assert_eq!(newer.code, 0, "{}", newer.stderr);
+    assert_ne!(newer.stdout, unlocked.stdout);
+    let what = |flags: &[&str]| {
+        let words = [&["run", "locked.yaml"], flags, &["--", "python", "-c", "import demo; print(demo.WHAT)"]].concat();
+        env.run_with(&words, &variables).stdout
+    };
+    assert_eq!((what(&["--locked"]).as_str(), what(&[]).as_str()), ("old\n", "new\n"));
+
+    drop(server);
+    for (flags, online) in [(&["--locked"][..], &locked), (&[], &unlocked)] {
+        let arguments = [&["build", "locked.yaml", "--offline", "--output", "type=oci,dest=offline"], flags].concat();
+        let offline = env.run_without_network(&arguments);
+        assert_eq!((offline.code, &offline.stdout), (0, &online.stdout), "{}", offline.stderr);
+        assert!(!offline.stderr.contains("  | "), "{}", offline.stderr);
+    }
 }

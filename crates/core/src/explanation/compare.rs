@@ -85,6 +85,7 @@ pub fn compare(before: &HashedPlan, after: &HashedPlan, spec: &Spec) -> Vec<Diff
         differences.push(Difference { field: "hash scheme".to_owned(), subject: None, change });
     }
     let (before, after) = (before.as_short_as(after), after.as_short_as(before));
+    let (before, after) = (before.locked_beside(&after), after.locked_beside(&before));
     let (old, new) = (parts(&before, spec), parts(&after, spec));
     let (old, new) = (by_name(&old), by_name(&new));
     let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();

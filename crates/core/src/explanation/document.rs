@@ -99,6 +99,14 @@ impl HashedPlan {
         }
     }
 
+    /// The same, with one word for each lock that `other` has none for: what it holds would be no difference of
+    /// versions.
+    pub(super) fn locked_beside(&self, other: &Self) -> Self {
+        let mut plan = self.plan.clone();
+        name_lock(&mut plan, &other.plan);
+        Self { scheme: self.scheme, plan }
+    }
+
     fn document(&self) -> Value {
         json!({ "kind": "plan", "plan": self.plan, "scheme": self.scheme })
     }
@@ -159,6 +167,20 @@ fn leave_longest_out(value: &mut Value) {
     match children.max_by_key(|child| wire::canonical(child).len()) {
         Some(longest) if wire::canonical(longest).len() > length / 2 => leave_longest_out(longest),
         _ => *value = left_out(value),
+    }
+}
+
+fn name_lock(plan: &mut Map<String, Value>, other: &Map<String, Value>) {
+    if !other.contains_key("lock")
+        && let Some(lock) = plan.get_mut("lock")
+    {
+        *lock = "locked".into();
+    }
+    let nested = plan.get_mut("base").and_then(|base| base.get_mut("plan"));
+    if let (Some(Value::Object(nested)), Some(Value::Object(other))) =
+        (nested, other.get("base").and_then(|base| base.get("plan")))
+    {
+        name_lock(nested, other);
     }
 }
 
