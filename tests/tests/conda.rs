@@ -496,7 +496,10 @@ fn a_locked_environment_stays_the_same_when_its_channel_goes_on() {
     assert_eq!(local.code, 0, "{}", local.stderr);
     channel.add(&CondaPackage::new("answer", "2.6", "linux-64").depends("python"));
     let moved = error(&build(&env, &["--locked"], &[]));
-    assert!(moved.starts_with("the spec moved away from lock file `app.yaml.lock`\nnote: `conda_channels` "), "{moved}");
+    assert!(
+        moved.starts_with("the spec moved away from lock file `app.yaml.lock`\nnote: `conda_channels` "),
+        "{moved}"
+    );
 }
 
 #[test]

@@ -189,7 +189,14 @@ fn a_python_is_locked_by_its_archive_and_found_without_a_network() {
     fs::copy(mirror.folder.join("list.json"), mirror.folder.join("other.json")).unwrap();
     let other = [("UV_PYTHON_DOWNLOADS_JSON_URL", other_list.as_str())];
     let refused = env.run_without_network_with(&["build", "app.yaml", "--offline", "--force"], &other);
-    insta::assert_snapshot!(error_of(&refused, &env), @"");
+    insta::assert_snapshot!(error_of(&refused, &env), @"
+    the archive of Python 3.11.2 is not in the cache, and the build is offline
+      --> app.yaml:4:17
+       |
+     4 | python_version: 3.11
+       |                 ^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
 
     // Another build of the same version. Who has the locked one, builds of it.
     fs::write(env.path().join("archive/python/lib/python3.11/another.py"), "").unwrap();
@@ -202,7 +209,14 @@ fn a_python_is_locked_by_its_archive_and_found_without_a_network() {
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{}", refused.stderr);
     let new = fs::read(mirror.folder.join("20240101/build.tar.gz")).unwrap();
     let new = format!("sha256:{}", hex::encode(Sha256::digest(new)));
-    insta::assert_snapshot!(error_of(&refused, &env).replace(&archive, "LOCKED").replace(&new, "NEW"), @"");
+    insta::assert_snapshot!(error_of(&refused, &env).replace(&archive, "LOCKED").replace(&new, "NEW"), @"
+    Python 3.11.2 of archive LOCKED is locked for linux/amd64, and the image has 3.11.2 of archive NEW
+      --> app.yaml:4:17
+       |
+     4 | python_version: 3.11
+       |                 ^^^^
+    hint: run `imagespec lock` again
+    ");
 }
 
 #[test]

@@ -12,9 +12,7 @@ use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, PackageName, ParseMatchSpecOptions, RepoDataRecord, Subdir, Version,
 };
 use rattler_repodata_gateway::fetch::{CacheAction, FetchRepoDataError, RepoDataNotFoundError};
-use rattler_repodata_gateway::{
-    ChannelConfig, ChannelRelationsMode, Gateway, GatewayError, RepoData, SourceConfig,
-};
+use rattler_repodata_gateway::{ChannelConfig, ChannelRelationsMode, Gateway, GatewayError, RepoData, SourceConfig};
 use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolverImpl as _, SolverTask, resolvo};
 
 use super::channel::{Channel, listed, portable};

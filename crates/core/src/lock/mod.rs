@@ -38,7 +38,7 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LockedImage {
     /// The exact version of Python, `3.11.2`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "python_version")]
     pub python: Option<String>,
     /// Digest of the archive that Python was unpacked from, where it is neither the base's nor a package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,12 +107,16 @@ pub struct LockedDeb {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedCondaPackage {
     /// Its name.
+    #[serde(deserialize_with = "conda_word")]
     pub name: String,
     /// Its version.
+    #[serde(deserialize_with = "conda_word")]
     pub version: String,
     /// Its build: `h5eee18b_0`.
+    #[serde(deserialize_with = "conda_word")]
     pub build: String,
     /// Its platform in conda's name: `linux-64`, `noarch`.
+    #[serde(deserialize_with = "conda_word")]
     pub subdir: String,
     /// Where it lies.
     pub url: String,
@@ -335,6 +339,17 @@ fn deb_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 
 fn deb_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     checked(deserializer, "a version or an architecture of Debian", |text| is_word(text, b"+-.:~"))
+}
+
+fn python_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    checked(deserializer, "a version of Python", |text| is_word(text, b".")).map(Some)
+}
+
+/// Names may begin with `_`, and a build may be empty.
+fn conda_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    checked(deserializer, "a name or a version of conda", |text| {
+        text.is_empty() || is_word(text.trim_start_matches('_'), b"_-.+!~*") && text.len() <= 255
+    })
 }
 
 fn snapshot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, LockError, LockedBase, LockedCondaPackage, LockedDeb, LockedImage, LockedPackage};
+use super::{Lock, LockError, LockedBase, LockedCondaPackage, LockedDeb, LockedImage, LockedPackage, python_version};
 use crate::digest::Digest;
 use crate::place::{Positions, Source};
 use crate::platform::Platform;
@@ -38,7 +38,7 @@ struct ImageV1 {
     /// 0 for the spec itself, 1 for the spec that it stands on, and so on.
     #[serde(default, skip_serializing_if = "is_zero")]
     level: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "python_version")]
     python: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     python_archive: Option<Digest>,

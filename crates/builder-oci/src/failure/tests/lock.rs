@@ -15,10 +15,13 @@ use crate::bootstrap::{
     Bootstrap, Fetcher, Mirror, MirrorError, Observer, Progress, Selection, bootstrap, side_by_side,
 };
 use crate::cache::Cache;
+use crate::conda::CondaError;
 use crate::lock::LockFailure;
+use crate::managed::ManagedError;
 use crate::python::PythonError;
 use crate::sandbox::Sandbox;
-use crate::wheel::{self, Environment, WheelName, download};
+use crate::source::SourceError;
+use crate::wheel::{self, Environment, PythonBuildError, WheelName, download};
 
 fn locked() -> LockedBase {
     LockedBase::Bootstrap {
@@ -132,4 +135,36 @@ fn of_several_transfers_one_that_fails_ends_all() {
     });
     assert_eq!(result, Err(3));
     assert_eq!(side_by_side(&[1, 2], |_: &i32| Ok::<_, ()>(())), Ok(()));
+}
+
+#[test]
+fn what_was_never_solved_built_or_fetched_is_named_to_one_who_is_offline() {
+    insta::assert_snapshot!(told(CondaError::Offline { what: "what `conda-forge` says of these packages".to_owned() }), @"
+    error: what `conda-forge` says of these packages is not in the cache, and the build is offline
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+    insta::assert_snapshot!(told(SourceError::Offline { package: "docopt 0.6.2".to_owned() }), @"
+    error: `docopt 0.6.2` must be built, which was not done before, and the build is offline
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+    insta::assert_snapshot!(told(SourceError::OfflineResolve { why: "demo @ git+https://x.test/demo.git".to_owned() }), @"
+    error: packages without a wheel must be looked into, which was not done before, and the build is offline:
+           demo @ git+https://x.test/demo.git
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+    let error = PythonBuildError::Offline { version: "3.12.8".to_owned() };
+    insta::assert_snapshot!(told(PythonError::from(ManagedError::from(error))), @"
+    error: the archive of Python 3.12.8 is not in the cache, and the build is offline
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
+}
+
+#[test]
+fn a_conda_package_that_is_locked_and_gone_is_named_with_its_version() {
+    let (package, version) = ("numpy".to_owned(), "2.1.0".to_owned());
+    let address = "https://conda.anaconda.org/conda-forge/linux-64/numpy-2.1.0-py311_0.conda".to_owned();
+    insta::assert_snapshot!(told(CondaError::Lost { package, version, address }), @"
+    error: version 2.1.0 of conda package `numpy` is locked, and no longer at `https://conda.anaconda.org/conda-forge/linux-64/numpy-2.1.0-py311_0.conda`
+    hint: run `imagespec lock` again for the present version; `conda_mirrors` under `[builders.oci]` of `imagespec.toml` may name a mirror that still has it
+    ");
 }
