@@ -300,7 +300,15 @@ fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_wit
 
     // Neither resolved nor built: nothing is run to find out that there is no network.
     spec("locked", &format!("docopt, {git}"));
-    insta::assert_snapshot!(error(env.run_without_network(&["build", "locked.yaml", "--offline"])), @"");
+    insta::assert_snapshot!(error(env.run_without_network(&["build", "locked.yaml", "--offline"])), @"
+    packages without a wheel must be looked into, which was not done before, and the build is offline:
+           demo @ git+http://HOST/demo.git@main
+      --> locked.yaml:3:12
+       |
+     3 | packages: [docopt, 'demo @ git+http://HOST/demo.git@main']
+       |            ^^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
     let written = env.run_online(&["lock", "locked.yaml"], &[]);
     assert_eq!(written.code, 0, "{}", written.stderr);
     let lock = fs::read_to_string(env.path().join("locked.yaml.lock")).expect("the lock is written");
@@ -309,7 +317,14 @@ fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_wit
     }
     spec("git", &git);
     assert_eq!(env.run_online(&["lock", "git.yaml"], &[]).code, 0);
-    insta::assert_snapshot!(error(env.run_without_network(&["build", "git.yaml", "--locked", "--offline"])), @"");
+    insta::assert_snapshot!(error(env.run_without_network(&["build", "git.yaml", "--locked", "--offline"])), @"
+    `demo 1` must be built, which was not done before, and the build is offline
+      --> git.yaml:3:12
+       |
+     3 | packages: ['demo @ git+http://HOST/demo.git@main']
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: build it once without `--offline`, which keeps what it fetches
+    ");
 
     let locked = env.run_online(&["build", "locked.yaml", "--locked"], &[]);
     assert_eq!(locked.code, 0, "{}", locked.stderr);
