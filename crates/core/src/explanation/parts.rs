@@ -330,14 +330,14 @@ impl Collector<'_> {
         match value {
             Value::Object(members) => {
                 let text = |name: &str| members.get(name).and_then(Value::as_str);
-                if let (Some(name), Some(version)) = (text("name").or(subject), text("version")) {
+                if let (Some(name), Some(version)) = (text("name").or(subject), locked_version(members)) {
                     let content = Digest::of(wire::canonical(value).as_bytes());
                     let is_there = |part: &Part| part.subject.as_deref() == Some(name) && part.field == field;
                     let subject = match self.parts.iter().any(is_there) {
                         true => format!("{name} {version}"),
                         false => name.to_owned(),
                     };
-                    let value = PartValue::Locked { version: version.to_owned(), content };
+                    let value = PartValue::Locked { version, content };
                     return self.push(field, Some(&subject), value);
                 }
                 let field = subject.map_or_else(|| field.to_owned(), |subject| format!("{field} {subject}"));
@@ -416,6 +416,20 @@ impl Collector<'_> {
         if !self.left_out(field, value) {
             self.push(field, None, PartValue::Text { text: wire::canonical(value) });
         }
+    }
+}
+
+/// The version of a locked package, with the commit of one from a repository; of an archive that does not say its
+/// version, the beginning of its digest.
+fn locked_version(package: &Map<String, Value>) -> Option<String> {
+    let of = |member: &str, name: &str| package.get(member)?.get(name)?.as_str();
+    let short = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+    let version = package.get("version").and_then(Value::as_str).map(str::to_owned);
+    let commit = of("vcs", "commit-id").map(|commit| short(commit, 12));
+    match (version, commit) {
+        (Some(version), Some(commit)) => Some(format!("{version} at {commit}")),
+        (None, None) => of("archive", "sha256").map(|digest| short(digest, "sha256:".len() + 12)),
+        (version, commit) => version.or(commit),
     }
 }
 

@@ -182,6 +182,49 @@ fn locked_versions_are_told_wherever_a_lock_has_them() {
     "#);
 }
 
+#[test]
+fn a_locked_package_without_a_version_has_its_commit_or_its_digest() {
+    let locked = |version: Value, commit: &str, digest: &str| {
+        let vcs = |name: &str, commit: &str| json!({ "name": name, "vcs": { "type": "git", "url": "https://x.test/a", "commit-id": commit } });
+        let mut demo = vcs("demo", commit);
+        demo["version"] = version;
+        let archive = json!({ "name": "lib", "archive": { "url": "https://x.test/lib.zip", "sha256": digest } });
+        let mut document = plan(json!([]), json!({})).carried();
+        document["plan"]["lock"] = json!({ "linux/amd64": { "packages": [demo, vcs("other", "b06f"), archive] } });
+        HashedPlan::from_json(document).unwrap()
+    };
+    let (old, new) = ("1f0c5c1a0d7e4b9c8a3f", "90a4455c2cc2b3e171df");
+    let (one, other) = ("sha256:2cf24dba5fb0a30e26e8", "sha256:486ea46224d1bb4fb680");
+    insta::assert_snapshot!(regexless(&told(&locked(json!("1"), old, one), &locked(json!("1"), new, one))), @r#"lock linux/amd64 packages demo: value {"before":{"kind":"locked","version":"1 at 1f0c5c1a0d7e","content":…},"after":{"kind":"locked","version":"1 at 90a4455c2cc2","content":…}}"#);
+    insta::assert_snapshot!(regexless(&told(&locked(json!(null), old, one), &locked(json!(null), new, other))), @r#"
+    lock linux/amd64 packages demo: value {"before":{"kind":"locked","version":"1f0c5c1a0d7e","content":…},"after":{"kind":"locked","version":"90a4455c2cc2","content":…}}
+    lock linux/amd64 packages lib: value {"before":{"kind":"locked","version":"sha256:2cf24dba5fb0","content":…},"after":{"kind":"locked","version":"sha256:486ea46224d1","content":…}}
+    "#);
+}
+
+#[test]
+fn a_lock_that_one_of_two_plans_lacks_is_one_difference() {
+    let with = |outer: Option<Value>, inner: Option<Value>| {
+        let with = |mut plan: Value, lock: Option<Value>| {
+            lock.into_iter().for_each(|lock| plan["lock"] = lock);
+            plan
+        };
+        let inner = with(plan(json!([]), json!({})).carried()["plan"].clone(), inner);
+        let outer_plan = on_base(json!({ "kind": "plan", "plan": inner }), json!([]), json!({})).carried();
+        HashedPlan::from_json(with(outer_plan["plan"].clone(), outer)).unwrap()
+    };
+    let lock = || {
+        Some(
+            json!({ "linux/amd64": { "apt": [{ "name": "jq", "version": "1" }, { "name": "libjq1", "version": "1" }] } }),
+        )
+    };
+    insta::assert_snapshot!(told(&with(None, None), &with(lock(), lock())), @r#"
+    base_image.lock : added {"after":{"kind":"text","text":"locked"}}
+    lock : added {"after":{"kind":"text","text":"locked"}}
+    "#);
+    assert_eq!(told(&with(lock(), lock()), &with(lock(), lock())), "");
+}
+
 /// `text` without the digests in it.
 fn regexless(text: &str) -> String {
     let mut parts = text.split("\"sha256:");
