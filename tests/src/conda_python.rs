@@ -19,7 +19,7 @@ pub struct CondaPython {
     /// A program with the placeholder in it, which prints it.
     pub program: Vec<u8>,
     /// `usr` of a Debian with Python.
-    usr: PathBuf,
+    pub usr: PathBuf,
 }
 
 impl CondaPython {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use imagespec_tests::{
     CondaChannel, CondaPackage, CondaPython, FolderServer, OrdinaryUser, TestEnv, holders, lint_above,
-    network_variables, repository, skip,
+    network_variables, outsider, repository, skip,
 };
 
 const CANARY: &str = "canary-Vb7Qm";
@@ -20,8 +20,7 @@ print(*lines, open('/root/data/labels.csv').read().strip())
 /// The spec and all that it reads. What serves the repository must live as long as it is built.
 fn project(env: &TestEnv) -> FolderServer {
     let python = CondaPython::made_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let copied = std::process::Command::new("cp").args(["-r", "--"]).arg(&python.base).arg(env.path().join("base"));
-    assert!({ copied }.status().unwrap().success());
+    outsider("cp", &["-r", &python.base.display().to_string(), &env.path().join("base").display().to_string()]);
     let mut channel = CondaChannel::new(&env.path().join("channel"));
     channel.add(&python.package("linux-64"));
     let hello = CondaPackage::new("greet", "1.5", "noarch").depends("python >=3.8");
@@ -70,11 +69,11 @@ fn a_spec_with_everything_is_the_same_image_for_root_and_an_ordinary_user_and_it
         assert_eq!(built.code, 0, "{}", built.stderr);
         built
     };
-    let first = build("cache", &["--output", "type=oci,dest=out", "--output", "type=store"]);
+    let first = build("cache", &["--output", "type=oci,dest=out"]);
     let second = build("other-cache", &[]);
     assert_eq!(second.stdout, first.stdout);
     assert_eq!(lint_above(&env.path().join("out"), &env.path().join("base")), Vec::<String>::new());
-    let ran = env.run_online(&["run", "app.yaml"], &[]);
+    let ran = env.run_online(&["run", "oci:out"], &[]);
     assert_eq!(ran.stdout, "conda git 0.6.2 f8e4d5c2 1000 a,b\n", "{}", ran.stderr);
 
     assert!(!format!("{first:?}{second:?}{ran:?}").contains(CANARY));
