@@ -2,6 +2,7 @@
 
 mod canary;
 mod conda;
+mod conda_python;
 mod emulation;
 mod engine;
 mod environment;
@@ -19,6 +20,7 @@ pub use insta;
 
 pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
+pub use conda_python::CondaPython;
 pub use emulation::Emulation;
 pub use engine::{DockerEngine, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};

@@ -7,64 +7,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use imagespec_tests::{
-    CondaChannel, CondaPackage, Finished, FolderServer, PLACEHOLDER, TestEnv, lint_above, output, outsider,
+    CondaChannel, CondaPackage, CondaPython, Finished, FolderServer, PLACEHOLDER, TestEnv, lint_above, outsider,
 };
 use serde_json::Value;
 
 const CANARY: &str = "canary-8Xw2pQ";
-/// Says where it lies, in its bytes.
-const WHERE: &str =
-    "#include <stdio.h>\nstatic const char prefix[] = PREFIX;\nint main(void) { puts(prefix); return 0; }\n";
-
-/// What all tests here share: a Debian without Python, and the files of a Python.
-struct Shared {
-    base: PathBuf,
-    /// `usr` of a Debian with Python.
-    usr: PathBuf,
-    /// A program with the placeholder in it.
-    program: Vec<u8>,
-}
-
-/// Made once for all processes, and kept from one run to the next: what is tested stands on it.
-fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conda");
-        fs::create_dir_all(&folder).unwrap();
-        let lock = fs::File::create(folder.join("lock")).unwrap();
-        lock.lock().unwrap();
-        let made = folder.join("made");
-        if !made.exists() {
-            let aside = folder.join("aside");
-            fs::remove_dir_all(&aside).ok();
-            fs::create_dir(&aside).unwrap();
-            make(&aside);
-            fs::rename(&aside, &made).unwrap();
-        }
-        let program = fs::read(made.join("where")).unwrap();
-        Shared { base: made.join("base"), usr: made.join("bundle/rootfs/usr"), program }
-    })
-}
-
-fn make(folder: &Path) {
-    let env = TestEnv::new();
-    env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\n");
-    env.write("python.yaml", "name: python\nbase_image: bootstrap:debian/bookworm\npython_version: 3.11\n");
-    for (spec, layout) in [("base.yaml", "base"), ("python.yaml", "python")] {
-        let dest = format!("type=oci,dest={}", folder.join(layout).display());
-        let built = env.run_online(&["build", spec, "--output", &dest], &[]);
-        assert_eq!(built.code, 0, "{}", built.stderr);
-        if layout == "python" {
-            unpack(&folder.join(layout), &built, &folder.join("bundle"));
-        }
-    }
-    let source = env.path().join("where.c");
-    fs::write(&source, WHERE).unwrap();
-    let prefix = format!("-DPREFIX=\"{PLACEHOLDER}/share\"");
-    output(Command::new("cc").args(["-static", &prefix, "-o"]).arg(folder.join("where")).arg(&source));
+fn shared() -> &'static CondaPython {
+    static SHARED: LazyLock<CondaPython> =
+        LazyLock::new(|| CondaPython::made_in(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+    &SHARED
 }
 
 /// Unpacks the image of `layout` that was just built.
@@ -75,28 +29,10 @@ fn unpack(layout: &Path, built: &Finished, bundle: &Path) -> PathBuf {
     bundle.join("rootfs")
 }
 
-/// Debian's Python as a package: relocatable, since it looks for its modules beside itself.
-fn python(subdir: &str) -> CondaPackage {
-    let usr = &shared().usr;
-    let mut libraries = fs::read_dir(usr.join("lib/x86_64-linux-gnu")).unwrap().flatten().map(|entry| entry.path());
-    let expat = libraries
-        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("libexpat.so.1."))
-        .expect("Debian's Python needs libexpat");
-    let site = format!("import site\nsite.addsitedir('{PLACEHOLDER}/lib/python3.11/site-packages')\n");
-    CondaPackage::new("python", "3.11.2", subdir)
-        .program("bin/python3.11", fs::read(usr.join("bin/python3.11")).unwrap())
-        .link("bin/python3", "python3.11")
-        .link("bin/python", "python3.11")
-        .tree("lib/python3.11", &usr.join("lib/python3.11"))
-        .file("lib/libexpat.so.1", fs::read(expat).unwrap())
-        // Debian's looks for packages in folders of its own.
-        .text("lib/python3.11/sitecustomize.py", site, 0o644)
-}
-
 /// A small channel in `folder`: `greet` needs an `answer` that fits Python 3.11, and not the newest.
 fn channel(folder: &Path) -> CondaChannel {
     let mut channel = CondaChannel::new(folder);
-    channel.add(&python("linux-64"));
+    channel.add(&shared().package("linux-64"));
     let greet = "from importlib.metadata import version\ndef main():\n    print('hello', version('greet'))\n";
     channel.add(
         &CondaPackage::new("greet", "1.5", "noarch")
@@ -215,7 +151,7 @@ entrypoint: [greet]
 fn an_arm64_image_needs_no_emulation_and_a_small_change_makes_one_layer() {
     let env = TestEnv::new();
     let mut channel = CondaChannel::new(&env.path().join("channel"));
-    channel.add(&python("linux-aarch64"));
+    channel.add(&shared().package("linux-aarch64"));
     channel.add(&CondaPackage::new("tool", "1.0", "linux-aarch64").text("etc/tool.conf", PLACEHOLDER, 0o644));
     // Nothing of this base can run here.
     let (layout, image) =
