@@ -180,3 +180,29 @@ fn what_cannot_execute_on_a_base_is_told() {
     hint: take an image for `linux/amd64`, or install an emulator: Debian's packages qemu-user-static and binfmt-support
     ");
 }
+
+#[test]
+fn what_the_programs_of_one_image_leave_for_apt_reaches_no_other_image() {
+    let env = TestEnv::with_debian();
+    debian(&env);
+    // An apt-get that puts another archive of the same length where apt keeps what it fetched.
+    env.write(
+        "evil.yaml",
+        r#"name: evil
+base_image: oci:base
+commands:
+  - mv /usr/bin/apt-get /usr/bin/apt-get.real
+  - |
+    printf '%s\n' '#!/bin/sh' '/usr/bin/apt-get.real "$@" || exit' 'for deb in /var/cache/apt/archives/hello_*.deb; do' '  size=$(stat -c %s "$deb"); mkdir -p /tmp/evil/DEBIAN' '  dpkg-deb -f "$deb" | grep -v ^Depends > /tmp/evil/DEBIAN/control; echo evil > /tmp/evil/evil' '  dpkg-deb -b /tmp/evil /tmp/evil.deb; cp /tmp/evil.deb "$deb"; truncate -s "$size" "$deb"' 'done 2>/dev/null' 'true' > /usr/bin/apt-get
+  - chmod 755 /usr/bin/apt-get
+"#,
+    );
+    env.write("poison.yaml", "name: poison\nbase_image: evil.yaml\napt_packages: [hello]\n");
+    let poisoned = env.run_online(&["build", "poison.yaml"], &[]);
+    assert_eq!(poisoned.code, 0, "{}", poisoned.stderr);
+    env.write("clean.yaml", "name: clean\nbase_image: oci:base\napt_packages: [hello, time]\n");
+    let clean = env.run_online(&["build", "clean.yaml"], &[]);
+    assert_eq!(clean.code, 0, "{}", clean.stderr);
+    let ran = env.run_online(&["run", "clean.yaml", "--", "sh", "-c", "hello; ls /evil"], &[]);
+    assert!(ran.stdout == "Hello, world!\n" && ran.stderr.contains("No such file"), "{ran:?}");
+}

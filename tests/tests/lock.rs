@@ -283,3 +283,13 @@ fn an_image_without_a_file_is_locked_beside_the_project_file() {
     "#);
     image(&env.run(&["build", "--locked"]));
 }
+
+#[test]
+fn packages_that_the_base_has_already_are_locked_as_nothing_to_install() {
+    let env = TestEnv::with_debian();
+    env.write("app.yaml", "name: app\nbase_image: bootstrap:debian/bookworm\napt_packages: [bash]\n");
+    let locked = env.run_online(&["lock", "app.yaml"], &[]);
+    assert_eq!(locked.code, 0, "{}", locked.stderr);
+    let built = env.run_online(&["build", "app.yaml", "--locked"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+}

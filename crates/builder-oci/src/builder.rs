@@ -68,6 +68,9 @@ pub(crate) struct Position<'a> {
     pub(crate) learned: Option<&'a RefCell<Vec<LockedDeb>>>,
 }
 
+/// Docker refuses images of more layers, and overlayfs those of two more.
+const LAYERS_MAX: usize = 125;
+
 /// Why a build failed. Each part has an error of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -109,6 +112,8 @@ pub(crate) enum Failure {
     Unsupported { step: &'static str },
     #[error("the path of base {digest} was not handed over")]
     BaseNotHandedOver { digest: Digest },
+    #[error("the image would have {count} layers, {base_count} of them its base's, and engines take {LAYERS_MAX}")]
+    TooManyLayers { count: usize, base_count: usize },
 }
 
 impl OciBuilder {
@@ -265,6 +270,9 @@ impl Building<'_> {
         }
         layers.extend(runtime::layers(self, plan, platform)?);
         layers.extend(workdir::layer(self, plan, &own_config, &layers)?);
+        if layers.len() > LAYERS_MAX {
+            return Err(Failure::TooManyLayers { count: layers.len(), base_count });
+        }
         let own = layers.split_off(base_count);
         Ok(image::assemble(self.request, plan, platform, base, own))
     }

@@ -60,7 +60,11 @@ impl Failure {
             // The fields are those of another spec.
             Self::Nested(_) => "base_image",
             Self::Bootstrap(BootstrapError::Architecture { .. } | BootstrapError::CannotExecute { .. }) => "platform",
-            Self::Base(_) | Self::Survey(_) | Self::BaseNotHandedOver { .. } | Self::Bootstrap(_) => "base_image",
+            Self::Base(_)
+            | Self::Survey(_)
+            | Self::BaseNotHandedOver { .. }
+            | Self::TooManyLayers { .. }
+            | Self::Bootstrap(_) => "base_image",
             Self::Lock(LockFailure::Missing { .. }) => return None,
             Self::Lock(LockFailure::Python { .. }) => "python_version",
             Self::Python(PythonError::NotAt { .. }) => "python_exec",
@@ -112,6 +116,7 @@ impl Failure {
                 FailureKind::Spec
             }
             Self::Unsupported { .. } | Self::BaseNotHandedOver { .. } => FailureKind::Internal,
+            Self::TooManyLayers { .. } => FailureKind::Spec,
             Self::Bootstrap(BootstrapError::Layer(_) | BootstrapError::Folder { .. }) => FailureKind::Machine,
             Self::Bootstrap(_) | Self::Python(PythonError::Source(_)) => FailureKind::Step,
             Self::Base(_) | Self::Files(_) | Self::Python(_) | Self::Runtime(_) | Self::Survey(_) => FailureKind::Spec,
@@ -152,6 +157,9 @@ impl Failure {
             | Self::Survey(_)
             | Self::Unsupported { .. }
             | Self::BaseNotHandedOver { .. } => return None,
+            Self::TooManyLayers { .. } => {
+                "take a base with fewer layers, or set `compile_bytecode: false` under `builder_options`"
+            }
         };
         Some(hint.to_owned())
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use imagespec_core::diagnostic::Diagnostic;
@@ -58,13 +59,16 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     if fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
         return Ok(());
     }
-    let aside = path.with_extension("lock.new");
-    let written = File::create(&aside)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&aside, path));
-    written.map_err(|error| {
-        // Whatever is left of it is of no use.
-        let _ = fs::remove_file(&aside);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        // As readable as other files of the project; a temporary file is private otherwise.
+        let mode = fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    };
+    write().map_err(|error: io::Error| {
         let mut diagnostic = Diagnostic::error(format!("cannot write lock file `{}`", shown(path)));
         diagnostic.notes.push(error.to_string());
         Failure::new(diagnostic)

@@ -159,10 +159,11 @@ fn execution<'a>(
     let policy = cache.store_program(POLICY.as_bytes())?;
     let mount = |source, target: &str, access| Mount { source, target: PathBuf::from(target), access };
     let below: Vec<_> = position.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
-    let lists = Key::new("apt-lists", below.iter().map(String::as_bytes));
+    // Programs of the image write there, and apt believes what it finds. So no other image's apt finds it.
+    let own = |kind| format!("apt/{architecture}/{}", Key::new(kind, below.iter().map(String::as_bytes)));
     let mut mounts = vec![
-        mount(folder(building, &format!("apt/{architecture}/archives"))?, "/var/cache/apt/archives", Access::ReadWrite),
-        mount(folder(building, &format!("apt/{architecture}/{lists}"))?, "/var/lib/apt/lists", Access::ReadWrite),
+        mount(folder(building, &own("apt-archives"))?, "/var/cache/apt/archives", Access::ReadWrite),
+        mount(folder(building, &own("apt-lists"))?, "/var/lib/apt/lists", Access::ReadWrite),
         mount(policy, "/usr/sbin/policy-rc.d", Access::ReadOnly),
     ];
     if cache.is_offline() {

@@ -5,7 +5,7 @@
 //! ROOT/records/KIND/HEX     what was found out for a key: JSON
 //! ROOT/snapshots/HEX        layers unpacked for the sandbox, by diff_id
 //! ROOT/store/…              images that were built without a registry
-//! ROOT/apt/ARCHITECTURE/…   packages and lists that the apt of images fetched, verified by apt as it uses them
+//! ROOT/apt/ARCHITECTURE/… packages and lists that the apt of an image fetched, for images on the same layers alone
 //! ROOT/conda/…              what conda channels said, each with the time until which it counts
 //! ROOT/uv/…                 what the resolver fetched: its own cache, and a Python if this machine has none
 //! ROOT/locks/…              empty files that are locked while something is made

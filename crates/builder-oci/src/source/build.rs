@@ -189,8 +189,9 @@ impl Workshop<'_> {
             Origin::Repository { url, commit } => format!("{url} {commit}"),
         };
         let folder = source.subdirectory.as_ref().map(|path| path.as_str()).unwrap_or_default();
-        let arguments = of_builds(&self.step.extra_args).join(" ");
-        Key::new("built-wheel", [&described, &origin, folder, &arguments].map(|part: &str| part.as_bytes()))
+        let arguments = of_builds(&self.step.extra_args);
+        let parts = [&described, &origin, folder].into_iter().chain(arguments.iter().map(String::as_str));
+        Key::new("built-wheel", parts.map(str::as_bytes))
     }
 }
 

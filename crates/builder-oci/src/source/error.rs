@@ -24,7 +24,9 @@ pub(crate) enum SourceError {
         package: String,
     },
     /// Sources must be looked into for what they require, and cannot be fetched.
-    #[error("packages without a wheel must be looked into, which was not done before, and the build is offline:\n{why}")]
+    #[error(
+        "packages without a wheel must be looked into, which was not done before, and the build is offline:\n{why}"
+    )]
     OfflineResolve {
         /// Which packages.
         why: String,
@@ -130,7 +132,9 @@ impl SourceError {
             | Self::NotUnpacked { package, .. }
             | Self::Failed { package, .. }
             | Self::OtherWheel { package, .. } => package.split(' ').next(),
-            Self::CannotResolve { .. } | Self::OfflineResolve { .. } | Self::Output { .. } | Self::Exchange { .. } => None,
+            Self::CannotResolve { .. } | Self::OfflineResolve { .. } | Self::Output { .. } | Self::Exchange { .. } => {
+                None
+            }
         }
     }
 

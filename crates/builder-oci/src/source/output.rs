@@ -28,7 +28,10 @@ pub(super) fn text(path: &Path, size_bytes_max: u64) -> io::Result<String> {
 /// The names of the files in `folder` that end in `ending`.
 pub(super) fn names(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder)?.take(FILES_MAX) {
+    for (position, entry) in fs::read_dir(folder)?.enumerate() {
+        if position == FILES_MAX {
+            return Err(invalid("there are too many files"));
+        }
         let name = entry?.file_name().into_string();
         names.extend(name.ok().filter(|name| name.ends_with(ending)));
     }

@@ -70,7 +70,12 @@ pub fn packages(text: &str, chosen: &[(String, Option<Digest>)]) -> Result<Vec<L
             let one = |archive: Option<Archive>| archive.and_then(Archive::lock).filter(is_chosen);
             let wheels = package.wheels.into_iter().filter_map(Archive::lock).filter(is_chosen).collect();
             let (archive, sdist) = (one(package.archive), one(package.sdist));
-            Some(LockedPackage { name, version: package.version, vcs: package.vcs, archive, sdist, wheels })
+            let vcs = package.vcs.filter(|_| digest.is_none());
+            let locked = LockedPackage { name, version: package.version, vcs, archive, sdist, wheels };
+            let LockedPackage { vcs, archive, sdist, wheels, .. } = &locked;
+            // A lock file for many machines has a package several times, of which another one was chosen.
+            let is_another = vcs.is_none() && archive.is_none() && sdist.is_none() && wheels.is_empty();
+            (!is_another).then_some(locked)
         })
         .collect();
     packages.sort_by(|left, right| left.name.cmp(&right.name));
@@ -150,5 +155,20 @@ version = "1"
         [packages.wheels.hashes]
         sha256 = "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7"
         "#);
+    }
+
+    #[test]
+    fn of_a_package_that_stands_several_times_the_chosen_one_is_locked() {
+        let entry = |version: &str, digit: &str| {
+            let sha256 = digit.repeat(64);
+            format!(
+                "[[packages]]\nname = 'idna'\nversion = '{version}'\nwheels = [{{ url = 'https://x.test/idna-{version}-py3-none-any.whl', hashes = {{ sha256 = '{sha256}' }} }}]\n"
+            )
+        };
+        let text = format!("lock-version = '1.0'\ncreated-by = 'uv'\n{}{}", entry("3.6", "a"), entry("3.7", "b"));
+        let chosen = Digest::from_hex(&"b".repeat(64)).unwrap();
+        let packages = packages(&text, &[("idna".to_owned(), Some(chosen))]).unwrap();
+        let versions: Vec<_> = packages.iter().map(|package| package.version.as_deref()).collect();
+        assert_eq!(versions, [Some("3.7")]);
     }
 }

@@ -114,6 +114,13 @@ impl LockedRepository {
         let url = self.url.as_deref().ok_or("it has no `url`")?;
         let url = url.strip_prefix("git+").unwrap_or(url);
         let url = Url::parse(url).map_err(|error| format!("`url` is none: {error}"))?;
+        // It would stand in locks and images. By ssh, a user is no secret.
+        if url.password().is_some() || (url.scheme() != "ssh" && !url.username().is_empty()) {
+            let host = url.host_str().unwrap_or_default();
+            return Err(format!(
+                "its address at `{host}` has credentials in it, which would end up in the image's plan"
+            ));
+        }
         if !SCHEMES.contains(&url.scheme()) || url.host_str().is_none_or(|host| host.starts_with('-')) {
             return Err(format!("git does not fetch by `{}`", url.scheme()));
         }
@@ -187,6 +194,8 @@ mod tests {
             ))
         };
         insta::assert_snapshot!(git("ext::sh -c id", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `ext`");
+        insta::assert_snapshot!(git("https://joe:canary@x.test/a", COMMIT, ""), @"the sources of package `A.b` cannot be used: its address at `x.test` has credentials in it, which would end up in the image's plan");
+        insta::assert_snapshot!(git("https://canary@x.test/a", COMMIT, ""), @"the sources of package `A.b` cannot be used: its address at `x.test` has credentials in it, which would end up in the image's plan");
         insta::assert_snapshot!(git("file:///etc", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `file`");
         insta::assert_snapshot!(git("ssh://-oProxyCommand=id/x", COMMIT, ""), @"the sources of package `A.b` cannot be used: git does not fetch by `ssh`");
         insta::assert_snapshot!(git("https://x.test/a", "--upload-pack=id", ""), @"the sources of package `A.b` cannot be used: `--upload-pack=id` is no commit");

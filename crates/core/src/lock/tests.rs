@@ -1,3 +1,5 @@
+//! Lock files: their text, what of a spec they pin, and what moved away from them.
+
 use super::*;
 use crate::plan::{AptStep, ImageConfig, PipInput, PipStep, PythonStep, Requirement, Step};
 use crate::reference::Reference;

@@ -82,3 +82,11 @@ fn a_file_that_changes_during_the_build_is_named() {
     hint: build again when nothing writes to it
     ");
 }
+
+#[test]
+fn an_image_with_more_layers_than_engines_take_is_refused() {
+    insta::assert_snapshot!(told(Failure::TooManyLayers { count: 135, base_count: 118 }), @"
+    error: the image would have 135 layers, 118 of them its base's, and engines take 125
+    hint: take a base with fewer layers, or set `compile_bytecode: false` under `builder_options`
+    ");
+}
