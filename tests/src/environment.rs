@@ -39,6 +39,39 @@ impl TestEnv {
         Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
     }
 
+    /// An empty folder, and a cache that has `bootstrap:debian/bookworm` with and without Python, which takes a while to make.
+    /// It is made once for all processes, by the program itself, and kept from one run to the next: it is found for as
+    /// long as the program makes the same of what Debian has.
+    pub fn with_debian() -> Self {
+        let shared = temporary_folder().join("debian");
+        fs::create_dir_all(&shared).expect("a folder can be made");
+        let lock = fs::File::create(shared.join("lock")).expect("a file can be written");
+        lock.lock().expect("a file can be locked");
+        let made = Self::new();
+        made.write("without.yaml", "name: without\nbase_image: bootstrap:debian/bookworm\n");
+        made.write("with.yaml", "name: with\npython_version: 3.11\n");
+        let cache = shared.join("cache").display().to_string();
+        let built =
+            made.run_online(&["build", "without.yaml", "with.yaml", "--force"], &[("IMAGESPEC_CACHE_DIR", &cache)]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        let env = Self::new();
+        for entry in walkdir::WalkDir::new(&cache) {
+            let entry = entry.expect("a cache can be read");
+            let inside = entry.path().strip_prefix(&cache).expect("it lies in the cache");
+            let target = env.path().join("cache").join(inside);
+            let is_wanted = inside.starts_with("blobs") || inside.starts_with("records");
+            if entry.file_type().is_dir() {
+                fs::create_dir_all(target).expect("a folder can be made");
+            } else if is_wanted {
+                // Content never changes; where that is what is tested, nobody should share it.
+                fs::hard_link(entry.path(), &target)
+                    .or_else(|_| fs::copy(entry.path(), target).map(drop))
+                    .expect("a copy");
+            }
+        }
+        env
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -123,6 +156,12 @@ impl TestEnv {
 /// What a program of somebody else prints on stdout; it must succeed.
 pub fn outsider(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output(Command::new(program).args(arguments))).expect("stdout is UTF-8")
+}
+
+/// Where cargo lets tests keep files.
+fn temporary_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    test.ancestors().nth(3).expect("a test lies in `target/debug/deps`").join("tmp")
 }
 
 /// The program, which `tests/run` builds before the tests.

@@ -55,7 +55,7 @@ for name in sys.argv[1:] or ['one', 'two', 'both']:
 
 #[test]
 fn a_package_is_compiled_once_and_a_new_one_changes_one_layer_of_each_kind() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     debian(&env);
     let one = wheel(
         &env,
@@ -105,7 +105,7 @@ fn a_package_is_compiled_once_and_a_new_one_changes_one_layer_of_each_kind() {
 
 #[test]
 fn a_module_that_commands_change_is_not_hidden_by_its_bytecode() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     debian(&env);
     let one = wheel(&env, "one", &[("one.py", "VALUE = 'as it was published'\n")]);
     let patch = "commands: [\"sed -i s/published/patched/ /opt/venv/lib/python3.11/site-packages/one.py\"]\n";

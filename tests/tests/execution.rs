@@ -32,7 +32,7 @@ fn unpack(env: &TestEnv, built: &Finished) -> std::path::PathBuf {
 
 #[test]
 fn apt_and_commands_make_the_same_layers_from_two_caches_and_keep_their_secrets() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     debian(&env);
     env.write(
         "app.yaml",
@@ -81,7 +81,7 @@ secrets:
 
 #[test]
 fn a_base_without_python_gets_debians() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     debian(&env);
     env.write("app.yaml", "name: app\nbase_image: oci:base\npython_version: 3.11\npackages: [six]\n");
     let built = env.run_online(&["build", "app.yaml"], &[]);
@@ -92,7 +92,7 @@ fn a_base_without_python_gets_debians() {
 
 #[test]
 fn a_failing_command_is_shown_with_its_exit_code_and_last_lines_and_leaves_nothing() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     debian(&env);
     env.write("app.yaml", "name: app\nbase_image: oci:base\ncommands: [cd, 'echo about to fail with $TOKEN; exit 7']\nsecrets: [{id: token, env: TOKEN}]\n");
     let failed = build(&env, &[], &[]);
@@ -125,7 +125,7 @@ fn a_failing_command_is_shown_with_its_exit_code_and_last_lines_and_leaves_nothi
 
 #[test]
 fn what_cannot_execute_on_a_base_is_told() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     env.write("bare.yaml", "name: bare\nbase_image: scratch\ncopy: [bare.yaml]\n");
     assert_eq!(env.run(&["build", "bare.yaml", "--output", "type=oci,dest=bare"]).code, 0);
     let refused = |spec: &str, arguments: &[&str]| {

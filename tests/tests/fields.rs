@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// A Debian with Python in `base`, for all tests here. Needs the network, for Debian's archive.
 static DEBIAN: LazyLock<TestEnv> = LazyLock::new(|| {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     env.write("base.yaml", "name: base\npython_version: 3.11\n");
     let built = env.run_online(&["build", "base.yaml", "--output", "type=oci,dest=base"], &[]);
     assert_eq!(built.code, 0, "{}", built.stderr);

@@ -72,7 +72,7 @@ fn row(env: &TestEnv, package: &str, module: &str) -> Result<String, Finished> {
 #[test]
 #[ignore = "takes minutes; `tests/popular` runs it"]
 fn popular_packages_are_imported_in_images_of_their_own() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     let mut failures = String::new();
     let mut table = "| package | version | imported | with what it requires |\n| --- | --- | --- | --- |\n".to_owned();
     for (package, module) in PACKAGES {

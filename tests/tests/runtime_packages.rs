@@ -57,7 +57,7 @@ fn run(env: &TestEnv, command: &[&str]) -> Finished {
 
 #[test]
 fn runtime_packages_are_installed_at_the_start_as_root_and_as_anybody_else() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     let index = index(&env);
     // `inside` is there already, though not the newest, and is kept.
     let fields = "runtime_packages: ['later==2 ; python_version > \"3.8\"', inside]\n";
@@ -111,7 +111,7 @@ fn runtime_packages_are_installed_at_the_start_as_root_and_as_anybody_else() {
 
 #[test]
 fn an_image_without_entry_point_or_packages_of_its_own_has_runtime_packages_too() {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     let index = index(&env);
     let program = "import inside; print(inside.VALUE, inside.__file__.split('/')[1])";
     env.write(

@@ -14,7 +14,7 @@ const DOCOPT_SHA256: &str = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8
 
 /// A Debian with git and compilers in `tools`, one with Python alone in `plain`. One cache for all tests of this file.
 static BASES: LazyLock<TestEnv> = LazyLock::new(|| {
-    let env = TestEnv::new();
+    let env = TestEnv::with_debian();
     let plain = "base_image: bootstrap:debian/bookworm\npython_version: 3.11\n";
     env.write("plain.yaml", &format!("name: plain\n{plain}copy: [plain.yaml]\n"));
     let apt = "apt_packages: [git, gcc, libc6-dev, python3-dev]\n";
