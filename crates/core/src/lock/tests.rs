@@ -240,7 +240,7 @@ fn what_is_no_lock_is_told_with_its_place() {
     insta::assert_snapshot!(broken("size = 64904", "size = -1"), @"cannot read lock file `app.yaml.lock`: invalid value: integer `-1`, expected u64 at 59:8");
     insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "linux/amd64\"\nlevel"), @"lock file `app.yaml.lock` has two entries for linux/amd64");
     insta::assert_snapshot!(broken("linux/arm64\"\nlevel", "solaris\"\nlevel"), @"cannot read lock file `app.yaml.lock`: unknown platform `solaris` at 62:12");
-    insta::assert_snapshot!(broken("3.11.2", "--help"), @"cannot read lock file `app.yaml.lock`: `--help` is not a version of Python at 20:10");
+    insta::assert_snapshot!(broken("3.11.2", "--help"), @"cannot read lock file `app.yaml.lock`: `--help` is not a version of Python at 21:10");
     let conda = |name: &str, subdir: &str| {
         let package = format!(
             "[[image.conda]]\nname = \"{name}\"\nversion = \"1!0.1+x\"\nbuild = \"\"\nsubdir = \"{subdir}\"\nurl = \"https://x.test/a\"\nsha256 = \"{DIGEST}\"\n"
