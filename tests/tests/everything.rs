@@ -1,8 +1,6 @@
 //! One spec that asks for everything at once, built by root and by an ordinary user. Needs the network, for Debian's archive
 //! and the package index.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::fs;
 use std::path::Path;
 

@@ -109,7 +109,16 @@ fn shown(lines: &[String]) -> String {
 
 /// Finds or makes the layer of `execution`.
 pub(crate) fn layer(building: &Building<'_>, execution: &Execution<'_>) -> Result<(Layer, Outcome), Failure> {
-    let key = key(building, execution);
+    let mut key = key(building, execution);
+    // What a program makes without the network that it may use is nothing for those who have one.
+    let lacks_network = execution.network == Network::Host && building.cache.is_offline();
+    if lacks_network && building.cache.remembered_layer(key)?.is_none() {
+        key = Key::new("execution", [key.to_string().as_bytes(), b"offline"]);
+        if building.cache.remembered_layer(key)?.is_none() {
+            let title = &execution.title;
+            building.progress.warn(format!("`{title}` has no network, for which its result may be another one"));
+        }
+    }
     building.progress.counted(
         &execution.title,
         Unit::Items,

@@ -163,9 +163,9 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Compare everything with its digest.
+    /// Compare every blob with its digest.
     ///
-    /// What is not what its name says is removed, and a build that needs it fetches or makes it again. The exit code is
+    /// Unpacked layers are not looked at; `imagespec cache clear` has them made anew. A blob that is not what its name says is removed, and a build that needs it fetches or makes it again. The exit code is
     /// then 1.
     Verify,
     /// Remove everything, images without a registry included.

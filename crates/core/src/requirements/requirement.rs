@@ -19,7 +19,7 @@ const ARCHIVES: [&str; 12] =
 const SOURCE_ARCHIVES: [&str; 8] = [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz"];
 
 /// What may stand before `://`; `file` gets an error of its own.
-const SCHEMES: [&str; 8] = ["http", "https", "git+http", "git+https", "git+ssh", "git+git", "git+file", "file"];
+const SCHEMES: [&str; 7] = ["http", "https", "git+http", "git+https", "git+ssh", "git+file", "file"];
 
 /// What to do about credentials in a URL of a package or an index.
 pub(crate) const CREDENTIALS_HINT: &str =
@@ -317,7 +317,7 @@ fn check_requirement_url(url: &VerbatimUrl) -> Result<(), RequirementProblem> {
             refuse_credentials(url)?;
             Err(RequirementProblem::Repository { url: url.to_string() })
         }
-        "http" | "https" | "git+http" | "git+https" | "git+git" => refuse_credentials(url),
+        "http" | "https" | "git+http" | "git+https" => refuse_credentials(url),
         // The user name of an ssh URL is no secret: it is `git` everywhere.
         "git+ssh" if url.password().is_none() => Ok(()),
         "git+ssh" => refuse_credentials(url),
