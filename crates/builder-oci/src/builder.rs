@@ -153,7 +153,16 @@ impl Builder for OciBuilder {
                 Feature::RuntimePackages,
                 Feature::Lock,
             ]),
-            options_schema: json!({ "type": "object", "properties": { "debian_mirror": { "type": "string" }, "debian_check_valid_until": { "type": "boolean" }, "conda_mirrors": { "type": "object" }, "compile_bytecode": { "type": "boolean" } }, "additionalProperties": false }),
+            options_schema: json!({
+                "type": "object",
+                "properties": {
+                    "debian_mirror": { "type": "string" },
+                    "debian_check_valid_until": { "type": "boolean" },
+                    "conda_mirrors": { "type": "object" },
+                    "compile_bytecode": { "type": "boolean" }
+                },
+                "additionalProperties": false
+            }),
         }
     }
 

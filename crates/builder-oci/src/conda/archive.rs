@@ -14,8 +14,11 @@ use zip::ZipArchive;
 
 use super::error::CondaError;
 use crate::layer::LayerPath;
+use crate::sandbox::Failure;
+use crate::sandbox::tar_entry::TarReader;
 
-/// What all files of a package may have, for each byte of its archive; text shrinks to a twentieth.
+/// What all files of a package may have, for each byte of its archive; text shrinks to a twentieth. A file with several
+/// names counts with each, since a layer has it as often.
 const UNPACKED_RATIO_MAX: u64 = 200;
 /// What they may have in any case.
 const UNPACKED_SIZE_BYTES_MIN: u64 = 256 << 20;
@@ -23,6 +26,10 @@ const UNPACKED_SIZE_BYTES_MIN: u64 = 256 << 20;
 const INFO_SIZE_BYTES_MAX: u64 = 64 << 20;
 /// How many entries a package may have.
 const ENTRIES_MAX: usize = 1_000_000;
+/// What all its paths and targets of links may have; the largest packages have some 10 MB.
+const NAMES_SIZE_BYTES_MAX: usize = 256 << 20;
+/// What Linux takes for the target of a link.
+const TARGET_SIZE_BYTES_MAX: usize = 4096;
 /// The files of `info` that say how a package is installed.
 const INFO: [&str; 6] =
     ["info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix", "info/no_link"];
@@ -37,8 +44,12 @@ pub(super) struct Archive {
     pub(super) entries: BTreeMap<String, Entry>,
     info: BTreeMap<String, Vec<u8>>,
     spool: File,
+    /// What lies in the spool.
     size_bytes: u64,
+    /// What files with a second name have once more.
+    linked_size_bytes: u64,
     size_bytes_max: u64,
+    names_size_bytes: usize,
     count: usize,
 }
 
@@ -78,7 +89,9 @@ impl Archive {
             info: BTreeMap::new(),
             spool: tempfile::tempfile_in(folder).map_err(unreadable)?,
             size_bytes: 0,
+            linked_size_bytes: 0,
             size_bytes_max: length.saturating_mul(UNPACKED_RATIO_MAX).max(UNPACKED_SIZE_BYTES_MIN),
+            names_size_bytes: 0,
             count: 0,
         };
         if name.ends_with(".tar.bz2") {
@@ -128,80 +141,93 @@ impl Archive {
 
     /// Reads a tar.
     fn read(&mut self, content: impl Read) -> Result<(), CondaError> {
-        let name = self.name.clone();
-        let unreadable = |source| CondaError::Archive { package: name.clone(), source };
         // What is skipped counts too, else a small archive could keep us busy for days.
-        let bounded = Bounded { content, left: self.size_bytes_max };
-        let mut tar = tar::Archive::new(bounded);
+        let mut tar = TarReader::new(Bounded { content, left: self.size_bytes_max });
         let mut hard_links = Vec::new();
-        for entry in tar.entries().map_err(unreadable)? {
-            let mut entry = entry.map_err(unreadable)?;
+        while let Some(entry) = tar.next().map_err(|failure| self.unreadable(failure))? {
             self.count += 1;
             if self.count > ENTRIES_MAX {
                 return Err(self.package("it has more than a million files"));
             }
-            let Some(path) = self.path(&entry.path_bytes())? else { continue };
+            let Some(path) = self.path(&entry.path)? else { continue };
             if path == "info" || path.starts_with("info/") {
-                self.read_info(path, &mut entry)?;
+                self.read_info(path, entry.size, &mut tar)?;
                 continue;
             }
-            let kind = entry.header().entry_type();
-            let made = match kind {
-                EntryType::Regular | EntryType::Continuous => {
-                    let executable = entry.header().mode().map_err(unreadable)? & 0o111 != 0;
+            let made = match entry.kind {
+                EntryType::Regular => {
                     let offset = self.size_bytes;
-                    let size_bytes = io::copy(&mut entry, &mut self.spool).map_err(unreadable)?;
-                    self.size_bytes += size_bytes;
-                    Entry::File { offset, size_bytes, executable }
+                    let copied = tar.copy_data(&mut self.spool).map_err(|failure| self.unreadable(failure))?;
+                    copied.map_err(|source| CondaError::Archive { package: self.name.clone(), source })?;
+                    self.size_bytes += entry.size;
+                    Entry::File { offset, size_bytes: entry.size, executable: entry.mode & 0o111 != 0 }
                 }
                 EntryType::Directory => {
                     self.entries.entry(path).or_insert(Entry::Folder);
                     continue;
                 }
-                EntryType::Symlink => {
-                    let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-                    Entry::Link { target: self.target(&path, target)? }
-                }
+                EntryType::Symlink => Entry::Link { target: self.target(&path, entry.link)? },
                 EntryType::Link => {
-                    let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-                    let target = self.path(&target)?.ok_or_else(|| self.member(&path, "it is a link to nothing"))?;
+                    let target =
+                        self.path(&entry.link)?.ok_or_else(|| self.member(&path, "it is a link to nothing"))?;
                     hard_links.push((path, target));
                     continue;
                 }
-                EntryType::XGlobalHeader => continue,
                 _ => return Err(self.member(&path, "it is neither a file nor a link")),
             };
             if matches!(self.entries.insert(path.clone(), made), Some(Entry::File { .. } | Entry::Link { .. })) {
                 return Err(self.member(&path, "it is there twice"));
             }
         }
-        // A second name for a file that stands in the same archive, maybe later.
+        self.add_hard_links(hard_links)
+    }
+
+    /// Second names of files that stand in the same archive, maybe later.
+    fn add_hard_links(&mut self, hard_links: Vec<(String, String)>) -> Result<(), CondaError> {
         for (path, target) in hard_links {
-            let file = self.entries.get(&target).filter(|entry| matches!(entry, Entry::File { .. })).cloned();
-            let file = file.ok_or_else(|| self.member(&path, "it is a link to a file that is not there"))?;
-            if self.entries.insert(path.clone(), file).is_some() {
+            let Some(Entry::File { offset, size_bytes, executable }) = self.entries.get(&target).cloned() else {
+                return Err(self.member(&path, "it is a link to a file that is not there"));
+            };
+            self.linked_size_bytes = self.linked_size_bytes.saturating_add(size_bytes);
+            if self.size_bytes.saturating_add(self.linked_size_bytes) > self.size_bytes_max {
+                return Err(self.package("it unpacks to more than any package has"));
+            }
+            if self.entries.insert(path.clone(), Entry::File { offset, size_bytes, executable }).is_some() {
                 return Err(self.member(&path, "it is there twice"));
             }
         }
         Ok(())
     }
 
-    fn read_info(&mut self, path: String, entry: &mut impl Read) -> Result<(), CondaError> {
+    fn read_info(&mut self, path: String, size_bytes: u64, tar: &mut TarReader<impl Read>) -> Result<(), CondaError> {
         if !INFO.contains(&path.as_str()) {
             return Ok(());
         }
-        let mut content = Vec::new();
-        let unreadable = |source| CondaError::Archive { package: self.name.clone(), source };
-        entry.take(INFO_SIZE_BYTES_MAX + 1).read_to_end(&mut content).map_err(unreadable)?;
-        if content.len() as u64 > INFO_SIZE_BYTES_MAX {
+        if size_bytes > INFO_SIZE_BYTES_MAX {
             return Err(self.member(&path, "it is too long"));
         }
+        let mut content = Vec::new();
+        let copied = tar.copy_data(&mut content).map_err(|failure| self.unreadable(failure))?;
+        copied.expect("a vector takes what it is given");
         self.info.insert(path, content);
         Ok(())
     }
 
+    /// What a reader of layers says, without the layer.
+    fn unreadable(&self, failure: Failure) -> CondaError {
+        let source = match failure {
+            Failure::Tar { offset, reason } => {
+                io::Error::other(format!("it is not a well-formed tar at byte {offset}: {reason}"))
+            }
+            Failure::System { cause, .. } => io::Error::other(cause),
+            failure => io::Error::other(failure),
+        };
+        CondaError::Archive { package: self.name.clone(), source }
+    }
+
     /// A path of the archive, checked; none for the archive's own root.
-    fn path(&self, bytes: &[u8]) -> Result<Option<String>, CondaError> {
+    fn path(&mut self, bytes: &[u8]) -> Result<Option<String>, CondaError> {
+        self.count_name(bytes)?;
         let lossy = || String::from_utf8_lossy(bytes).into_owned();
         let path = std::str::from_utf8(bytes).map_err(|_| self.member(&lossy(), "its name is not UTF-8"))?;
         if path.starts_with('/') {
@@ -217,7 +243,11 @@ impl Archive {
     }
 
     /// Where a symbolic link leads to, which must be inside of the environment.
-    fn target(&self, path: &str, target: Vec<u8>) -> Result<String, CondaError> {
+    fn target(&mut self, path: &str, target: Vec<u8>) -> Result<String, CondaError> {
+        self.count_name(&target)?;
+        if target.len() > TARGET_SIZE_BYTES_MAX {
+            return Err(self.member(path, "its target is too long"));
+        }
         let target = String::from_utf8(target).map_err(|_| self.member(path, "its target is not UTF-8"))?;
         if target.is_empty() || target.chars().any(char::is_control) {
             return Err(self.member(path, "it is a link to nothing"));
@@ -235,6 +265,15 @@ impl Archive {
             }
         }
         Ok(target)
+    }
+
+    /// Names are kept in memory.
+    fn count_name(&mut self, name: &[u8]) -> Result<(), CondaError> {
+        self.names_size_bytes = self.names_size_bytes.saturating_add(name.len());
+        if self.names_size_bytes > NAMES_SIZE_BYTES_MAX {
+            return Err(self.package("the names of its files are too long"));
+        }
+        Ok(())
     }
 
     fn package(&self, problem: &str) -> CondaError {

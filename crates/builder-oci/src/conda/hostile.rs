@@ -98,9 +98,14 @@ fn what_is_listed_must_be_there_once_and_be_what_was_solved() {
     insta::assert_snapshot!(said(&[(EntryType::Regular, "a", "")]), @"`info/index.json` in conda package `evil-1-0.tar.bz2` cannot be installed: it is not there");
     insta::assert_snapshot!(said(&[(EntryType::Regular, "info/index.json", &INDEX.replace("evil", "good"))]), @"conda package `evil-1-0.tar.bz2` cannot be installed: it says that it is good 1 0");
     let empty = r#"{"paths":[{"_path":"a","path_type":"hardlink","file_mode":"text","prefix_placeholder":""}],"paths_version":1}"#;
-    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", empty), (EntryType::Regular, "a", "")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is empty");
-    let short = empty.replace("\"text\"", "\"binary\"").replace("r\":\"\"", "r\":\"/x\"");
-    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", &short), (EntryType::Regular, "a", "/x")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is shorter than `/opt/venv`");
+    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", empty), (EntryType::Regular, "a", "")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is no absolute path of some length");
+    for other in ["/", "/seven7", "relative/path"] {
+        let other = empty.replace("r\":\"\"", &format!("r\":\"{other}\""));
+        let error = said(&[index, (EntryType::Regular, "info/paths.json", &other), (EntryType::Regular, "a", "")]);
+        assert!(error.ends_with("its placeholder is no absolute path of some length"), "{other}: {error}");
+    }
+    let short = empty.replace("\"text\"", "\"binary\"").replace("r\":\"\"", "r\":\"/8-bytes\"");
+    insta::assert_snapshot!(said(&[index, (EntryType::Regular, "info/paths.json", &short), (EntryType::Regular, "a", "/8-bytes")]), @"`a` in conda package `evil-1-0.tar.bz2` cannot be installed: its placeholder is shorter than `/opt/venv`");
 }
 
 #[test]
@@ -114,19 +119,60 @@ fn an_archive_that_unpacks_to_too_much_is_given_up() {
     header.set_cksum();
     encoder.write_all(header.as_bytes()).unwrap();
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 400 << 20), &mut encoder).unwrap();
-    let content = encoder.finish().unwrap();
+    let archive = conda(&encoder.finish().unwrap());
+    assert!(archive.len() < 1 << 20);
+    insta::assert_snapshot!(given_up(&archive), @"conda package `evil-1-0.conda` is no readable archive: it unpacks to more than any package has");
+}
+
+/// A package of format 2 with this compressed tar.
+fn conda(content: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let info = zstd::encode_all(tar(&[(EntryType::Regular, "info/index.json", INDEX)]).as_slice(), 3).unwrap();
-    for (name, content) in [("info-evil-1-0.tar.zst", info), ("pkg-evil-1-0.tar.zst", content)] {
+    for (name, content) in [("info-evil-1-0.tar.zst", info.as_slice()), ("pkg-evil-1-0.tar.zst", content)] {
         let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         zip.start_file(name, stored).unwrap();
-        zip.write_all(&content).unwrap();
+        zip.write_all(content).unwrap();
     }
-    let archive = zip.finish().unwrap().into_inner();
-    assert!(archive.len() < 1 << 20);
-    let error = opened("evil-1-0.conda", &archive).map(drop).unwrap_err();
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    insta::assert_snapshot!(format!("{error}: {source}"), @"conda package `evil-1-0.conda` is no readable archive: it unpacks to more than any package has");
+    zip.finish().unwrap().into_inner()
+}
+
+/// What is said of such a package, which cannot be used.
+fn given_up(archive: &[u8]) -> String {
+    let error = opened("evil-1-0.conda", archive).map(drop).unwrap_err();
+    let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+    format!("{error}{source}")
+}
+
+#[test]
+fn a_file_with_many_names_counts_with_each() {
+    let content = "0".repeat(32 << 20);
+    let names = ["b", "c", "d", "e", "f", "g", "h", "i"];
+    let archive = |links: usize| {
+        let mut entries = vec![(EntryType::Regular, "a", content.as_str())];
+        entries.extend(names[..links].iter().map(|name| (EntryType::Link, *name, "a")));
+        conda(&zstd::encode_all(tar(&entries).as_slice(), 1).unwrap())
+    };
+    assert_eq!(opened("evil-1-0.conda", &archive(7)).unwrap().entries.len(), 8);
+    insta::assert_snapshot!(given_up(&archive(8)), @"conda package `evil-1-0.conda` cannot be installed: it unpacks to more than any package has");
+}
+
+#[test]
+fn headers_that_would_fill_the_memory_are_refused() {
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let name = "n".repeat((1 << 20) + 1);
+        let content =
+            zstd::encode_all(tar(&[(kind, "long", &name), (EntryType::Regular, "a", "")]).as_slice(), 1).unwrap();
+        let said = given_up(&conda(&content));
+        assert_eq!(
+            said,
+            "conda package `evil-1-0.conda` is no readable archive: it is not a well-formed tar at byte 512: an extension of a header is too long",
+            "{kind:?}"
+        );
+    }
+    let target = "t/".repeat(2049);
+    let entries = [(EntryType::GNULongLink, "long", target.as_str()), (EntryType::Symlink, "a", "")];
+    let content = zstd::encode_all(tar(&entries).as_slice(), 1).unwrap();
+    insta::assert_snapshot!(given_up(&conda(&content)), @"`a` in conda package `evil-1-0.conda` cannot be installed: its target is too long");
 }
 
 #[test]

@@ -22,8 +22,10 @@ use super::prefix;
 use super::solution::{CondaPython, SolvedPackage};
 use crate::wheel::launchers;
 
-/// A file in which a path is put must be held in memory.
-const REPLACED_SIZE_BYTES_MAX: u64 = 2 << 30;
+/// A file in which a path is put must be held in memory, before and after.
+const REPLACED_SIZE_BYTES_MAX: usize = 2 << 30;
+/// What a placeholder has at least. Real ones have up to 255; with a single `/` a file would grow ninefold.
+const PLACEHOLDER_SIZE_BYTES_MIN: usize = 8;
 /// Where a `.pyc` says how it is validated (PEP 552): the lowest bit means by hash, the next one that this is checked.
 const PYC_FLAGS: usize = 4;
 
@@ -101,8 +103,8 @@ impl Package {
             let below = if is_pure { place_of_pure(source, python) } else { source.to_owned() };
             let placeholder = path.prefix_placeholder.as_ref();
             let change = match placeholder {
-                Some(placeholder) if placeholder.placeholder.is_empty() => {
-                    return Err(package.archive.member(source, "its placeholder is empty"));
+                Some(placeholder) if !is_place(&placeholder.placeholder) => {
+                    return Err(package.archive.member(source, "its placeholder is no absolute path of some length"));
                 }
                 Some(placeholder) => {
                     Change::Prefix { placeholder: placeholder.placeholder.clone(), mode: placeholder.file_mode }
@@ -143,8 +145,9 @@ impl Package {
         let Some(Entry::File { offset, size_bytes, .. }) = self.archive.entries.get(source) else {
             return Err(self.archive.member(source, "it is no file"));
         };
-        if *size_bytes > REPLACED_SIZE_BYTES_MAX {
-            return Err(self.archive.member(source, "it is too long for a path to be put in"));
+        let too_long = || self.archive.member(source, "it is too long for a path to be put in");
+        if *size_bytes > REPLACED_SIZE_BYTES_MAX as u64 {
+            return Err(too_long());
         }
         let mut content = Vec::new();
         let unreadable = |source| CondaError::Archive { package: self.archive.name.clone(), source };
@@ -158,7 +161,8 @@ impl Package {
                 Ok(content)
             }
             Change::Prefix { placeholder, mode: FileMode::Text } => {
-                Ok(prefix::text(&content, placeholder.as_bytes(), venv.as_bytes()))
+                prefix::text(&content, placeholder.as_bytes(), venv.as_bytes(), REPLACED_SIZE_BYTES_MAX)
+                    .map_err(|_| too_long())
             }
             Change::Prefix { placeholder, mode: FileMode::Binary } => {
                 prefix::binary(&content, placeholder.as_bytes(), venv.as_bytes())
@@ -263,6 +267,12 @@ fn place_of_pure(source: &str, python: &CondaPython) -> String {
         (_, Some(rest)) => format!("bin/{rest}"),
         _ => source.to_owned(),
     }
+}
+
+/// Whether `placeholder` can be the place of an environment. Packages of pure Python may be made on Windows, at `C:\…`.
+fn is_place(placeholder: &str) -> bool {
+    let is_absolute = placeholder.starts_with('/') || placeholder.get(1..2) == Some(":");
+    is_absolute && placeholder.len() >= PLACEHOLDER_SIZE_BYTES_MIN
 }
 
 fn parsed<T: PackageFile>(archive: &Archive, path: &'static str) -> Result<T, CondaError> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use imagespec_core::digest::Digest;
 use tar::EntryType;
@@ -19,6 +20,8 @@ use crate::sandbox::tar_entry::TarReader;
 /// The largest builds have some 400 MB and 15,000 files.
 const SIZE_BYTES_MAX: u64 = 2 << 30;
 const FILES_MAX: usize = 200_000;
+/// What a file has at most that is changed; it may become three times as long. Real ones have some 200 kB.
+const PLACED_SIZE_BYTES_MAX: usize = 16 << 20;
 /// Where a build stands for itself to lie.
 const BUILT_FOR: &str = "/install";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -57,7 +60,11 @@ pub(super) type Tree = BTreeMap<Vec<String>, Node>;
 
 /// A file, link or folder.
 pub(super) enum Node {
-    File { mode: u32, content: Vec<u8> },
+    /// A file; those with one content share it in memory, and each has it in a layer.
+    File {
+        mode: u32,
+        content: Rc<Vec<u8>>,
+    },
     Symlink(String),
     Folder,
 }
@@ -92,19 +99,22 @@ fn components(path: &str) -> Vec<String> {
 fn entries(content: impl Read, place: &LayerPath, minor: u16) -> Result<Tree, ArchiveError> {
     let mut archive = TarReader::new(content);
     let mut tree = Tree::new();
+    let mut left = SIZE_BYTES_MAX;
+    let too_long = || malformed(format!("it unpacks to more than {} GiB", SIZE_BYTES_MAX >> 30));
     while let Some(entry) = archive.next()? {
         let Some(below) = below(&entry.path)? else { continue };
         let path = LayerPath::new(&format!("{place}/{below}"))?;
         let node = match entry.kind {
             EntryType::Directory => Node::Folder,
             EntryType::Regular => {
-                if archive.offset().saturating_add(entry.size) > SIZE_BYTES_MAX {
-                    return Err(malformed(format!("it unpacks to more than {} GiB", SIZE_BYTES_MAX >> 30)));
-                }
+                left = left.checked_sub(entry.size).ok_or_else(too_long)?;
                 let mut content = Vec::new();
                 archive.copy_data(&mut content)?.expect("a vector takes what it is given");
                 let mode = if entry.mode & 0o111 == 0 { 0o644 } else { 0o755 };
-                Node::File { mode, content: placed(&below, content, place, minor) }
+                let content = placed(&below, content, place, minor);
+                let grown = (content.len() as u64).saturating_sub(entry.size);
+                left = left.checked_sub(grown).ok_or_else(too_long)?;
+                Node::File { mode, content: Rc::new(content) }
             }
             EntryType::Symlink => {
                 let target = String::from_utf8(entry.link).ok().filter(|target| !target.contains('\0'));
@@ -113,7 +123,10 @@ fn entries(content: impl Read, place: &LayerPath, minor: u16) -> Result<Tree, Ar
             EntryType::Link => {
                 let first = self::below(&entry.link)?.map(|first| components(&format!("{place}/{first}")));
                 match first.and_then(|first| tree.get(&first)) {
-                    Some(Node::File { mode, content }) => Node::File { mode: *mode, content: content.clone() },
+                    Some(Node::File { mode, content }) => {
+                        left = left.checked_sub(content.len() as u64).ok_or_else(too_long)?;
+                        Node::File { mode: *mode, content: Rc::clone(content) }
+                    }
                     _ => return Err(malformed(format!("`{below}` is another name of a file that is not there"))),
                 }
             }
@@ -156,7 +169,7 @@ fn placed(below: &str, content: Vec<u8>, place: &LayerPath, minor: u16) -> Vec<u
     let is_makefile =
         name == "Makefile" && folder.strip_prefix(&library).is_some_and(|rest| rest.starts_with("/config-"));
     let is_package = folder == "lib/pkgconfig" && name.ends_with(".pc");
-    if !(is_variables || is_makefile || is_package) {
+    if !(is_variables || is_makefile || is_package) || content.len() > PLACED_SIZE_BYTES_MAX {
         return content;
     }
     match String::from_utf8(content) {
@@ -273,5 +286,14 @@ mod tests {
         insta::assert_snapshot!(refused("python/a", "=> python/b"), @"`a` is another name of a file that is not there");
         let through = tree(&[("python/lib", "-> /etc"), ("python/lib/passwd", "x")]);
         insta::assert_snapshot!(through.unwrap_err(), @"`/opt/p/lib/passwd` lies in what is no folder");
+    }
+
+    #[test]
+    fn a_file_with_many_names_counts_with_each() {
+        let content = "0".repeat(64 << 20);
+        let names: Vec<_> = (0..32).map(|number| format!("python/{number}")).collect();
+        let mut entries = vec![("python/a", content.as_str())];
+        entries.extend(names.iter().map(|name| (name.as_str(), "=> python/a")));
+        insta::assert_snapshot!(tree(&entries).unwrap_err(), @"it unpacks to more than 2 GiB");
     }
 }

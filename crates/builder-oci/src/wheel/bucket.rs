@@ -6,6 +6,7 @@ use imagespec_core::digest::Digest;
 const OWN_LAYER_BYTES_MIN: u64 = 4 << 20;
 /// Layers that small wheels share.
 const BUCKETS: u8 = 16;
+
 /// What the assignment depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weighed {

@@ -1,7 +1,7 @@
 //! Names of Debian's and conda's packages.
 
 use super::is_made_of;
-use super::url::channel_url;
+use super::url::{channel_url, refuse_channel_token};
 use crate::conda::local_channel;
 use crate::spec::error::Refusal;
 
@@ -83,6 +83,8 @@ pub(crate) fn conda_package(text: &str) -> Result<(), Refusal> {
         }
         conda_channel(channel)?;
     }
+    // A channel may stand in brackets too.
+    refuse_channel_token(rest)?;
     let is_name = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     let name_end = rest.find(|character| !is_name(character)).unwrap_or(rest.len());
     let (name, version) = rest.split_at(name_end);
@@ -104,10 +106,15 @@ pub(crate) fn conda_package(text: &str) -> Result<(), Refusal> {
 
 /// A channel by name, `conda-forge` or `conda-forge/label/dev`, by URL, or by a path that begins with `./` or `../`.
 pub(crate) fn conda_channel(text: &str) -> Result<(), Refusal> {
+    // A plan has no path of a channel on this machine, so that its components may have any name.
+    let is_local = local_channel(text).is_some();
+    if !is_local {
+        refuse_channel_token(text)?;
+    }
     if text.contains("://") {
         return channel_url(text);
     }
-    if local_channel(text).is_some() {
+    if is_local {
         return Ok(());
     }
     let is_name = |component: &str| {

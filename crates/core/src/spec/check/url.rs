@@ -19,9 +19,29 @@ pub(crate) fn index_url(text: &str) -> Result<(), Refusal> {
     })
 }
 
+/// What to do about a login in the URL of a channel.
+const CHANNEL_LOGIN_HINT: &str = "log in with `rattler auth login HOST`, or write the login into the file that NETRC names, \
+                                  and leave it out of the spec";
+
 /// A channel of conda.
 pub(crate) fn channel_url(text: &str) -> Result<(), Refusal> {
-    check(text, "https://conda.anaconda.org/conda-forge", "give the credentials to the build as a secret instead")
+    check(text, "https://conda.anaconda.org/conda-forge", CHANNEL_LOGIN_HINT)
+}
+
+/// Refuses a text with the token of a conda channel in it: `/t/TOKEN/`, as anaconda.org has it, or behind a `?`. It is
+/// looked for in the mere text, so that a URL that is wrong otherwise is not shown with its token.
+pub(crate) fn refuse_channel_token(text: &str) -> Result<(), Refusal> {
+    let is_word = |character: char| !"[]='\" ,".contains(character);
+    let has_token = text.split(|character| !is_word(character)).any(|word| {
+        // A server takes an encoded letter for the letter, and the URL standard `\` for `/`.
+        let components = word.split(['/', '\\']);
+        let mut pairs = components.clone().zip(components.skip(1));
+        pairs.any(|(first, second)| matches!(first, "t" | "%74") && !second.is_empty())
+    });
+    // The query of a channel is never sent to its server: what stands there is a login, or of no use.
+    let has_query =
+        text.split_once(['?', '#']).is_some_and(|(address, query)| address.contains("://") || query.contains('='));
+    if has_token || has_query { Err(Refusal::Credentials { hint: CHANNEL_LOGIN_HINT }) } else { Ok(()) }
 }
 
 /// A mirror of Debian's archive.

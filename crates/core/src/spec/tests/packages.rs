@@ -200,8 +200,45 @@ fn conda_packages_and_channels_have_their_own_grammar() {
     error: `conda_channels` cannot be `ftp://x.example/y`: its URL begins with none of `https://`, `http://` and `file://`
     hint: write a whole URL, as in `https://conda.anaconda.org/conda-forge`
     error: `conda_channels` has a URL with credentials in it, where others will read them
-    hint: give the credentials to the build as a secret instead
+    hint: log in with `rattler auth login HOST`, or write the login into the file that NETRC names, and leave it out of the spec
     ");
+}
+
+#[test]
+fn a_token_in_a_conda_channel_is_refused_and_never_shown() {
+    let channels = [
+        "https://conda.example/t/hunter2/team",
+        "[conda-forge, 'https://conda.example/get/t/hunter2/team']",
+        "https://conda.example/%74/hunter2/team",
+        "https://conda.example:port/t/hunter2/team",
+        "ftp://conda.example/t/hunter2/team",
+        "t/hunter2/team",
+        "https://conda.example/team?token=hunter2",
+        "https://conda.example/team#hunter2",
+        "team?token=hunter2",
+    ];
+    let packages = [
+        "https://conda.example/t/hunter2/team::numpy",
+        "t/hunter2/team::numpy",
+        "\"numpy[channel='https://conda.example/t/hunter2/team']\"",
+        "'numpy[channel=t/hunter2/team]'",
+    ];
+    for (field, value) in channels
+        .map(|value| ("conda_channels", value))
+        .into_iter()
+        .chain(packages.map(|value| ("conda_packages", value)))
+    {
+        let text = format!("{field}: {value}\n");
+        let errors = Spec::parse("train.yaml", text.as_bytes(), Format::Yaml).unwrap_err();
+        let said = errors[0].diagnostic().render();
+        assert!(said.contains("credentials in it") && said.contains("rattler auth login"), "{value}: {said}");
+        assert!(!said.contains("hunter2"), "{value}: {said}");
+    }
+    // These only look like it; the first is a user of anaconda.org, the others lie on this machine.
+    taken(
+        "conda_channels",
+        &["[t, 'https://conda.example/t', 'https://conda.example/at/x']", "['file:///srv/t/x/team', './t/x']"],
+    );
 }
 
 #[test]
