@@ -107,13 +107,70 @@ fn a_package_is_compiled_once_and_a_new_one_changes_one_layer_of_each_kind() {
 fn a_module_that_commands_change_is_not_hidden_by_its_bytecode() {
     let env = TestEnv::with_debian();
     debian(&env);
-    let one = wheel(&env, "one", &[("one.py", "VALUE = 'as it was published'\n")]);
+    let one = wheel(&env, "one", &[("one.py", "VALUE = 'as it was published'\n"), ("same.py", "VALUE = 'same'\n")]);
     let patch = "commands: [\"sed -i s/published/patched/ /opt/venv/lib/python3.11/site-packages/one.py\"]\n";
     let (layers, _) = build(&env, std::slice::from_ref(&one), patch, &["--output", "type=oci,dest=out"]);
     let titles: Vec<_> = layers.iter().map(|(title, _)| title.as_str()).collect();
     assert_eq!(titles[1..], ["one 1", "bytecode of one 1", "commands"]);
-    let look = "import one; print(one.VALUE, open(one.__cached__, 'rb').read(8)[4])";
+    let look =
+        "import os, one, same; print(one.VALUE, os.path.exists(one.__cached__), os.path.exists(same.__cached__))";
     let import = env.run_online(&["build", "app.yaml"], &[]);
     assert_eq!(import.code, 0, "{}", import.stderr);
-    assert_eq!(python(&env, look), "as it was patched 3\n");
+    assert_eq!(python(&env, look), "as it was patched False True\n");
+}
+
+#[test]
+fn bytecode_of_a_base_goes_when_commands_change_its_module_and_else_stays() {
+    let env = TestEnv::with_debian();
+    debian(&env);
+    let one = wheel(&env, "one", &[("one.py", "VALUE = 'as it was published'\n"), ("same.py", "VALUE = 'same'\n")]);
+    build(&env, std::slice::from_ref(&one), "", &["--output", "type=oci,dest=below"]);
+    let outer = |command: &str| {
+        env.write("app.yaml", &format!("name: app\nbase_image: oci:below\ncommands: [\"{command}\"]\n"));
+        let built = env.run_online(&["build", "app.yaml", "--metadata-file", "metadata.json"], &[]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        let look =
+            "import one, same, os; print(one.VALUE, os.path.exists(one.__cached__), os.path.exists(same.__cached__))";
+        let ran = env.run(&["run", "app.yaml", "--", "/opt/venv/bin/python", "-B", "-c", look]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let metadata: Value = serde_json::from_slice(&fs::read(env.path().join("metadata.json")).unwrap()).unwrap();
+        let layers = metadata["images"][0]["layers"].as_array().unwrap();
+        let size = layers.iter().find(|layer| layer["title"] == "commands").unwrap()["size_bytes"].as_u64().unwrap();
+        (ran.stdout, size)
+    };
+    let site = "/opt/venv/lib/python3.11/site-packages";
+    let (said, _) = outer(&format!("sed -i s/published/patched/ {site}/one.py"));
+    assert_eq!(said, "as it was patched False True\n");
+    // A layer without an entry takes this much at most.
+    let (said, size) = outer("true");
+    assert_eq!(said, "as it was published True True\n");
+    assert!(size < 100, "{size}");
+    // There is no Python then that could look.
+    env.write("app.yaml", "name: app\nbase_image: oci:below\ncommands: [rm /opt/venv/bin/python]\n");
+    let built = env.run_online(&["build", "app.yaml"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+}
+
+#[test]
+fn bytecode_that_a_base_with_another_compiler_made_is_its_own() {
+    let env = TestEnv::with_debian();
+    let compiler = "/usr/lib/python3.11/py_compile.py";
+    let patch =
+        format!("sed -i \\\"s/source_bytes = loader.get_data(file)/source_bytes = b'VALUE = 666'/\\\" {compiler}");
+    let other = format!("{patch}; rm -f /usr/lib/python3.11/__pycache__/py_compile*");
+    env.write("other.yaml", &format!("name: other\npython_version: 3.11\ncommands: [\"{other}\"]\n"));
+    let built = env.run_online(&["build", "other.yaml", "--output", "type=oci,dest=other"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    debian(&env);
+    let one = wheel(&env, "one", &[("one.py", "VALUE = 1\n")]);
+    env.write("pylock.toml", &format!("lock-version = \"1.0\"\n{one}"));
+    let on = |base: &str| {
+        env.write("app.yaml", &format!("name: app\nbase_image: oci:{base}\nrequirements: pylock.toml\n"));
+        let built = env.run_online(&["build", "app.yaml"], &[]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        assert!(built.stderr.contains(" s  compile packages to bytecode  1 layer\n"), "{}", built.stderr);
+        python(&env, "import one; print(one.VALUE)")
+    };
+    assert_eq!(on("other"), "666\n");
+    assert_eq!(on("base"), "1\n");
 }

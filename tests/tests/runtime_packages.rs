@@ -86,6 +86,8 @@ fn runtime_packages_are_installed_at_the_start_as_root_and_as_anybody_else() {
     ");
     let script = run(&env, &["greet"]);
     assert_eq!((script.code, script.stdout.as_str()), (0, "hello\n"), "{script:?}");
+    let piped = run(&env, &["sh", "-c", "yes | head -n 1"]);
+    assert_eq!((piped.code, piped.stdout.as_str(), piped.stderr.as_str()), (0, "y\n", ""), "{piped:?}");
     // The program takes the place of what installs, and so gets the signals.
     let process = run(&env, &["sh", "-c", "echo $$; cat /proc/1/cmdline | tr '\\0' ' '"]);
     insta::assert_snapshot!(process.stdout, @"
@@ -133,4 +135,17 @@ fn an_image_without_entry_point_or_packages_of_its_own_has_runtime_packages_too(
     assert_eq!((ran.code, ran.stdout.as_str()), (125, ""));
     assert!(ran.stderr.starts_with("imagespec: cannot install the runtime packages inside==2:\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("there is no version of inside==2"), "{}", ran.stderr);
+}
+
+#[test]
+fn arguments_of_the_resolver_count_for_runtime_packages_alone() {
+    let env = TestEnv::with_debian();
+    let index = index(&env);
+    let page = format!("{}inside/", index.url());
+    let program = "import inside; print(inside.VALUE)";
+    let arguments = format!("pip_extra_args: [--no-index, --find-links, '{page}']");
+    env.write("app.yaml", &format!("name: app\nruntime_packages: [inside==3]\n{arguments}\n"));
+    built(&env);
+    let ran = run(&env, &["python", "-c", program]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "inside 3\n", ""));
 }

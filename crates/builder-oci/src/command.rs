@@ -6,6 +6,7 @@ use imagespec_core::event::Outcome;
 use imagespec_core::plan::RunStep;
 
 use crate::builder::{Building, Failure, Position};
+use crate::bytecode;
 use crate::execute::{self, Execution, Program};
 use crate::layer::Layer;
 use crate::progress;
@@ -35,6 +36,7 @@ pub(crate) fn layer(
         below: position.below,
         platform: position.platform,
         programs: programs.collect(),
+        after: Some(bytecode::tidy()),
         env,
         secret_env: secrets.env.clone(),
         cwd: PathBuf::from(&position.plan.config.workdir),

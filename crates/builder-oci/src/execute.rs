@@ -37,6 +37,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) platform: &'a Platform,
     /// The programs with their arguments.
     pub(crate) programs: Vec<Program>,
+    /// One of ours that runs after them if it can, and sees nothing of theirs but the tree. Nobody hears what it says.
+    pub(crate) after: Option<Program>,
     /// Their environment.
     pub(crate) env: Vec<(String, String)>,
     /// Variables of theirs that are not in the layer's key.
@@ -178,7 +180,9 @@ fn on_stack(
     let _lock = execution.lock.as_ref().map(|name| building.cache.lock(name)).transpose()?;
     check(execution)?;
     let stack = stack(building, execution.below)?;
-    let made = run_all(building, execution, &stack, told).and_then(|()| take(&stack));
+    let made = run_all(building, execution, &stack, told)
+        .and_then(|()| run_after(building, execution, &stack))
+        .and_then(|()| take(&stack));
     let removed = stack.remove(&building.sandbox);
     made?;
     removed.map_err(|error| ExecuteError::from(error).into())
@@ -187,7 +191,7 @@ fn on_stack(
 fn key(building: &Building<'_>, execution: &Execution<'_>) -> Key {
     let below: Vec<_> = execution.below.iter().map(|layer| layer.layer.diff_id.to_string()).collect();
     let argv: Vec<_> = execution.programs.iter().map(|program| &program.argv).collect();
-    let described = json!({
+    let mut described = json!({
         "version": [EXECUTION_VERSION, FORMAT_VERSION],
         "timestamp": building.request.timestamp,
         "platform": execution.platform.to_string(),
@@ -197,6 +201,9 @@ fn key(building: &Building<'_>, execution: &Execution<'_>) -> Key {
         "cwd": execution.cwd,
         "exclude": execution.exclude,
     });
+    if let Some(after) = &execution.after {
+        described["after"] = json!(after.argv);
+    }
     Key::new("execution", [described.to_string().as_bytes()])
 }
 
@@ -267,4 +274,27 @@ fn run_all(
         }
     }
     Ok(())
+}
+
+fn run_after(building: &Building<'_>, execution: &Execution<'_>, stack: &Stack) -> Result<(), Failure> {
+    let Some(program) = &execution.after else { return Ok(()) };
+    let kept = execution.env.iter().filter(|(name, _)| matches!(name.as_str(), "PATH" | "LD_LIBRARY_PATH"));
+    let run = Run {
+        root: stack.root(),
+        argv: program.argv.clone(),
+        env: kept.cloned().collect(),
+        cwd: PathBuf::from("/"),
+        user: User::root(),
+        mounts: Vec::new(),
+        network: Network::None,
+        hostname: "imagespec".to_owned(),
+    };
+    let mut ignored = |_: Line| {};
+    let cancelled = || building.progress.is_cancelled();
+    match building.sandbox.run(&run, Output::Lines(&mut ignored), &cancelled) {
+        // An image need not have what it is run by.
+        Ok(_) | Err(SandboxError::Inside(_)) => Ok(()),
+        Err(SandboxError::Cancelled) => Err(Failure::Cancelled),
+        Err(error) => Err(ExecuteError::from(error).into()),
+    }
 }

@@ -176,6 +176,7 @@ fn execution<'a>(
         below: position.below,
         platform: position.platform,
         programs: vec![Program { name: "apt-get".to_owned(), argv }],
+        after: None,
         env: script_environment(building.request.timestamp),
         secret_env: Vec::new(),
         cwd: PathBuf::from("/"),

@@ -1,9 +1,9 @@
 //! Bytecode of packages, in layers of its own above theirs: the image's own interpreter compiles their modules in the
-//! sandbox, all that are missing in one run, and each layer of packages once for a version of Python.
+//! sandbox, all that are missing in one run, and each layer of packages once for the layers that Python comes from.
 //!
-//! Format: PEP 552. The files are marked not to be compared with their sources (`unchecked-hash`), unless commands of
-//! the spec may change those; so their bytes are a function of the sources and the interpreter's exact version, and no
-//! time is in them. They do not stand in RECORD: the layer of a package is a function of its wheel alone, and pip and uv
+//! Format: PEP 552. The files are marked not to be compared with their sources (`unchecked-hash`); so their bytes are a
+//! function of the sources and the interpreter, and no time is in them. Where commands change a source, `tidy` removes
+//! its bytecode. They do not stand in RECORD: the layer of a package is a function of its wheel alone, and pip and uv
 //! remove what lies in `__pycache__` together with its module.
 
 mod modules;
@@ -13,23 +13,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use imagespec_core::event::{Outcome, Unit};
-use imagespec_core::plan::Step;
+use imagespec_core::plan::VENV;
 use serde_json::Value;
 
 use crate::base::{ImageLayer, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::cache::{CacheError, Key};
 use crate::emulation;
-use crate::execute::{self, ExecuteError};
+use crate::execute::{self, ExecuteError, Program};
 use crate::layer::{FORMAT_VERSION, Layer};
 use crate::progress;
 use crate::python::BasePython;
 use crate::sandbox::{self, Access, Line, Mount, Network, Output, Run, SandboxError, User};
-use modules::{Extracted, Modules};
+use modules::Modules;
 
 /// Raised whenever the same modules would be compiled otherwise.
-const BYTECODE_VERSION: &str = "1";
+const BYTECODE_VERSION: &str = "2";
 const COMPILE: &str = include_str!("compile.py");
+const TIDY: &str = include_str!("tidy.py");
+/// Below it lie the Pythons that do not come from a distribution.
+const PYTHONS: &str = "/opt/python";
 /// Where the compiler finds modules, and where it puts bytecode.
 const SOURCES: &str = "/run/imagespec-modules";
 const TARGET: &str = "/run/imagespec-bytecode";
@@ -82,14 +85,15 @@ pub(crate) fn layers(
         Found::Layer(layer, outcome) => Some((layer, outcome, format!("bytecode of {}", package.title))),
         Found::Nothing | Found::Missing => None,
     });
-    // What commands change must be compiled again, so that whoever imports it compares.
-    let is_changed = position.plan.steps.iter().any(|step| matches!(step, Step::Run(_)));
-    let layers = titled.map(|(layer, outcome, title)| match is_changed {
-        true => modules::checked(&building.cache, layer, building.request.timestamp)
-            .map(|(layer, outcome)| own_layer(layer, outcome, &title)),
-        false => Ok(own_layer(layer, outcome, &title)),
-    });
-    layers.collect()
+    Ok(titled.map(|(layer, outcome, title)| own_layer(layer, outcome, &title)).collect())
+}
+
+/// The program that removes bytecode of modules that were changed or removed, for an image whose commands have run.
+/// It changes nothing where there is none.
+pub(crate) fn tidy() -> Program {
+    let python = format!("{VENV}/bin/python");
+    let argv = [&python, "-I", "-S", "-B", "-c", TIDY, VENV, PYTHONS].map(str::to_owned).into();
+    Program { name: "remove stale bytecode".to_owned(), argv }
 }
 
 /// What is to be compiled, and for whom.
@@ -124,22 +128,42 @@ impl Compilation<'_> {
             };
         }
         let folder = Folder::new(self.building)?;
+        let made = self.make(&folder, &missing, &mut found);
+        // What lies there may belong to ids that only the sandbox can act for.
+        let removed = self.building.sandbox.remove(&folder.target);
+        made?;
+        removed.map_err(ExecuteError::from)?;
+        Ok((found, Outcome::Done))
+    }
+
+    /// Compiles what is `missing`. Nothing is remembered unless all of it was compiled.
+    fn make(&self, folder: &Folder, missing: &[usize], found: &mut [Found]) -> Result<(), Failure> {
         let layers: Vec<&ImageLayer> = missing.iter().map(|index| &self.sources.layers[*index]).collect();
         let cancelled = || self.building.progress.is_cancelled();
         let extracted =
             modules::extract(&self.building.cache, &layers, self.sources.folder, &folder.sources, &cancelled)?;
         if extracted.iter().any(|modules| !modules.is_empty()) {
             modules::write_list(&folder.sources, &extracted)?;
-            if let Some(reason) = self.run(&folder)? {
+            if let Some(reason) = self.run(folder)? {
                 self.warn(&reason);
-                return Ok((found, Outcome::Done));
+                return Ok(());
             }
         }
-        for (index, modules) in missing.into_iter().zip(&extracted) {
+        let minor = self.python.interpreter.minor;
+        let opened: Result<Vec<_>, _> =
+            extracted.iter().map(|modules| Modules::open(&folder.sources, &folder.target, modules, minor)).collect();
+        let compiled = match opened {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                self.warn(&error.to_string());
+                return Ok(());
+            }
+        };
+        for (index, compiled) in missing.iter().zip(&compiled) {
             self.building.check_cancelled()?;
-            found[index] = self.layer(index, modules, &folder.target)?;
+            found[*index] = self.layer(*index, compiled)?;
         }
-        Ok((found, Outcome::Done))
+        Ok(())
     }
 
     fn warn(&self, reason: &str) {
@@ -169,6 +193,9 @@ impl Compilation<'_> {
             self.python.interpreter.version(),
             self.building.request.timestamp.to_string(),
         ];
+        // The interpreter and the modules that it compiles with are what these made them.
+        let below = self.position.below.iter().map(|layer| layer.layer.diff_id.to_string());
+        let parts: Vec<String> = parts.into_iter().chain(below).collect();
         Key::new(kind, parts.iter().map(String::as_bytes))
     }
 
@@ -210,10 +237,9 @@ impl Compilation<'_> {
         Ok((status.code != 0).then(|| format!("`{interpreter}` ended with exit code {}: {last}", status.code)))
     }
 
-    /// Makes the layer of what came of `modules`, and remembers it.
-    fn layer(&self, index: usize, modules: &Extracted, target: &Path) -> Result<Found, Failure> {
+    /// Makes the layer of what came of the modules of a layer, and remembers it.
+    fn layer(&self, index: usize, compiled: &Modules) -> Result<Found, Failure> {
         let package = &self.sources.layers[index];
-        let compiled = Modules::open(target, modules, self.python.interpreter.minor)?;
         if compiled.is_empty() {
             self.building.cache.remember(self.key("bytecode-none", package), &true)?;
             return Ok(Found::Nothing);
@@ -244,3 +270,6 @@ impl Folder {
         Ok(Self { sources, target, _folder: folder })
     }
 }
+
+#[cfg(test)]
+mod tests;

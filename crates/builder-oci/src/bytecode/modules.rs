@@ -3,31 +3,32 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use imagespec_core::event::Outcome;
 use rayon::prelude::*;
 use tar::Archive;
 
-use crate::base::{Cancelled, GZIP_LAYER, ImageLayer};
+use crate::base::{Cancelled, ImageLayer};
 use crate::builder::Failure;
-use crate::cache::{Cache, CacheError, Key};
+use crate::cache::{Cache, CacheError};
 use crate::compression::Compression;
-use crate::layer::{Attributes, FORMAT_VERSION, Layer, LayerPath, LayerWriter};
+use crate::layer::{Attributes, LayerPath, LayerWriter};
 
 /// A larger module is no program that somebody wrote, and would take the compiler a long time.
 const MODULE_SIZE_BYTES_MAX: u64 = 16 << 20;
-/// What such a module compiles to at most.
-const BYTECODE_SIZE_BYTES_MAX: u64 = 256 << 20;
+/// What a module compiles to at most, as often as its own size, and on top of that.
+const BYTECODE_FACTOR_MAX: u64 = 64;
+const BYTECODE_BASE_BYTES_MAX: u64 = 64 << 10;
 /// Magic number, flags and hash of the source (PEP 552).
 const HEADER_SIZE_BYTES: usize = 16;
 /// Where the flags stand in it, and what they are: by hash, and not compared.
 const FLAGS: std::ops::Range<usize> = 4..8;
 const UNCHECKED: [u8; 4] = [1, 0, 0, 0];
-/// By hash, and compared.
-const CHECKED: [u8; 4] = [3, 0, 0, 0];
+/// What open(2) says of links, and of sockets.
+const LOOP: Option<i32> = Some(rustix::io::Errno::LOOP.raw_os_error());
+const NO_DEVICE: Option<i32> = Some(rustix::io::Errno::NXIO.raw_os_error());
 
 /// The modules of one layer: by their paths in the image without a leading `/`, the names that the compiler knows.
 pub(super) type Extracted = BTreeMap<String, String>;
@@ -89,15 +90,30 @@ pub(super) fn write_list(target: &Path, extracted: &[Extracted]) -> Result<(), C
     write().map_err(|source| CacheError::Io { action: "write", path: path.clone(), source })
 }
 
-/// The bytecode of one layer's modules, by the components of its paths in the image, as a layer is sorted.
-pub(super) struct Modules(BTreeMap<Vec<String>, Vec<u8>>);
+/// The files with the bytecode of one layer's modules, by the components of their paths in the image, as a layer is sorted.
+pub(super) struct Modules(BTreeMap<Vec<String>, PathBuf>);
 
 impl Modules {
-    /// Reads what the compiler wrote to `folder`.
-    pub(super) fn open(folder: &Path, modules: &Extracted, python_minor: u16) -> Result<Self, CacheError> {
+    /// Finds what the compiler wrote to `target`.
+    ///
+    /// # Errors
+    /// When something there cannot be read; it is not known then what a module compiles to.
+    pub(super) fn open(
+        sources: &Path,
+        target: &Path,
+        modules: &Extracted,
+        python_minor: u16,
+    ) -> Result<Self, CacheError> {
         let mut compiled = BTreeMap::new();
         for (path, name) in modules {
-            let Some(bytecode) = bytecode(&folder.join(name))? else { continue };
+            let (source, bytecode) = (sources.join(name), target.join(name));
+            let failed = |error| CacheError::Io { action: "read", path: source.clone(), source: error };
+            let size_bytes = fs::metadata(&source).map_err(failed)?.len();
+            let size_bytes_max = size_bytes.saturating_mul(BYTECODE_FACTOR_MAX) + BYTECODE_BASE_BYTES_MAX;
+            match opened(&bytecode)? {
+                Some((_, size_bytes)) if size_bytes <= size_bytes_max => {}
+                _ => continue,
+            }
             let mut components: Vec<String> = path.split('/').map(str::to_owned).collect();
             let name = components.pop().expect("a path has a last component");
             let stem = name.strip_suffix(".py").expect("the paths are those of modules");
@@ -111,59 +127,41 @@ impl Modules {
         self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.keys().map(|components| components.join("/")).collect()
+    }
+
     pub(super) fn write(&self, writer: &mut LayerWriter) -> Result<(), Failure> {
         for (components, bytecode) in &self.0 {
             // One whose name is too long with what Python adds to it is compiled when it is imported.
             let Ok(path) = LayerPath::new(&components.join("/")) else { continue };
-            writer.file(&path, Attributes::root(0o644), bytecode.len() as u64, &mut bytecode.as_slice())?;
+            // Nobody has written to it since, for the sandbox is gone.
+            let Some((mut file, size_bytes)) = opened(bytecode)? else { continue };
+            writer.file(&path, Attributes::root(0o644), size_bytes, &mut file)?;
         }
         Ok(())
     }
 }
 
-/// The bytecode in a file; nothing where there is none.
-fn bytecode(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+/// A file with bytecode, and its size; nothing where there is none.
+fn opened(path: &Path) -> Result<Option<(File, u64)>, CacheError> {
     // A link or a pipe in its place would be the work of somebody who wants to read this machine's files, or to stop us.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).expect("the flags of open(2) are a C int");
-    let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let Ok(file) = opened else { return Ok(None) };
     let failed = |source| CacheError::Io { action: "read", path: path.to_owned(), source };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let mut file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        // What is no file: nothing, a link, a socket.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if [LOOP, NO_DEVICE].contains(&error.raw_os_error()) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() || metadata.len() <= HEADER_SIZE_BYTES as u64 {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    file.take(BYTECODE_SIZE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let is_bytecode = bytes.len() > HEADER_SIZE_BYTES && bytes[FLAGS] == UNCHECKED;
-    Ok((is_bytecode && bytes.len() as u64 <= BYTECODE_SIZE_BYTES_MAX).then_some(bytes))
-}
-
-/// The same bytecode as `unchecked`, marked to be compared with its sources when it is imported.
-pub(super) fn checked(cache: &Cache, unchecked: Layer, timestamp: u64) -> Result<(Layer, Outcome), Failure> {
-    let diff_id = unchecked.diff_id.to_string();
-    let key = Key::new("bytecode-checked", [FORMAT_VERSION, &diff_id, &timestamp.to_string()].map(str::as_bytes));
-    cache.layer(key, timestamp, |writer| {
-        let path = cache.blob_path(unchecked.digest);
-        let failed = |source| Failure::from(CacheError::Io { action: "read", path: path.clone(), source });
-        let blob = cache.open_blob(unchecked.digest)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let compression = Compression::of(GZIP_LAYER).expect("our own layers have a known type");
-        let mut archive = Archive::new(compression.open(blob).map_err(failed)?);
-        for entry in archive.entries().map_err(failed)? {
-            let mut entry = entry.map_err(failed)?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let path = LayerPath::new(&path).expect("a path of a layer that was made here is one");
-            let mut bytecode = Vec::new();
-            entry.read_to_end(&mut bytecode).map_err(failed)?;
-            if let Some(flags) = bytecode.get_mut(FLAGS) {
-                flags.copy_from_slice(&CHECKED);
-            }
-            writer.file(&path, Attributes::root(0o644), bytecode.len() as u64, &mut bytecode.as_slice())?;
-        }
-        // A blob says at its end alone whether it is what it must be.
-        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
-        Ok(())
-    })
+    let mut header = [0; HEADER_SIZE_BYTES];
+    file.read_exact(&mut header).and_then(|()| file.rewind()).map_err(failed)?;
+    Ok((header[FLAGS] == UNCHECKED).then_some((file, metadata.len())))
 }

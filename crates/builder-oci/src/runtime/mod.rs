@@ -26,6 +26,9 @@ pub(crate) const VARIABLE: &str = "IMAGESPEC_RUNTIME_PACKAGES";
 const SETTINGS: &str = "/opt/imagespec/settings.json";
 const INSTALLER: &str = "/opt/imagespec/uv";
 const PROGRAM: &str = include_str!("start.py");
+/// Arguments of `uv pip compile` that `uv pip install` does not know or is given anyway, and whether a value follows.
+const NOT_FOR_INSTALL: [(&str, bool); 3] =
+    [("--no-deps", false), ("--no-emit-package", true), ("--unsafe-package", true)];
 
 /// Why an image cannot install packages when it starts.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +118,22 @@ fn settings(plan: &Plan) -> Value {
         }
         arguments.clone_from(extra_args);
     }
-    json!({ "arguments": arguments, "env": env })
+    json!({ "arguments": arguments, "install_arguments": of_install(&arguments), "env": env })
+}
+
+/// Those of `arguments` that `uv pip install` is given, too.
+fn of_install(arguments: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let name = word.split_once('=').map_or(word.as_str(), |(name, _)| name);
+        match NOT_FOR_INSTALL.iter().find(|(known, _)| *known == name) {
+            Some((_, takes_value)) if *takes_value && name == word => drop(words.next()),
+            Some(_) => {}
+            None => kept.push(word.clone()),
+        }
+    }
+    kept
 }
 
 /// The packages of `plan` as the variable has them, after those that the base's own variable has.
@@ -166,6 +184,15 @@ mod tests {
         insta::assert_snapshot!(variable(&packages, None).unwrap(), @r#"ipdb 'rich>=13,<15 ; python_version > '"'"'3.8'"'"''"#);
         assert_eq!(variable(&plan(&["ipdb"]), Some("a 'b ; c'")).as_deref(), Some("a 'b ; c' ipdb"));
         assert_eq!(variable(&plan(&[]), Some("a")), None);
+    }
+
+    #[test]
+    fn what_installs_gets_the_arguments_that_it_knows() {
+        let words =
+            ["--no-deps", "--index-strategy", "unsafe-best-match", "--no-emit-package", "a", "--pre", "-f", "b"];
+        let further = ["--unsafe-package=c", "--no-index"];
+        let arguments: Vec<_> = words.into_iter().chain(further).map(str::to_owned).collect();
+        assert_eq!(of_install(&arguments), ["--index-strategy", "unsafe-best-match", "--pre", "-f", "b", "--no-index"]);
     }
 
     #[test]

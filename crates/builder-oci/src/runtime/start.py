@@ -81,7 +81,7 @@ def install(packages):
         file.writelines(missing)
     if missing:
         arguments = ["install", "--no-deps", "--target", f"{folder}/packages", "--requirements", f"{folder}/missing.txt"]
-        run_uv(packages, env, arguments)
+        run_uv(packages, env, arguments + settings["install_arguments"])
     shutil.rmtree(f"{folder}/cache", ignore_errors=True)
     return f"{folder}/packages" if missing else None
 
@@ -105,6 +105,9 @@ def main():
     if folder:
         put_first("PYTHONPATH", folder)
         put_first("PATH", f"{folder}/bin")
+    # Python ignores these, and whoever it becomes would, too.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(sys.argv[1], sys.argv[1:])
     except FileNotFoundError:

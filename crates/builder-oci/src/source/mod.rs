@@ -152,6 +152,7 @@ impl Workshop<'_> {
             below: self.position.below,
             platform: self.position.platform,
             programs: vec![program],
+            after: None,
             env: self.env(),
             secret_env,
             cwd: PathBuf::from(INPUT),

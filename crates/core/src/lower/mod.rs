@@ -68,7 +68,7 @@ fn bootstrap(suite: &str, python: Option<&PythonStep>) -> Bootstrap {
     Bootstrap { suite: suite.to_owned(), packages }
 }
 
-/// The packages, and the indexes that they come from; for packages that are installed later, the indexes alone.
+/// The packages, and where they come from and how they are chosen; for packages that are installed later, that alone.
 fn pip(resolved: &ResolvedSpec) -> Option<PipStep> {
     let spec = &resolved.spec;
     let requirements = resolved.requirements.as_ref();
@@ -79,20 +79,21 @@ fn pip(resolved: &ResolvedSpec) -> Option<PipStep> {
             extra_indexes.push(url.clone());
         }
     }
-    let has_indexes = resolved.pip_index.is_some() || !extra_indexes.is_empty();
-    if !has_packages && (resolved.runtime_packages.is_empty() || !has_indexes) {
-        return None;
-    }
+    let find_links = requirements.map(|requirements| requirements.find_links.clone()).unwrap_or_default();
     let mut extra_args = requirements.map(|requirements| requirements.extra_args.clone()).unwrap_or_default();
     // What the spec says comes last, where it counts more.
     extra_args.extend(list(&spec.pip_extra_args));
+    let has_indexes = resolved.pip_index.is_some() || !extra_indexes.is_empty() || !find_links.is_empty();
+    if !has_packages && (resolved.runtime_packages.is_empty() || (!has_indexes && extra_args.is_empty())) {
+        return None;
+    }
     let secrets: BTreeSet<_> = spec.pip_secret_mounts.iter().map(|secret| secret.value.clone()).collect();
     let nothing = || PipInput::Requirements { requirements: BTreeSet::new(), constraints: BTreeSet::new() };
     Some(PipStep {
         input: requirements.map_or_else(nothing, |requirements| requirements.input.clone()),
         index: resolved.pip_index.clone(),
         extra_indexes,
-        find_links: requirements.map(|requirements| requirements.find_links.clone()).unwrap_or_default(),
+        find_links,
         extra_args,
         secrets: secrets.into_iter().collect(),
     })

@@ -190,6 +190,9 @@ fn a_named_base_gets_python_only_when_a_field_asks_for_it() {
         assert_eq!(kinds(&on(spec)), ["python"]);
     }
     assert_eq!(kinds(&on(Spec { packages: texts(&["x"]), ..Spec::default() })), ["python", "pip"]);
+    // What is installed later must come from where the spec says, too.
+    let (runtime_packages, pip_extra_args) = (texts(&["x"]), texts(&["--no-index"]));
+    assert_eq!(kinds(&on(Spec { runtime_packages, pip_extra_args, ..Spec::default() })), ["python", "pip"]);
     assert_eq!(kinds(&on_scratch()), [""; 0]);
 }
 
