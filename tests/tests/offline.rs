@@ -33,6 +33,10 @@ fn what_was_built_once_is_built_again_without_a_network() {
     let ran = env.run_without_network(&["run", "app.yaml", "--", "cat", "version"]);
     let devices: Vec<_> = ran.stdout.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
     assert_eq!(devices, ["lo"]);
+    // What was made without a network is nothing for those who have one.
+    assert!(built.stderr.contains("warning: `run 1 command` has no network"), "{}", built.stderr);
+    let online = env.run_online(&["build", "app.yaml", "--force"], &[]);
+    assert_ne!(digest(&online), digest(&built));
 }
 
 #[test]

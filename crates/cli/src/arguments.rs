@@ -165,8 +165,8 @@ pub(crate) enum CacheCommand {
     },
     /// Compare every blob with its digest.
     ///
-    /// Unpacked layers are not looked at; `imagespec cache clear` has them made anew. A blob that is not what its name says is removed, and a build that needs it fetches or makes it again. The exit code is
-    /// then 1.
+    /// A blob that is not what its name says is removed, and a build that needs it fetches or makes it again. The exit
+    /// code is then 1. Unpacked layers are not looked at; `imagespec cache clear` has them made anew.
     Verify,
     /// Remove everything, images without a registry included.
     ///
