@@ -293,3 +293,15 @@ fn packages_that_the_base_has_already_are_locked_as_nothing_to_install() {
     let built = env.run_online(&["build", "app.yaml", "--locked"], &[]);
     assert_eq!(built.code, 0, "{}", built.stderr);
 }
+
+#[test]
+fn a_package_without_a_wheel_is_locked_on_a_debian_that_is_made_for_it() {
+    let env = TestEnv::with_debian();
+    env.write("app.yaml", "name: app\npython_version: 3.11\npackages: [docopt]\n");
+    let locked = env.run_online(&["lock", "app.yaml"], &[]);
+    assert_eq!(locked.code, 0, "{}", locked.stderr);
+    let lock = std::fs::read_to_string(env.path().join("app.yaml.lock")).unwrap();
+    assert!(lock.contains("49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491"), "{lock}");
+    let built = env.run_online(&["build", "app.yaml", "--locked"], &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+}

@@ -14,6 +14,7 @@ use crate::apt;
 use crate::base::{self, BaseImage, own_layer};
 use crate::builder::{Building, Failure, Position};
 use crate::conda;
+use crate::emulation;
 use crate::image;
 use crate::python::{self, BasePython};
 
@@ -125,8 +126,8 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
         };
         match step {
             Step::Apt(apt) => {
-                // A Python that is looked for may come from here.
-                if finds_python(plan, &base) {
+                // A Python that is looked for may come from here, and so may what a package is built with.
+                if finds_python(plan, &base) || may_build(plan, platform) {
                     let (layer, outcome) = apt::layer(building, apt, &position, None)?;
                     base.layers.push(own_layer(layer, outcome, "packages"));
                     locked.apt = learned.take();
@@ -147,6 +148,10 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
                 }
                 locked.python = base.python.as_ref().map(|python| python.interpreter.version());
                 locked.python_archive = base.python.as_ref().and_then(|python| python.archive);
+                if let Some(python) = base.python.as_ref().filter(|_| may_build(plan, platform)) {
+                    let made = python::environment(building, step, python)?;
+                    base.layers.extend(made.map(|(layer, outcome)| own_layer(layer, outcome, "python environment")));
+                }
             }
             Step::Conda(step) => {
                 let solution = conda::solution(building, step, plan.python(), &position)?;
@@ -165,6 +170,13 @@ fn lock_image(building: &Building<'_>, plan: &Plan, platform: &Platform) -> Resu
         }
     }
     Ok(locked)
+}
+
+/// Whether packages may turn out to have no wheel, and this machine can build them. Only the resolver knows, and it then
+/// needs the layers to build on, which the build that follows needs anyway.
+fn may_build(plan: &Plan, platform: &Platform) -> bool {
+    let can_execute = emulation::machine().is_none_or(|machine| emulation::check(platform, &machine).is_ok());
+    can_execute && plan.steps.iter().any(|step| matches!(step, Step::Pip(_)))
 }
 
 /// Whether the plan's Python must be looked for in its layers.
@@ -189,7 +201,7 @@ fn lock_base(
             let (locked, python) = base::resolve_bootstrap(building, wanted, platform)?;
             let known = BaseImage { python, ..BaseImage::default() };
             let is_asked = plan.steps.iter().any(|step| matches!(step, Step::Apt(_) | Step::Conda(_)));
-            if !is_asked && !finds_python(plan, &known) {
+            if !is_asked && !finds_python(plan, &known) && !may_build(plan, platform) {
                 return Ok((Some(locked), known));
             }
             let base = base::from_bootstrap(building, wanted, platform, Some(&locked))?;

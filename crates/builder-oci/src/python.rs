@@ -415,7 +415,10 @@ fn resolve(
         Unit::Bytes,
         None,
         |progress| {
-            if let Some(lock) = workshop.resolved(&resolution)? {
+            // A lock begins anew.
+            if workshop.position.learned.is_none()
+                && let Some(lock) = workshop.resolved(&resolution)?
+            {
                 return Ok::<_, Failure>((lock, Outcome::Cached));
             }
             if !sources.is_empty() {
