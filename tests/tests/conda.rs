@@ -283,6 +283,8 @@ fn what_cannot_be_solved_or_read_is_said_at_its_field() {
        |                  ^^^^^
     hint: did you mean `answer`?
     ");
+    let unfit = refused("conda_packages: ['answer>=9']\nconda_channels: [./channel]\n");
+    assert!(unfit.starts_with("the conda packages do not fit together:\n") && unfit.contains("answer >=9"), "{unfit}");
     insta::assert_snapshot!(refused("python_version: 3.11\nconda_packages: [answer=3]\nconda_channels: [./channel]\n"), @"
     the conda packages do not fit together:
            answer 3.* cannot be installed because there are no viable options:

@@ -141,7 +141,7 @@ fn an_image_without_entry_point_or_packages_of_its_own_has_runtime_packages_too(
 fn arguments_of_the_resolver_count_for_runtime_packages_alone() {
     let env = TestEnv::with_debian();
     let index = index(&env);
-    let page = format!("{}inside/", index.url());
+    let page = format!("{}/inside/", index.url());
     let program = "import inside; print(inside.VALUE)";
     let arguments = format!("pip_extra_args: [--no-index, --find-links, '{page}']");
     env.write("app.yaml", &format!("name: app\nruntime_packages: [inside==3]\n{arguments}\n"));

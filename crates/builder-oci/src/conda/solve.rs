@@ -98,8 +98,10 @@ async fn offered(gateway: &Gateway, asked: &Asked<'_>, specs: &[MatchSpec]) -> R
     let addresses = || asked.channels.iter().map(|channel| channel.address.clone());
     let subdirs = [asked.subdir, Subdir::NoArch];
     let told = |error| told(&error, asked.channels);
+    // Whatever version is wanted, all are offered: the solver says why none of them fits.
+    let any_version = |spec: &MatchSpec| MatchSpec { version: None, build: None, build_number: None, ..spec.clone() };
     let found = gateway
-        .query(addresses(), subdirs, specs.to_vec())
+        .query(addresses(), subdirs, specs.iter().map(any_version).collect::<Vec<_>>())
         .recursive(true)
         // Another channel than the named ones would be one that nobody chose.
         .channel_relations(ChannelRelationsMode::Disabled)
