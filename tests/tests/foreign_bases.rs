@@ -15,6 +15,7 @@ fn debian(env: &TestEnv, name: &str, packages: &str) {
 }
 
 #[test]
+#[ignore = "takes minutes; `tests/slow` runs it"]
 fn a_debian_of_another_tool_gets_packages_wherever_it_lies_with_python_and_without() {
     let env = TestEnv::new();
     let registry = DockerRegistry::start(Setup::Open);
