@@ -1,8 +1,11 @@
 //! A folder with a cache of its own, in which the program is run as a user would.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread::{self, ThreadId};
 
 use tempfile::TempDir;
 
@@ -14,6 +17,8 @@ use crate::registry::output;
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
     folder: TempDir,
+    /// Which test wrote a file: those that share a folder run at once.
+    writers: Mutex<HashMap<PathBuf, ThreadId>>,
 }
 
 /// What a run of the program came to.
@@ -36,7 +41,7 @@ impl Default for TestEnv {
 impl TestEnv {
     /// An empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
+        Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), writers: Mutex::default() }
     }
 
     /// An empty folder, and a cache that has `bootstrap:debian/bookworm` with and without Python, which takes a while to make.
@@ -78,8 +83,14 @@ impl TestEnv {
     }
 
     /// Writes a file.
+    ///
+    /// # Panics
+    /// When another test, which shares the folder, wrote one of that name.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path().join(path);
+        let me = thread::current().id();
+        let writer = *self.writers.lock().expect("nobody panics in it").entry(path.clone()).or_insert(me);
+        assert_eq!(writer, me, "two tests of one folder write {}", path.display());
         fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("a folder can be made");
         fs::write(path, text).expect("a file can be written");
     }

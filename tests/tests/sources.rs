@@ -152,7 +152,7 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
         "lock-version = '1.0'\ncreated-by = 'a test'\n[[packages]]\nname = 'docopt'\nversion = '0.6.2'\nsdist = {{ url = '{DOCOPT}', hashes = {{ sha256 = '{DOCOPT_SHA256}' }} }}\n"
     );
     env.write("pylock.docopt.toml", &lock);
-    build("locked", "requirements: pylock.docopt.toml\n");
+    build("from-lock", "requirements: pylock.docopt.toml\n");
 
     let wrong = DOCOPT_SHA256.replace('4', "5");
     env.write("wrong.yaml", &format!("name: wrong\nbase_image: oci:plain\npackages: ['{DOCOPT}#sha256={wrong}']\n"));
