@@ -152,6 +152,11 @@ impl Builder for OciBuilder {
                 Feature::Labels,
                 Feature::RuntimePackages,
                 Feature::Lock,
+                Feature::OutputStore,
+                Feature::OutputRegistry,
+                Feature::OutputOci,
+                Feature::OutputDockerArchive,
+                Feature::OutputDocker,
             ]),
             options_schema: json!({
                 "type": "object",
@@ -170,7 +175,7 @@ impl Builder for OciBuilder {
         let start = Instant::now();
         let (images, digest) = self.with_building(request, session, |building| building.run())?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Report { digest, images: images.iter().map(report).collect(), duration_ms })
+        Ok(Report { digest, images: images.iter().map(report).collect(), name: None, duration_ms })
     }
 
     fn lock(&self, request: &BuildRequest, session: &dyn Session) -> Result<Plan, BuildError> {

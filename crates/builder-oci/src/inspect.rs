@@ -156,7 +156,7 @@ impl Inspected {
                 layers: image.layers.iter().map(InspectedLayer::report).collect(),
             })
         });
-        Report { digest: self.digest, images: images.collect(), duration_ms: 0 }
+        Report { digest: self.digest, images: images.collect(), name: None, duration_ms: 0 }
     }
 }
 

@@ -47,6 +47,30 @@ pub trait Session: Send + Sync {
     fn is_cancelled(&self) -> bool;
 }
 
+/// A builder that is linked into a program, which finds it by [`inventory::iter`]. A crate of a builder submits one.
+#[derive(Debug, Clone, Copy)]
+pub struct Bundled {
+    /// The name that users choose it by.
+    pub name: &'static str,
+    /// Makes it. It does no work.
+    pub make: fn(Restart) -> Box<dyn Builder>,
+}
+
+inventory::collect!(Bundled);
+
+/// How a builder starts its own code in a new process: as this program, with these arguments before its own.
+///
+/// A loaded builder is a file that the program was given, so that the new process must inherit it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The program.
+    pub program: PathBuf,
+    /// What it is told before the builder's own arguments.
+    pub arguments: Vec<String>,
+    /// A descriptor that must stay open until the builder's code runs in the new process. It closes at no `exec`.
+    pub descriptor: Option<i32>,
+}
+
 /// What a builder says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -110,6 +134,26 @@ pub enum Feature {
     RuntimePackages,
     /// Exact parts: it finds them, and builds of those that it is given.
     Lock,
+    /// [`Output::Store`]
+    OutputStore,
+    /// [`Output::Registry`]
+    OutputRegistry,
+    /// [`Output::Oci`]
+    OutputOci,
+    /// [`Output::DockerArchive`]
+    OutputDockerArchive,
+    /// [`Output::Docker`]
+    OutputDocker,
+}
+
+impl Feature {
+    /// The name that it has in a description: `base-scratch`.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            other => unreachable!("a feature is written as its name, and not as {other:?}"),
+        }
+    }
 }
 
 /// A plan that a builder cannot build.
@@ -138,6 +182,17 @@ impl Description {
                 unsupported.push(Unsupported { builder: self.name.clone(), field, feature });
             }
         }
+        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
+    }
+
+    /// Compares what the builder can do with where the image is to go.
+    ///
+    /// # Errors
+    /// Every output that it has not, in the order in which they were asked for.
+    pub fn check_outputs(&self, outputs: &[Output]) -> Result<(), Vec<Unsupported>> {
+        let lacking = outputs.iter().map(Output::feature).filter(|(feature, _)| !self.features.contains(feature));
+        let unsupported = lacking.map(|(feature, field)| Unsupported { builder: self.name.clone(), field, feature });
+        let unsupported: Vec<_> = unsupported.collect();
         if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
     }
 }
@@ -203,6 +258,19 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// What a builder must offer for it, and how the user asked.
+    fn feature(&self) -> (Feature, &'static str) {
+        match self {
+            Self::Store => (Feature::OutputStore, "--no-push"),
+            Self::Registry => (Feature::OutputRegistry, "--push"),
+            Self::Oci { .. } => (Feature::OutputOci, "--output type=oci"),
+            Self::DockerArchive { .. } => (Feature::OutputDockerArchive, "--output type=docker-archive"),
+            Self::Docker { .. } => (Feature::OutputDocker, "--output type=docker"),
+        }
+    }
+}
+
 /// Whether earlier results may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -226,7 +294,7 @@ pub enum NetworkPolicy {
 
 /// How to reach a registry that needs something special.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct RegistryAccess {
     /// Plain HTTP, or a certificate that nobody signed.
     pub insecure: bool,

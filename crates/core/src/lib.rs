@@ -2,6 +2,7 @@
 //!
 //! The crate is sync and reads files only where a spec names them. It knows no network, no environment and no clock.
 
+pub mod boundary;
 pub mod builder;
 pub mod conda;
 pub mod diagnostic;

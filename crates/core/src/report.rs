@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::event::Outcome;
 use crate::platform::Platform;
+use crate::reference::Reference;
 
 /// What a build came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct Report {
     pub digest: Digest,
     /// One image for each platform.
     pub images: Vec<PlatformImage>,
+    /// What the image is called, by a builder that answers with another image than the one that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Reference>,
     /// Milliseconds that the build took.
     pub duration_ms: u64,
 }
