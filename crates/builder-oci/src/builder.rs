@@ -146,6 +146,8 @@ impl Builder for OciBuilder {
                 Feature::Apt,
                 Feature::Run,
                 Feature::RunSecrets,
+                Feature::Env,
+                Feature::Workdir,
                 Feature::User,
                 Feature::Entrypoint,
                 Feature::Cmd,
