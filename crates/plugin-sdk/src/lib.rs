@@ -13,6 +13,8 @@ compile_error!(
     "a plugin must be compiled with `panic = \"unwind\"`: a panic is an error of the build, not the end of imagespec"
 );
 
+pub mod conformance;
+
 mod descriptor;
 mod export;
 mod speaker;

@@ -14,6 +14,9 @@ use imagespec_core::event::Event;
 /// So many calls may be cancelled before they come. Whoever cancels more has forgotten the oldest.
 const CANCELLED_MAX: usize = 1024;
 
+/// What the error of a panic says.
+pub(crate) const PANICKED: &str = "the builder panicked";
+
 /// A builder behind the words of [`boundary`], in this very process and without a file to load.
 pub struct Speaker {
     builder: Box<dyn Builder>,
@@ -126,7 +129,7 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, BuildError>) -> Result<T
     IS_GUARDED.set(outer);
     result.unwrap_or_else(|payload| {
         let said = PANIC.take().unwrap_or_else(|| text_of(payload.as_ref()).to_owned());
-        let error = internal("the builder panicked".to_owned()).hint("tell the builder's author");
+        let error = internal(PANICKED.to_owned()).hint("tell the builder's author");
         Err(BuildError { causes: vec![said], ..error })
     })
 }
