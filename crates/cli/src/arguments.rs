@@ -1,5 +1,6 @@
 //! The command line: names of commands and flags, and nothing about what they do.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,6 +138,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CacheCommand,
     },
+    /// Builders that are files.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Check what this machine can do.
     Doctor,
     /// Print a completion script for a shell.
@@ -172,6 +178,22 @@ pub(crate) enum CacheCommand {
     ///
     /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.
     Clear,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Examine a builder: does it do what every builder must, and what it says of itself?
+    ///
+    /// A file is loaded into a process and into a worker, a bundled builder is examined as it is. Every line is
+    /// something that a builder must do. No network is used. The exit code is 1 if there is something that it does not do.
+    Test {
+        /// A plugin's file, or the name of a builder.
+        #[arg(value_name = "PATH|NAME")]
+        target: OsString,
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
 }
 
 /// A spec and what is laid over it.

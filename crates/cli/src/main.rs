@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arguments::{Arguments, CacheCommand, Command};
+use arguments::{Arguments, CacheCommand, Command, PluginCommand};
 use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
 use imagespec_builder_oci::cache::PruneMode;
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
     // The sandbox starts this program again, and must find it without threads.
     if env::args_os().nth(1).is_some_and(|argument| argument == sandbox::ARGUMENT) {
         return sandbox::main();
+    }
+    // So do a builder that is a file, and the process in which one is examined.
+    if env::args_os().nth(1).is_some_and(|argument| argument == imagespec_plugin_host::ARGUMENT) {
+        return commands::plugin::start(&env::args_os().skip(2).collect::<Vec<_>>());
     }
     let arguments = Arguments::parse();
     let log = tracing_subscriber::EnvFilter::try_from_env("IMAGESPEC_LOG").unwrap_or_default();
@@ -70,6 +74,9 @@ fn run(command: &Command) -> Result<u8, Failure> {
         }
         Command::Cache { command: CacheCommand::Verify } => return commands::cache::verify(),
         Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
+        Command::Plugin { command: PluginCommand::Test { target, format } } => {
+            return commands::plugin::test(target, *format);
+        }
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

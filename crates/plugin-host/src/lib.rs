@@ -26,4 +26,4 @@ pub use file::PluginFile;
 pub use library::Library;
 pub use loaded::{Loaded, Mode};
 pub use sealed::Sealed;
-pub use worker::{ARGUMENT, Worker, main};
+pub use worker::{ARGUMENT, Worker, ending, main};

@@ -15,6 +15,11 @@ fn all() -> Vec<Box<dyn Builder>> {
     vec![Box::new(OciBuilder::new(std::env::current_exe().unwrap_or_default()))]
 }
 
+/// The builder of this name that is linked into this program.
+pub(crate) fn bundled(name: &str) -> Option<Box<dyn Builder>> {
+    all().into_iter().find(|builder| builder.describe().name == name)
+}
+
 /// The builder that was chosen.
 pub(crate) fn find(chosen: &ChosenBuilder) -> Result<Box<dyn Builder>, Failure> {
     let builders = all();

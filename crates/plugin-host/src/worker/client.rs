@@ -258,7 +258,8 @@ fn sentence(shared: &Shared, group: Pid, error: BuildError) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-fn ending(status: ExitStatus) -> String {
+/// How a process ended that should not have, as the end of a sentence: `crashed: a segmentation fault`.
+pub fn ending(status: ExitStatus) -> String {
     const NAMES: [(i32, &str); 5] =
         [(4, "an illegal instruction"), (6, "abort"), (7, "a bus error"), (9, "SIGKILL"), (11, "a segmentation fault")];
     match (status.code(), status.signal()) {

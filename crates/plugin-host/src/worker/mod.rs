@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use imagespec_core::boundary::Greeting;
 use imagespec_core::builder::Restart;
 
-pub use client::Worker;
+pub use client::{Worker, ending};
 
 use crate::library::Library;
 use crate::sealed::Sealed;
