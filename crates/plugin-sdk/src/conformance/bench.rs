@@ -158,13 +158,9 @@ impl Bench {
 
     /// Whether it still builds, after `what`.
     pub(super) fn is_well_after(&self, what: &str) -> Result<(), Fault> {
-        let after = |why| format!("{what}, and the next build did not go well: {why}");
-        match self.build(&self.request(self.full(), "after")) {
-            Ok(report) => self.compare(report.digest, what),
-            Err(Fault::Failed(why)) => Err(Fault::Failed(after(why))),
-            Err(Fault::Hung(why)) => Err(Fault::Hung(after(why))),
-            Err(fault @ Fault::Skipped(_)) => Err(fault),
-        }
+        let built = self.build(&self.request(self.full(), "after"));
+        let report = built.map_err(|fault| fault.when(&format!("{what}, and the next build did not go well")))?;
+        self.compare(report.digest, what)
     }
 
     /// Whether the full image has the digest that it always has.
@@ -197,7 +193,9 @@ pub(super) fn report(text: &str) -> Result<Report, Fault> {
 
 /// The request as text.
 pub(super) fn json(request: &BuildRequest) -> Result<String, Fault> {
-    request.to_json().map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
+    request
+        .to_json()
+        .map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
 }
 
 /// A build that must go well, and did not.

@@ -25,7 +25,12 @@ pub(super) fn tried(bench: &Bench) -> Vec<Feature> {
 /// What is not tried.
 pub(super) fn rest(bench: &Bench) -> Result<(), Fault> {
     let tried = tried(bench);
-    let rest = bench.subject.description.features.iter().filter(|feature| **feature != bench.base() && !tried.contains(feature));
+    let rest = bench
+        .subject
+        .description
+        .features
+        .iter()
+        .filter(|feature| **feature != bench.base() && !tried.contains(feature));
     let names: Vec<_> = rest.map(|feature| format!("`{}`", feature.name())).collect();
     if names.is_empty() {
         return Ok(());
@@ -62,7 +67,6 @@ pub(super) fn check(bench: &Bench, feature: Feature) -> Result<(), Fault> {
     let Some(folder) = bench.layout(&name).filter(|_| feature != Feature::OutputStore) else { return Ok(()) };
     for platform in &plan.platforms {
         let image = layout::read(&folder, report.digest, platform).map_err(Fault::Failed)?;
-        contract(&image, &request.id.to_string(), &plan).map_err(Fault::Failed)?;
         shows(&image, feature)?;
     }
     Ok(())
@@ -80,24 +84,29 @@ fn covers(report: &Report, plan: &Plan) -> Result<(), Fault> {
     Err(Fault::Failed(format!("{wanted} was asked for, and its report has images for {reported}")))
 }
 
-/// What every image has, whoever builds it.
-fn contract(image: &Found, id: &str, plan: &Plan) -> Result<(), String> {
+/// What every image has, whoever builds it and whatever was asked for.
+pub(super) fn contract(bench: &Bench) -> Result<(), Fault> {
+    let Some(folder) = bench.layout("contract") else {
+        return Err(Fault::Skipped("it takes the output `output-oci` to see its images".to_owned()));
+    };
+    let request = bench.request(bench.smallest(), "contract");
+    let digest = bench.build(&request)?.digest;
+    let image = layout::read(&folder, digest, &material::platform()).map_err(Fault::Failed)?;
     let config = &image.config["config"];
     let last = config["Env"].as_array().and_then(|env| env.last());
-    let wanted = format!("{ID_VARIABLE}={id}");
+    let wanted = format!("{ID_VARIABLE}={}", request.id);
     if last != Some(&Value::from(wanted.as_str())) {
-        return Err(format!("the last variable of the image must be `{wanted}`: by it, a program knows its image"));
+        let why = format!("the last variable of the image must be `{wanted}`: by it, a program knows its image");
+        return Err(Fault::Failed(why));
     }
-    if plan.config.workdir == FILES_ROOT {
-        same(&config["WorkingDir"], &json!(FILES_ROOT), "working directory")?;
-    }
-    Ok(())
+    same(&config["WorkingDir"], &json!(FILES_ROOT), "working directory").map_err(Fault::Failed)
 }
 
 /// Whether what was asked for is there.
 fn shows(image: &Found, feature: Feature) -> Result<(), Fault> {
     let config = &image.config["config"];
-    let has_variable = |variable: &str| config["Env"].as_array().is_some_and(|env| env.iter().any(|one| one == variable));
+    let has_variable =
+        |variable: &str| config["Env"].as_array().is_some_and(|env| env.iter().any(|one| one == variable));
     let found = match feature {
         Feature::Env => ENV.iter().map(|(name, value)| format!("{name}={value}")).try_for_each(|wanted| {
             has_variable(&wanted).then_some(()).ok_or_else(|| format!("the image lacks the variable `{wanted}`"))
@@ -109,9 +118,9 @@ fn shows(image: &Found, feature: Feature) -> Result<(), Fault> {
         Feature::Workdir => same(&config["WorkingDir"], &json!(WORKDIR), "working directory"),
         Feature::Entrypoint => same(&config["Entrypoint"], &json!(ENTRYPOINT), "entry point"),
         Feature::Cmd => same(&config["Cmd"], &json!(CMD), "list of arguments"),
-        Feature::BaseOciLayout | Feature::BaseDockerArchive => {
-            has_variable(BASE_ENV).then_some(()).ok_or_else(|| format!("the image lacks `{BASE_ENV}`, which its base has"))
-        }
+        Feature::BaseOciLayout | Feature::BaseDockerArchive => has_variable(BASE_ENV)
+            .then_some(())
+            .ok_or_else(|| format!("the image lacks `{BASE_ENV}`, which its base has")),
         Feature::Copy => return copied(image),
         _ => Ok(()),
     };
@@ -164,7 +173,9 @@ fn lock(bench: &Bench) -> Result<(), Fault> {
         .map_err(|invalid| Fault::Failed(format!("it answers to `lock` with a plan that cannot be used: {invalid}")))?;
     let without = Plan { lock: bench.smallest().lock, ..locked.clone() };
     if without != bench.smallest() {
-        return Err(Fault::Failed("what it answers to `lock` is another plan than the one that was asked for".to_owned()));
+        return Err(Fault::Failed(
+            "what it answers to `lock` is another plan than the one that was asked for".to_owned(),
+        ));
     }
     bench.build(&bench.request(locked, "has-lock")).map(drop)
 }

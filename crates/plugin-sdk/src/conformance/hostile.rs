@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use imagespec_core::builder::{BuildRequest, Feature, FailureKind, Output};
+use imagespec_core::builder::{BuildRequest, FailureKind, Feature, Output};
 use imagespec_core::digest::Digest;
 use imagespec_core::plan::{CopiedFile, CopyStep, Plan, Step};
 use serde_json::json;
@@ -40,12 +40,14 @@ pub(super) fn files(bench: &Bench) -> Result<(), Fault> {
         ("a file of the plan was changed after it was digested", changed),
     ];
     for (what, request) in requests {
-        match bench.attempt(&request)? {
+        match bench.attempt(&request).map_err(|fault| fault.when(what))? {
             Ok(_) => {
                 let why = format!("{what}, and it made an image: compare each file with its digest as you read it");
                 return Err(Fault::Failed(why));
             }
-            Err(error) if is_panic(&error) => return Err(Fault::Failed(format!("{what}, and it panicked: {}", told(&error)))),
+            Err(error) if is_panic(&error) => {
+                return Err(Fault::Failed(format!("{what}, and it panicked: {}", told(&error))));
+            }
             Err(_) => {}
         }
     }
@@ -79,14 +81,14 @@ pub(super) fn absurd(bench: &Bench) -> Result<(), Fault> {
     for (number, (what, change)) in CHANGES.iter().enumerate() {
         let mut request = bench.request(bench.full(), &format!("absurd-{number}"));
         change(&mut request);
-        match bench.attempt(&request)? {
-            Ok(_) => {}
+        let what = format!("it was asked for {what}");
+        match bench.attempt(&request).map_err(|fault| fault.when(&what))? {
             Err(error) if is_panic(&error) => {
-                return Err(Fault::Failed(format!("it was asked for {what}, and panicked: {}", told(&error))));
+                return Err(Fault::Failed(format!("{what}, and panicked: {}", told(&error))));
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
-        bench.is_well_after(&format!("it was asked for {what}"))?;
+        bench.is_well_after(&what)?;
     }
     Ok(())
 }
@@ -163,8 +165,6 @@ pub(super) fn disk(bench: &Bench, folder: &Path) -> Result<(), Fault> {
         }
         Err(_) => {}
     }
-    match bench.build(&bench.request(plan, "elsewhere")) {
-        Err(Fault::Failed(why)) => Err(Fault::Failed(format!("it does not build on a good disk after that: {why}"))),
-        other => other.map(drop),
-    }
+    let built = bench.build(&bench.request(plan, "elsewhere"));
+    built.map(drop).map_err(|fault| fault.when("it does not build on a good disk after that"))
 }

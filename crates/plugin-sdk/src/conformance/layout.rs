@@ -50,7 +50,9 @@ impl Written {
         let diff_ids: Vec<_> = self.layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
         let (os, architecture) = (self.platform.os(), self.platform.architecture());
         let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
-        json!({"os": os, "architecture": architecture, "config": self.config, "rootfs": rootfs}).to_string().into_bytes()
+        json!({"os": os, "architecture": architecture, "config": self.config, "rootfs": rootfs})
+            .to_string()
+            .into_bytes()
     }
 }
 
@@ -115,7 +117,8 @@ type Wrong = String;
 pub(super) fn read(folder: &Path, digest: Digest, platform: &Platform) -> Result<Found, Wrong> {
     let path = folder.join("index.json");
     let text = fs::read(&path).map_err(|error| format!("there is no readable `index.json` in its layout: {error}"))?;
-    let index: Value = serde_json::from_slice(&text).map_err(|error| format!("its `index.json` is no JSON: {error}"))?;
+    let index: Value =
+        serde_json::from_slice(&text).map_err(|error| format!("its `index.json` is no JSON: {error}"))?;
     if !manifests(&index).any(|descriptor| descriptor["digest"] == digest.to_string()) {
         return Err(format!("it reported {digest}, and the `index.json` of its layout does not list that"));
     }

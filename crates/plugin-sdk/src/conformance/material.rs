@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::Feature;
 use imagespec_core::digest::Digest;
-use imagespec_core::plan::{
-    Base, CopiedFile, CopyStep, FILES_ROOT, ImageConfig, Plan, Step,
-};
+use imagespec_core::plan::{Base, CopiedFile, CopyStep, FILES_ROOT, ImageConfig, Plan, Step};
 use imagespec_core::platform::Platform;
 use serde_json::json;
 

@@ -79,6 +79,16 @@ pub enum Disk {
     ReadOnly,
 }
 
+impl Disk {
+    /// The name of the check that [`examine_disk`] makes.
+    pub fn check(self) -> &'static str {
+        match self {
+            Self::Full => "says so when the disk is full",
+            Self::ReadOnly => "says so when the disk is read-only",
+        }
+    }
+}
+
 impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
@@ -114,18 +124,9 @@ pub fn examine(door: Arc<dyn Door>, notes: &mut dyn FnMut(Note<'_>)) -> Vec<Chec
 }
 
 /// Has the builder behind `door` build where it cannot: `folder` lies on such a `disk`.
-pub fn examine_disk(
-    door: Arc<dyn Door>,
-    folder: &Path,
-    disk: Disk,
-    notes: &mut dyn FnMut(Note<'_>),
-) -> Vec<Check> {
+pub fn examine_disk(door: Arc<dyn Door>, folder: &Path, disk: Disk, notes: &mut dyn FnMut(Note<'_>)) -> Vec<Check> {
     let mut examiner = Examiner { notes, checks: Vec::new(), obstacle: None };
-    let name = match disk {
-        Disk::Full => "says so when the disk is full",
-        Disk::ReadOnly => "says so when the disk is read-only",
-    };
-    examiner.check(name, || {
+    examiner.check(disk.check(), || {
         let bench = Bench::new(Subject::new(door, Limits::default())?)?;
         hostile::disk(&bench, folder)
     });
@@ -158,7 +159,8 @@ fn examine_within(door: Arc<dyn Door>, limits: Limits, notes: &mut dyn FnMut(Not
     examiner.check("has all else that it says", || features::rest(&bench));
     let digest = examiner.check("makes the same image of the same plan", || behaviour::determinism(&bench));
     bench.digest = digest;
-    let rest: [(&str, fn(&Bench) -> Result<(), Fault>); 9] = [
+    let rest: [(&str, fn(&Bench) -> Result<(), Fault>); 10] = [
+        ("makes images that know which spec they are of", features::contract),
         ("ignores what it does not know in a request", words::unknown_fields),
         ("tells of its steps in order", behaviour::events),
         ("does not begin a build that was cancelled before", behaviour::cancelled_before),

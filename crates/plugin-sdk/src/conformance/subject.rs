@@ -22,6 +22,17 @@ pub(super) enum Fault {
     Hung(String),
 }
 
+impl Fault {
+    /// The same, that was seen when `what` was done.
+    pub(super) fn when(self, what: &str) -> Self {
+        match self {
+            Self::Failed(why) => Self::Failed(format!("{what}: {why}")),
+            Self::Hung(why) => Self::Hung(format!("{what}: {why}")),
+            Self::Skipped(why) => Self::Skipped(why),
+        }
+    }
+}
+
 /// How long the kit waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -182,7 +193,7 @@ impl Running {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(read_error(error)?),
             Err(RecvTimeoutError::Timeout) => {
-                let seconds = self.limits.answer.as_secs();
+                let seconds = self.limits.answer.as_secs_f32();
                 return Err(Fault::Hung(format!("it did not answer within {seconds} seconds")));
             }
             Err(RecvTimeoutError::Disconnected) => {

@@ -57,6 +57,7 @@ fn an_honest_builder_passes() {
     ok       has `output-oci`, as it says
     ok       has all else that it says
     ok       makes the same image of the same plan
+    ok       makes images that know which spec they are of
     ok       ignores what it does not know in a request
     ok       tells of its steps in order
     ok       does not begin a build that was cancelled before
@@ -84,31 +85,27 @@ fn what_a_builder_says_of_itself_is_checked() {
     "#);
     insta::assert_snapshot!(found(Lie::HasAnOptionWithoutType), @"
     FAILED   says what it is and which kinds of options it takes: its option `jobs` has no `type` in `options_schema` that the program knows: give it one of `string`, `integer`, `number`, `boolean`, `array`, `object`, `null`
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 
 #[test]
 fn a_feature_that_is_not_there_is_found() {
     insta::assert_snapshot!(found(Lie::ForgetsTheId), @"
-    FAILED   has `base-scratch`, as it says: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    FAILED   has `copy`, as it says: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    FAILED   has `env`, as it says: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    FAILED   has `labels`, as it says: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    FAILED   has `output-oci`, as it says: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    of 21 checks, 2 skipped
+    FAILED   makes images that know which spec they are of: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::RefusesLabels), @"
     FAILED   has `labels`, as it says: it answered an error: `labels cannot be set` (leave them out)
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::ForgetsLabels), @r#"
     FAILED   has `labels`, as it says: the label of the image must be `"a label = a value"`, and is none
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     "#);
     insta::assert_snapshot!(found(Lie::CopiesNothing), @"
     FAILED   has `copy`, as it says: `/root/conformance/data.txt`, which was to be copied, is not in the image
-    of 21 checks, 2 skipped
+    of 22 checks, 2 skipped
     ");
 }
 
@@ -116,11 +113,11 @@ fn a_feature_that_is_not_there_is_found() {
 fn an_image_that_is_not_always_the_same_is_found() {
     insta::assert_snapshot!(found(Lie::LooksAtTheCacheFolder), @"
     FAILED   makes the same image of the same plan: the image was sha256:…, and with its files and its cache in other folders sha256:…: nothing of the machine, the time or an order by chance may reach it
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::CountsItsBuilds), @"
     FAILED   makes the same image of the same plan: the image was sha256:…, and the second time sha256:…: nothing of the machine, the time or an order by chance may reach it
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 
@@ -128,11 +125,11 @@ fn an_image_that_is_not_always_the_same_is_found() {
 fn events_out_of_order_are_found() {
     insta::assert_snapshot!(found(Lie::TellsOfAFinishedStep), @"
     FAILED   tells of its steps in order: step 0 printed a line after it was finished
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::NeverFinishesAStep), @"
     FAILED   tells of its steps in order: the build went well, and its step 0 was never finished
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 
@@ -140,16 +137,16 @@ fn events_out_of_order_are_found() {
 fn a_builder_that_does_not_stop_is_found_and_keeps_nobody() {
     insta::assert_snapshot!(found(Lie::BeginsWhatIsCancelled), @"
     FAILED   does not begin a build that was cancelled before: it built the image: look at `Session::is_cancelled` before the first step, too
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     let limits = Limits { answer: Duration::from_secs(5), cancel: Duration::from_millis(250) };
     insta::assert_snapshot!(failed(speaker(Lie::StopsForNobody), limits), @"
     FAILED   stops within two seconds of being cancelled: it was still at work 0.25 seconds after it was cancelled: look at `Session::is_cancelled` between steps and while it waits
-    of 21 checks, 5 skipped
+    of 22 checks, 5 skipped
     ");
     let limits = Limits { answer: Duration::from_millis(250), ..limits };
     insta::assert_snapshot!(failed(speaker(Lie::NeverEnds), limits), @"
-    FAILED   builds the smallest plan that it offers: it did not answer within 0 seconds
+    FAILED   builds the smallest plan that it offers: it did not answer within 0.25 seconds
     of 5 checks, 0 skipped
     ");
 }
@@ -158,11 +155,11 @@ fn a_builder_that_does_not_stop_is_found_and_keeps_nobody() {
 fn carelessness_with_files_is_found() {
     insta::assert_snapshot!(found(Lie::DoesNotDigest), @"
     FAILED   refuses files that are absent or changed: a file of the plan was changed after it was digested, and it made an image: compare each file with its digest as you read it
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::LeavesHalfALayout), @"
     FAILED   leaves nothing where a build that failed was to go: `blobs` was left in the layout that the image was to go to
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 
@@ -170,15 +167,15 @@ fn carelessness_with_files_is_found() {
 fn a_panic_and_what_it_leaves_are_found() {
     insta::assert_snapshot!(found(Lie::PanicsOnManyVariables), @"
     FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and panicked: `the builder panicked: so many variables at crates/plugin-sdk/src/conformance/tiny.rs:113` (tell the builder's author)
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FailsEverAfterManyVariables), @"
     FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and the next build did not go well: it answered an error: `there were so many variables`
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::AnswersWithoutAMessage), @"
-    FAILED   takes absurd requests without a panic: it answered an error without a message: say what happened and where
-    of 21 checks, 0 skipped
+    FAILED   takes absurd requests without a panic: it was asked for 10,000 variables: it answered an error without a message: say what happened and where
+    of 22 checks, 0 skipped
     ");
 }
 
@@ -209,6 +206,20 @@ impl Door for Odd {
     }
 }
 
+/// As one that takes its cache for itself alone.
+#[test]
+fn one_that_cannot_build_twice_at_once_is_found() {
+    let locked = |_: &str, request: &str| {
+        let error =
+            || CallError::Answered(boundary::error_to_json(&error(FailureKind::Machine, "the cache is in use")));
+        request.contains("at-once-3").then(|| Err(error()))
+    };
+    insta::assert_snapshot!(odd(locked), @"
+    FAILED   builds four images at once: it answered an error: `the cache is in use`
+    of 22 checks, 0 skipped
+    ");
+}
+
 fn odd(answer: fn(&str, &str) -> Option<Result<String, CallError>>) -> String {
     failed(Odd { speaker: speaker(Lie::None), answer }, Limits::default())
 }
@@ -221,11 +232,11 @@ fn error(kind: FailureKind, message: &str) -> BuildError {
 fn words_that_are_misunderstood_are_found() {
     insta::assert_snapshot!(odd(|method, _| (method != boundary::BUILD).then(|| Ok("{}".to_owned()))), @"
     FAILED   answers an unknown method by an error: it was asked the method `conformance-of-tomorrow`, which there is not, and answered `{}`
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(odd(|_, request| (!request.starts_with('{')).then(|| Err(CallError::Answered("no".to_owned())))), @"
-    FAILED   answers a request that is none by an error: it answered the error `no`, which nobody can read: its error is not readable
-    of 21 checks, 0 skipped
+    FAILED   answers a request that is none by an error: it was asked no text at all: it answered the error `no`, which nobody can read: its error is not readable
+    of 22 checks, 0 skipped
     ");
     let strict = |_: &str, request: &str| {
         let error = || CallError::Answered(boundary::error_to_json(&error(FailureKind::Internal, "unknown field")));
@@ -233,7 +244,7 @@ fn words_that_are_misunderstood_are_found() {
     };
     insta::assert_snapshot!(odd(strict), @"
     FAILED   ignores what it does not know in a request: it answered an error: `unknown field`
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 
@@ -245,7 +256,7 @@ fn a_builder_that_is_gone_fails_whatever_is_tried_then() {
     };
     insta::assert_snapshot!(odd(gone), @"
     FAILED   has `env`, as it says: it cannot be reached any more: `builder `tiny` crashed: abort`
-    of 21 checks, 0 skipped
+    of 22 checks, 0 skipped
     ");
 }
 

@@ -129,13 +129,19 @@ impl Tiny {
         match self.lie {
             Lie::BeginsWhatIsCancelled => {}
             // Whoever waits for it waits in vain.
-            Lie::StopsForNobody => while session.is_cancelled() {
-                thread::park();
-            },
+            Lie::StopsForNobody => {
+                while session.is_cancelled() {
+                    thread::park();
+                }
+            }
             _ if session.is_cancelled() => return Err(cancelled()),
             _ => {}
         }
-        let image = Written { platform: request.plan.platforms.first().expect("a plan has one").clone(), config: self.config(request), layers };
+        let image = Written {
+            platform: request.plan.platforms.first().expect("a plan has one").clone(),
+            config: self.config(request),
+            layers,
+        };
         let written = layout::write(dest, &[image]);
         let kind = if self.lie == Lie::TakesADiskForABug { FailureKind::Internal } else { FailureKind::Machine };
         let digest = written.map_err(|error| BuildError::new(kind, &error))?;
@@ -186,5 +192,11 @@ fn cancelled() -> BuildError {
 }
 
 fn failure(message: &str) -> BuildError {
-    BuildError { kind: FailureKind::Spec, message: message.to_owned(), causes: Vec::new(), hints: Vec::new(), field: None }
+    BuildError {
+        kind: FailureKind::Spec,
+        message: message.to_owned(),
+        causes: Vec::new(),
+        hints: Vec::new(),
+        field: None,
+    }
 }

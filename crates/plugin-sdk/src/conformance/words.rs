@@ -28,7 +28,8 @@ pub(super) fn malformed(subject: &Subject) -> Result<(), Fault> {
         ("text that is no JSON", "\u{0}\u{7f}\u{feff}version"),
     ];
     for (what, request) in requests {
-        refuses(subject.call(BUILD, request)?.answer, what)?;
+        let conversation = subject.call(BUILD, request).map_err(|fault| fault.when(&format!("it was asked {what}")))?;
+        refuses(conversation.answer, what)?;
     }
     subject.is_unchanged()
 }
@@ -36,7 +37,9 @@ pub(super) fn malformed(subject: &Subject) -> Result<(), Fault> {
 fn refuses(answer: Result<String, BuildError>, what: &str) -> Result<(), Fault> {
     match answer {
         Ok(text) => Err(Fault::Failed(format!("it was asked {what}, and answered `{}`", shortened(&text)))),
-        Err(error) if is_panic(&error) => Err(Fault::Failed(format!("it was asked {what}, and panicked: {}", told(&error)))),
+        Err(error) if is_panic(&error) => {
+            Err(Fault::Failed(format!("it was asked {what}, and panicked: {}", told(&error))))
+        }
         Err(_) => Ok(()),
     }
 }

@@ -105,6 +105,18 @@ impl Results {
         let _ = self.0.write_all(format!("{line}\n").as_bytes());
     }
 
+    /// Has something done that comes before the kit, and is no news where it goes well.
+    fn prepare<T>(&mut self, name: &str, trial: impl FnOnce() -> Result<T, Verdict>) -> Option<T> {
+        self.note(Note::Begun(name));
+        match trial() {
+            Ok(value) => Some(value),
+            Err(verdict) => {
+                self.note(Note::Ended(&Check { name: name.to_owned(), verdict }));
+                None
+            }
+        }
+    }
+
     /// Has one thing done that the kit does not do.
     fn check<T>(&mut self, name: &str, trial: impl FnOnce() -> Result<T, Verdict>) -> Option<T> {
         self.note(Note::Begun(name));
@@ -136,16 +148,16 @@ fn examine(scene: Scene, place: Place, subject: &OsStr, folder: &Path, results: 
     let file = match place {
         Place::Bundled => None,
         Place::File(_) => {
-            let read = || PluginFile::read(Path::new(subject)).map_err(|error| failed(&error.into_build_error().to_string()));
-            let Some(file) = results.check("is a file that nobody else may change", read) else { return };
+            let read =
+                || PluginFile::read(Path::new(subject)).map_err(|error| failed(&error.into_build_error().to_string()));
+            let Some(file) = results.prepare("is a file that nobody else may change", read) else { return };
             Some(file)
         }
     };
     let disk = match scene {
         Scene::Kit => None,
         Scene::Disk(disk) => {
-            let name = format!("is put before a disk that is {}", if disk == Disk::Full { "full" } else { "read-only" });
-            let disk = results.check(&name, || {
+            let disk = results.prepare(disk.check(), || {
                 let mounted = mount_disk(&folder.join("disk"), disk).map(|path| (path, disk));
                 mounted.map_err(|error| Verdict::Skipped(format!("no disk can be mounted here: {error}")))
             });
@@ -157,7 +169,7 @@ fn examine(scene: Scene, place: Place, subject: &OsStr, folder: &Path, results: 
     };
     // What the builder starts and forgets becomes a child of this process.
     let is_reaper = set_child_subreaper(Pid::from_raw(1)).is_ok();
-    let door = results.check("is loaded", || open(place, subject, file.as_ref()));
+    let door = results.prepare("is loaded", || open(place, subject, file.as_ref()));
     let Some(door) = door else { return };
     let mut notes = |note: Note<'_>| results.note(note);
     match &disk {
@@ -228,7 +240,8 @@ fn children() -> Result<(), Verdict> {
                 // They are the builder's, and nobody else would end them.
                 let _ = kill_process(*pid, Signal::KILL);
             }
-            let told: Vec<_> = alive.iter().map(|(pid, name)| format!("`{name}` (process {})", pid.as_raw_nonzero())).collect();
+            let told: Vec<_> =
+                alive.iter().map(|(pid, name)| format!("`{name}` (process {})", pid.as_raw_nonzero())).collect();
             return Err(Verdict::Failed(format!(
                 "{} still runs after its work: wait for what you start, or end it",
                 told.join(", ")
