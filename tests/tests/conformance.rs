@@ -32,7 +32,44 @@ fn checks(target: &str) -> Vec<Value> {
 #[test]
 fn the_embedded_builder_passes() {
     let checks = checks("oci");
-    insta::assert_snapshot!(names(&checks, "bundled", "passed").join("\n"), @"");
+    insta::assert_snapshot!(names(&checks, "bundled", "passed").join("\n"), @"
+    describes itself, and always the same
+    says what it is and which kinds of options it takes
+    answers an unknown method by an error
+    answers a request that is none by an error
+    builds the smallest plan that it offers
+    has `base-scratch`, as it says
+    has `base-oci-layout`, as it says
+    has `base-docker-archive`, as it says
+    has `base-nested`, as it says
+    has `multiple-platforms`, as it says
+    has `copy`, as it says
+    has `env`, as it says
+    has `workdir`, as it says
+    has `user`, as it says
+    has `entrypoint`, as it says
+    has `cmd`, as it says
+    has `labels`, as it says
+    has `lock`, as it says
+    has `output-store`, as it says
+    has `output-oci`, as it says
+    has `output-docker-archive`, as it says
+    makes the same image of the same plan
+    makes images that know which spec they are of
+    ignores what it does not know in a request
+    tells of its steps in order
+    does not begin a build that was cancelled before
+    stops within two seconds of being cancelled
+    builds four images at once
+    refuses files that are absent or changed
+    leaves nothing where a build that failed was to go
+    takes absurd requests without a panic
+    describes itself as before, after all this
+    leaves no process behind
+    prints nothing to stdout
+    says so when the disk is full
+    says so when the disk is read-only
+    ");
     assert_eq!(names(&checks, "bundled", "skipped"), ["has all else that it says"]);
 }
 
@@ -41,14 +78,38 @@ fn a_plugin_passes_in_this_process_and_in_a_worker() {
     let checks = checks(&plugin("noop"));
     for mode in ["in-process", "worker"] {
         insta::allow_duplicates! {
-            insta::assert_snapshot!(names(&checks, mode, "passed").join("\n"), @"");
-            insta::assert_snapshot!(names(&checks, mode, "skipped").join("\n"), @"");
+            insta::assert_snapshot!(names(&checks, mode, "passed").join("\n"), @"
+            describes itself, and always the same
+            says what it is and which kinds of options it takes
+            answers an unknown method by an error
+            answers a request that is none by an error
+            builds the smallest plan that it offers
+            has `output-store`, as it says
+            makes the same image of the same plan
+            ignores what it does not know in a request
+            tells of its steps in order
+            does not begin a build that was cancelled before
+            stops within two seconds of being cancelled
+            builds four images at once
+            takes absurd requests without a panic
+            describes itself as before, after all this
+            leaves no process behind
+            prints nothing to stdout
+            says so when the disk is full
+            says so when the disk is read-only
+            ");
+            insta::assert_snapshot!(names(&checks, mode, "skipped").join("\n"), @"
+            has all else that it says
+            makes images that know which spec they are of
+            refuses files that are absent or changed
+            leaves nothing where a build that failed was to go
+            ");
         }
     }
 }
 
 #[test]
-fn what_is_no_plugin_fails_its_first_check() {
+fn what_is_no_plugin_is_told_once() {
     let env = TestEnv::new();
     env.write("notes.so", "a text\n");
     insta::assert_snapshot!(env.said(&["plugin", "test", "notes.so"]), @"");

@@ -24,6 +24,8 @@ use crate::commands::builders;
 
 /// The word that begins it.
 pub(super) const ARGUMENT: &str = "kit";
+/// The check that a builder can be examined at all.
+pub(super) const LOADED: &str = "is loaded";
 /// The file that it writes to.
 pub(super) const RESULTS: &str = "results";
 
@@ -169,7 +171,7 @@ fn examine(scene: Scene, place: Place, subject: &OsStr, folder: &Path, results: 
     };
     // What the builder starts and forgets becomes a child of this process.
     let is_reaper = set_child_subreaper(Pid::from_raw(1)).is_ok();
-    let door = results.prepare("is loaded", || open(place, subject, file.as_ref()));
+    let door = results.prepare(LOADED, || open(place, subject, file.as_ref()));
     let Some(door) = door else { return };
     let mut notes = |note: Note<'_>| results.note(note);
     match &disk {

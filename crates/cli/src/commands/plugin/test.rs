@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imagespec_core::diagnostic::Diagnostic;
-use imagespec_plugin_host::{ARGUMENT, Mode, ending};
+use imagespec_plugin_host::{ARGUMENT, Descriptor, Mode, PluginFile, ending};
 use imagespec_plugin_sdk::conformance::{Check, Verdict};
 use serde_json::{Value, json};
 
-use super::kit::{self, Place, RESULTS, Scene};
+use super::kit::{self, LOADED, Place, RESULTS, Scene};
 use crate::arguments::Format;
 use crate::commands::builders;
 use crate::failure::{FAILED, Failure};
@@ -34,11 +34,17 @@ pub(crate) fn test(target: &OsStr, format: Format) -> Result<u8, Failure> {
             print_data(place.name())?;
         }
         for scene in Scene::ALL {
-            for check in play(scene, *place, &subject)? {
+            let checks = play(scene, *place, &subject)?;
+            let is_loaded = !checks.iter().any(|check| check.name == LOADED && check.is_failed());
+            for check in checks {
                 if format == Format::Text {
                     print_data(&format!("  {check}"))?;
                 }
                 all.push((*place, check));
+            }
+            // The same would be said of every scene.
+            if !is_loaded {
+                break;
             }
         }
     }
@@ -71,15 +77,15 @@ fn subject(target: &OsStr) -> Result<(OsString, &'static [Place]), Failure> {
     if target.to_str().and_then(builders::bundled).is_some() {
         return Ok((target.to_owned(), &[Place::Bundled]));
     }
-    match fs::canonicalize(target) {
-        Ok(path) => Ok((path.into(), &[Place::File(Mode::InProcess), Place::File(Mode::Worker)])),
-        Err(error) => {
-            let target = target.display();
-            let mut diagnostic = Diagnostic::error(format!("there is no builder and no file `{target}`"));
-            diagnostic.notes.push(error.to_string());
-            Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")))
-        }
+    let path = Path::new(target);
+    if !path.exists() {
+        let diagnostic = Diagnostic::error(format!("there is no builder and no file `{}`", target.display()));
+        return Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")));
     }
+    // What is no plugin at all is told once.
+    let file = PluginFile::read(path).and_then(|file| Descriptor::read(&file).map(|_| file.path));
+    let path = file.map_err(|error| Failure::new(error.diagnostic()))?;
+    Ok((path.into(), &[Place::File(Mode::InProcess), Place::File(Mode::Worker)]))
 }
 
 /// Has a process do one scene, and gives what it found and what its end shows.
