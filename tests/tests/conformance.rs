@@ -17,12 +17,12 @@ fn plugin(name: &str) -> String {
 /// The names of the checks of a mode that have this verdict.
 fn names(checks: &[Value], mode: &str, verdict: &str) -> Vec<String> {
     let wanted = |check: &&Value| check["mode"] == mode && check["verdict"] == verdict;
-    checks.iter().filter(wanted).map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    checks.iter().filter(wanted).map(|check| check["name"].as_str().expect("a check has a name").to_owned()).collect()
 }
 
 fn checks(target: &str) -> Vec<Value> {
     let finished = TestEnv::new().run(&["plugin", "test", target, "--format", "json"]);
-    let checks: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
+    let checks: Vec<Value> = serde_json::from_str(&finished.stdout).expect("it prints JSON");
     let failed: Vec<_> = checks.iter().filter(|check| check["verdict"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -112,6 +112,15 @@ fn a_plugin_passes_in_this_process_and_in_a_worker() {
 fn what_is_no_plugin_is_told_once() {
     let env = TestEnv::new();
     env.write("notes.so", "a text\n");
-    insta::assert_snapshot!(env.said(&["plugin", "test", "notes.so"]), @"");
-    insta::assert_snapshot!(env.said(&["plugin", "test", "absent"]), @"");
+    let said = env.said(&["plugin", "test", "notes.so"]).replace(&env.path().display().to_string(), "FOLDER");
+    insta::assert_snapshot!(said, @"
+    exit code 1
+    error: `FOLDER/notes.so` is no plugin that can be loaded: it is no ELF file
+    hint: a plugin is a `cdylib` that is written with `imagespec-plugin-sdk`; see `imagespec plugin new`
+    ");
+    insta::assert_snapshot!(env.said(&["plugin", "test", "absent"]), @"
+    exit code 1
+    error: there is no builder and no file `absent`
+    hint: name the file that `cargo build` made, `target/debug/lib….so`
+    ");
 }

@@ -133,6 +133,9 @@ pub fn examine_disk(door: Arc<dyn Door>, folder: &Path, disk: Disk, notes: &mut 
     examiner.checks
 }
 
+/// Something to try with a builder that builds.
+type Trial = fn(&Bench) -> Result<(), Fault>;
+
 fn examine_within(door: Arc<dyn Door>, limits: Limits, notes: &mut dyn FnMut(Note<'_>)) -> Vec<Check> {
     let mut examiner = Examiner { notes, checks: Vec::new(), obstacle: None };
     let subject = examiner.check("describes itself, and always the same", || Subject::new(door, limits));
@@ -159,7 +162,7 @@ fn examine_within(door: Arc<dyn Door>, limits: Limits, notes: &mut dyn FnMut(Not
     examiner.check("has all else that it says", || features::rest(&bench));
     let digest = examiner.check("makes the same image of the same plan", || behaviour::determinism(&bench));
     bench.digest = digest;
-    let rest: [(&str, fn(&Bench) -> Result<(), Fault>); 10] = [
+    let rest: [(&str, Trial); 10] = [
         ("makes images that know which spec they are of", features::contract),
         ("ignores what it does not know in a request", words::unknown_fields),
         ("tells of its steps in order", behaviour::events),

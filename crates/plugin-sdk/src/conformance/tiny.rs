@@ -177,8 +177,10 @@ impl Builder for Tiny {
     }
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
-        while self.lie == Lie::NeverEnds {
-            thread::park();
+        if self.lie == Lie::NeverEnds {
+            loop {
+                thread::park();
+            }
         }
         match session.is_cancelled() && self.lie != Lie::BeginsWhatIsCancelled {
             true => Err(cancelled()),

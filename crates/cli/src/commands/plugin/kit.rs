@@ -17,7 +17,8 @@ use imagespec_plugin_sdk::Speaker;
 use imagespec_plugin_sdk::conformance::{self, Check, Disk, Note, Verdict};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
+use rustix::process::{DumpableBehavior, Pid, Signal, kill_process, set_child_subreaper, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use serde_json::json;
 
 use crate::commands::builders;
@@ -224,6 +225,12 @@ fn mount_disk(folder: &Path, disk: Disk) -> io::Result<PathBuf> {
     if disk == Disk::Full {
         let mut file = File::create(folder.join(FULL))?;
         while file.write_all(&[0; 4096]).is_ok() {}
+    }
+    if !user.is_root() {
+        // A process that may do more than others of its user is closed to them: no worker could open the plugin.
+        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     }
     Ok(folder.to_owned())
 }

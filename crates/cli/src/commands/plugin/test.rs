@@ -93,6 +93,8 @@ fn play(scene: Scene, place: Place, subject: &OsStr) -> Result<Vec<Check>, Failu
     let folder = tempfile::Builder::new().prefix("imagespec-plugin-test-").tempdir()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args([ARGUMENT, kit::ARGUMENT, scene.name(), place.name()]).arg(subject).arg(folder.path());
+    // So that nothing is left of a process that is ended.
+    command.env("TMPDIR", folder.path());
     let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let printed = process.stdout.take().map(listen);
     let results = folder.path().join(RESULTS);
