@@ -32,7 +32,9 @@ pub(crate) fn is_enabled(level: u8, target: &str) -> bool {
 }
 
 /// Where lines go instead, in a worker: the filter is here, and whoever shows them is the program.
-static ELSEWHERE: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+static ELSEWHERE: OnceLock<Elsewhere> = OnceLock::new();
+
+type Elsewhere = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Has every line handed to `elsewhere` from now on.
 pub(crate) fn forward(elsewhere: impl Fn(&str) + Send + Sync + 'static) {

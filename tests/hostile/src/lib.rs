@@ -11,12 +11,13 @@ use imagespec_plugin_sdk::core::builder::{
     BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session,
 };
 use imagespec_plugin_sdk::core::digest::Digest;
-use imagespec_plugin_sdk::core::event::Event;
+use imagespec_plugin_sdk::core::event::{Event, Unit};
 use imagespec_plugin_sdk::core::report::Report;
 
 imagespec_plugin_sdk::export_builder! { name: "hostile", make: |_restart| Box::new(Hostile) }
 
-struct Hostile;
+/// The builder.
+pub struct Hostile;
 
 impl Builder for Hostile {
     fn describe(&self) -> Description {
@@ -30,13 +31,16 @@ impl Builder for Hostile {
             features: BTreeSet::from([Feature::BaseScratch, Feature::OutputStore]),
             options_schema: serde_json::json!({
                 "type": "object",
-                "properties": { "do": { "type": "string" } },
+                "properties": { "do": { "type": "string" }, "events": { "type": "integer" } },
                 "additionalProperties": false,
             }),
         }
     }
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
+        for number in 0..request.options.get("events").and_then(serde_json::Value::as_u64).unwrap_or_default() {
+            session.event(Event::StepProgress { step: 0, done: number, total: None, unit: Unit::Items });
+        }
         do_it(request.options.get("do").and_then(|deed| deed.as_str()).unwrap_or_default(), Some(session));
         let message = "the image was not made".to_owned();
         match session.is_cancelled() {
