@@ -115,16 +115,14 @@ pub(crate) enum Failure {
     TooManyLayers { count: usize, base_count: usize },
 }
 
-inventory::submit! {
-    Bundled { name: "oci", make: |restart| Box::new(OciBuilder::new(restart)) }
-}
-
 impl OciBuilder {
     /// The builder. The program of `restart` calls [`crate::sandbox::start`] for [`crate::sandbox::ARGUMENT`].
     pub fn new(restart: Restart) -> Self {
         Self { restart }
     }
 }
+
+inventory::submit! { Bundled { name: "oci", make: |restart| Box::new(OciBuilder::new(restart)) } }
 
 impl Builder for OciBuilder {
     fn describe(&self) -> Description {
@@ -149,6 +147,8 @@ impl Builder for OciBuilder {
                 Feature::Apt,
                 Feature::Run,
                 Feature::RunSecrets,
+                Feature::Env,
+                Feature::Workdir,
                 Feature::User,
                 Feature::Entrypoint,
                 Feature::Cmd,

@@ -129,6 +129,10 @@ pub enum Feature {
     Run,
     /// Secrets for commands.
     RunSecrets,
+    /// Variables of the image.
+    Env,
+    /// A working directory other than `/root`.
+    Workdir,
     /// User of the image.
     User,
     /// Entry point of the image.

@@ -206,8 +206,7 @@ fn stand_by(restart: &Restart, channel: &Channel) -> Result<Option<Reply>, Failu
     signals.thread_block().map_err(Failure::system("block", "signals"))?;
     let share = channel.share().map_err(Failure::system("share", "conversation"))?;
     let ourselves = Path::new("/proc/self/exe");
-    let init =
-        start_stage(restart, ourselves, INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
+    let init = start_stage(restart, ourselves, INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
     let init = Pid::from_raw(init.id().cast_signed());
     loop {
         match signals.wait().map_err(Failure::system("wait for", "signals"))? {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::builder::{BuildError, Description, FailureKind, Feature};
+use crate::event::Event;
 use crate::report::Report;
 use crate::spec::check;
 
@@ -83,6 +84,21 @@ pub fn description_from_json(text: &str) -> Result<Description, InvalidAnswer> {
 /// When it is not readable.
 pub fn report_from_json(text: &str) -> Result<Report, InvalidAnswer> {
     serde_json::from_str(text).map_err(|source| InvalidAnswer::Json { what: "report", source })
+}
+
+/// Reads an event. One that nobody here knows is none.
+pub fn event_from_json(text: &str) -> Option<Event> {
+    let line = |text: String| plain(&text).replace('\n', "\u{fffd}");
+    Some(match serde_json::from_str(text).ok()? {
+        Event::StepStarted { step, title } => Event::StepStarted { step, title: line(title) },
+        Event::StepFinished { step, duration_ms, outcome, summary } => {
+            Event::StepFinished { step, duration_ms, outcome, summary: line(summary) }
+        }
+        Event::Output { step, line: text } => Event::Output { step, line: line(text) },
+        Event::Notice { message } => Event::Notice { message: line(message) },
+        Event::Warning { message } => Event::Warning { message: line(message) },
+        event @ Event::StepProgress { .. } => event,
+    })
 }
 
 /// A failure as it crosses.

@@ -15,7 +15,9 @@ mod request;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{InvalidAnswer, description_from_json, error_from_json, error_to_json, report_from_json};
+pub use answer::{
+    InvalidAnswer, description_from_json, error_from_json, error_to_json, event_from_json, report_from_json,
+};
 pub use request::InvalidRequest;
 
 use crate::builder::{BuildError, Restart};

@@ -333,7 +333,12 @@ impl Plan {
             required.push((Feature::Lock, "lock"));
         }
         let config = &self.config;
+        let has_workdir = config.workdir != FILES_ROOT;
+        // A Python environment brings PYTHONPATH, for which nobody asked.
+        let has_env = config.env.keys().any(|name| name != "PYTHONPATH");
         let configured = [
+            (has_env, Feature::Env, "env"),
+            (has_workdir, Feature::Workdir, "workdir"),
             (config.user.is_some(), Feature::User, "user"),
             (config.entrypoint.is_some(), Feature::Entrypoint, "entrypoint"),
             (config.cmd.is_some(), Feature::Cmd, "cmd"),

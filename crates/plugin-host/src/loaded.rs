@@ -1,0 +1,174 @@
+//! A loaded plugin as a builder like any other.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use imagespec_core::boundary::{self, CallError, Door, InvalidAnswer};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Session};
+use imagespec_core::plan::Plan;
+use imagespec_core::report::Report;
+
+use crate::descriptor::Descriptor;
+use crate::error::PluginError;
+use crate::file::PluginFile;
+use crate::library::Library;
+use crate::sealed::Sealed;
+use crate::worker::{Worker, greeting};
+
+/// As often it is asked whether the user cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a cancelled builder may take before its worker is ended.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// More events than any build has. A builder that floods would otherwise be shown until somebody stops it.
+const EVENTS_MAX: u64 = 1_000_000;
+
+/// Where the code of a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In a process of its own: a crash is an error.
+    Worker,
+    /// In this process: a crash is the end of it.
+    InProcess,
+}
+
+/// A loaded plugin.
+pub struct Loaded {
+    description: Description,
+    place: Place,
+}
+
+enum Place {
+    Worker(Worker),
+    InProcess(Library),
+}
+
+impl Loaded {
+    /// Loads `file`. `program` is this program, that a worker is started as.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded, or what is wrong with what it says of itself.
+    pub fn load(file: &PluginFile, mode: Mode, program: &Path) -> Result<Self, PluginError> {
+        let descriptor = Descriptor::read(file)?;
+        let memory = |source| PluginError::Memory { path: file.path.clone(), source };
+        let sealed = Sealed::new(&format!("imagespec-{}", descriptor.name), &file.bytes).map_err(memory)?;
+        let failed = |error: CallError| PluginError::Failed(Box::new(error.into_build_error(&descriptor.name)));
+        let place = match mode {
+            Mode::Worker => Place::Worker(Worker::start(program, &descriptor.name, &sealed).map_err(failed)?),
+            Mode::InProcess => {
+                let greeting = greeting(program, &sealed);
+                Place::InProcess(Library::load(sealed, &greeting).map_err(failed)?)
+            }
+        };
+        let text = place.door().describe().map_err(failed)?;
+        let invalid = |error: InvalidAnswer| PluginError::Failed(Box::new(error.into_build_error(&descriptor.name)));
+        let description = boundary::description_from_json(&text).map_err(invalid)?;
+        if description.name != descriptor.name {
+            let (file, own) = (&descriptor.name, &description.name);
+            let message =
+                format!("the plugin's file says that it is builder `{file}`, and its code that it is `{own}`");
+            let hint = "tell its author: `export_builder!` and `describe` must have the same name";
+            return Err(PluginError::Failed(Box::new(internal(message).hint(hint))));
+        }
+        Ok(Self { description, place })
+    }
+
+    /// What is behind the builder.
+    pub fn door(&self) -> &dyn Door {
+        self.place.door()
+    }
+
+    fn converse(&self, method: &str, request: &BuildRequest, session: &dyn Session) -> Result<String, BuildError> {
+        static OPERATIONS: AtomicU64 = AtomicU64::new(1);
+        let operation = OPERATIONS.fetch_add(1, Ordering::Relaxed);
+        let request = request.to_json().map_err(|error| BuildError::new(FailureKind::Spec, &error))?;
+        let (sender, receiver) = sync_channel(1024);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let sender = sender;
+                self.door().call(operation, method, &request, &|json| drop(sender.send(json.to_owned())))
+            });
+            let mut cancelled: Option<Instant> = None;
+            let mut count: u64 = 0;
+            loop {
+                match receiver.recv_timeout(CANCEL_INTERVAL) {
+                    Ok(json) => {
+                        count += 1;
+                        // One that this program does not know is of a newer builder.
+                        boundary::event_from_json(&json).into_iter().for_each(|event| session.event(event));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if count > EVENTS_MAX {
+                    self.door().cancel(operation);
+                    self.place.end(&format!(
+                        "builder `{}` sent more than {EVENTS_MAX} events, and was ended",
+                        self.description.name
+                    ));
+                    break;
+                }
+                match cancelled {
+                    None if session.is_cancelled() => {
+                        self.door().cancel(operation);
+                        cancelled = Some(Instant::now());
+                    }
+                    Some(since) if since.elapsed() > CANCEL_TIMEOUT => {
+                        let (name, seconds) = (&self.description.name, CANCEL_TIMEOUT.as_secs());
+                        self.place.end(&format!(
+                            "builder `{name}` did not stop {seconds} seconds after it was cancelled, and was ended"
+                        ));
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            drop(receiver);
+            match call.join() {
+                Ok(answer) => answer.map_err(|error| error.into_build_error(&self.description.name)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
+impl Place {
+    fn door(&self) -> &dyn Door {
+        match self {
+            Self::Worker(worker) => worker,
+            Self::InProcess(library) => library,
+        }
+    }
+
+    /// Ends a worker; in this process, nothing can be ended.
+    fn end(&self, message: &str) {
+        if let Self::Worker(worker) = self {
+            worker.end(message);
+        }
+    }
+}
+
+impl Builder for Loaded {
+    fn describe(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
+        let answer = self.converse(boundary::BUILD, request, session)?;
+        boundary::report_from_json(&answer).map_err(|invalid| invalid.into_build_error(&self.description.name))
+    }
+
+    fn lock(&self, request: &BuildRequest, session: &dyn Session) -> Result<Plan, BuildError> {
+        let answer = self.converse(boundary::LOCK, request, session)?;
+        Plan::from_json(&answer).map_err(|invalid| {
+            let message = format!("builder `{}` answers with a plan that cannot be used", self.description.name);
+            BuildError { causes: vec![invalid.to_string()], ..internal(message) }.hint("tell its author")
+        })
+    }
+}
+
+fn internal(message: String) -> BuildError {
+    BuildError { kind: FailureKind::Internal, message, causes: Vec::new(), hints: Vec::new(), field: None }
+}
