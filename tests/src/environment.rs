@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ use crate::registry::output;
 
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     program: PathBuf,
     /// Which test wrote a file: those that share a folder run at once.
     writers: Mutex<HashMap<PathBuf, ThreadId>>,
@@ -42,18 +42,21 @@ impl Default for TestEnv {
 impl TestEnv {
     /// An empty folder.
     pub fn new() -> Self {
-        Self::of(program("imagespec", "cargo build"))
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
+        Self { folder, program: program("imagespec", "cargo build"), writers: Mutex::default() }
     }
 
     /// An empty folder, in which the program without bundled builders is run.
     pub fn slim() -> Self {
-        let build = "cargo build -p imagespec-cli --no-default-features && \
-                     cp -f target/debug/imagespec target/debug/imagespec-slim && cargo build";
-        Self::of(program("imagespec-slim", build))
+        Self::new().as_slim()
     }
 
-    fn of(program: PathBuf) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    /// The same folder, in which the program without bundled builders is run.
+    #[must_use]
+    pub fn as_slim(&self) -> Self {
+        let build = "cargo build -p imagespec-cli --no-default-features && \
+                     cp -f target/debug/imagespec target/debug/imagespec-slim && cargo build";
+        let (folder, program) = (Arc::clone(&self.folder), program("imagespec-slim", build));
         Self { folder, program, writers: Mutex::default() }
     }
 
