@@ -23,7 +23,7 @@ mod subject;
 mod text;
 
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -58,7 +58,9 @@ fn main() -> ExitCode {
 /// Shows what developers want to see, on stderr: IMAGESPEC_LOG, else RUST_LOG, says what.
 fn log() {
     let filter = ["IMAGESPEC_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
-    tracing_subscriber::fmt().with_env_filter(filter.unwrap_or_default()).with_writer(io::stderr).init();
+    let has_colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter.unwrap_or_default()).with_ansi(has_colour);
+    subscriber.with_writer(io::stderr).init();
 }
 
 fn run(command: &Command) -> Result<u8, Failure> {

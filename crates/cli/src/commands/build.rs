@@ -84,7 +84,7 @@ fn build_one(
     warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
     if let Err(unsupported) = description.check(&prepared.plan) {
-        return Err(unable(surroundings, &unsupported, prepared));
+        return Err(unable(surroundings, &unsupported, prepared, &outputs::of(arguments, prepared)?));
     }
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
@@ -92,7 +92,7 @@ fn build_one(
     }
     let outputs = outputs::of(arguments, prepared)?;
     if let Err(unsupported) = description.check_outputs(&outputs) {
-        return Err(unable(surroundings, &unsupported, prepared));
+        return Err(unable(surroundings, &unsupported, prepared, &outputs));
     }
     if arguments.dry_run {
         let text = preview(arguments, surroundings, prepared, &outputs)?;
@@ -261,13 +261,21 @@ fn tell(
 }
 
 /// The builder's refusal, with each field that it cannot do.
-pub(super) fn unable(surroundings: &Surroundings, unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
+pub(super) fn unable(
+    surroundings: &Surroundings,
+    unsupported: &[Unsupported],
+    prepared: &Prepared,
+    outputs: &[Output],
+) -> Failure {
     let diagnostics = unsupported.iter().map(|lacking| {
         let diagnostic = Diagnostic::error(lacking.to_string());
         Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
     });
     let mut diagnostics: Vec<_> = diagnostics.collect();
-    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(builders::able(surroundings, &prepared.plan)));
+    diagnostics
+        .last_mut()
+        .into_iter()
+        .for_each(|last| last.hints.push(builders::able(surroundings, &prepared.plan, outputs)));
     Failure { diagnostics, code: FAILED }
 }
 
