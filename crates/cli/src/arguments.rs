@@ -132,6 +132,11 @@ pub(crate) enum Command {
     /// settings.
     #[command(verbatim_doc_comment)]
     Schema,
+    /// Add builders that are files, and write new ones.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Look after the cache.
     Cache {
         #[command(subcommand)]
@@ -172,6 +177,28 @@ pub(crate) enum CacheCommand {
     ///
     /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.
     Clear,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a builder to start from.
+    ///
+    /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
+    /// it stands. The path of the folder is printed; what exists is never overwritten.
+    New(NewPlugin),
+}
+
+/// What `plugin new` takes.
+#[derive(Debug, Args)]
+pub(crate) struct NewPlugin {
+    /// What users will choose it by, as `--builder NAME`.
+    pub(crate) name: String,
+    /// The folder to write, which is not there or empty; `NAME` if left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// Take `imagespec-plugin-sdk` from a checkout of imagespec, and not from crates.io.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 /// A spec and what is laid over it.

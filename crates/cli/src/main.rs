@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arguments::{Arguments, CacheCommand, Command};
+use arguments::{Arguments, CacheCommand, Command, PluginCommand};
 use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
 use imagespec_builder_oci::cache::PruneMode;
@@ -63,6 +63,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
         Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
         Command::Builders { format } => commands::builders::list(*format)?,
+        Command::Plugin { command: PluginCommand::New(arguments) } => commands::plugin::new::new(arguments)?,
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
         Command::Cache { command: CacheCommand::Prune { older_than, dry_run } } => {
             let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };

@@ -10,5 +10,6 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod plan;
+pub(crate) mod plugin;
 pub(crate) mod run;
 pub(crate) mod schema;

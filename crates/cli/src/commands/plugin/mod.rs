@@ -1,0 +1,4 @@
+//! `imagespec plugin`: builders that are files.
+
+pub(crate) mod new;
+mod template;
