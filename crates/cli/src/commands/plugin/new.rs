@@ -15,8 +15,8 @@ use crate::session::{print_data, print_line};
 
 /// What a checkout's `crates/plugin-sdk/Cargo.toml` says, alone on a line.
 const SDK_LINE: &str = "name = \"imagespec-plugin-sdk\"";
-/// The longest name of a crate on crates.io, less what is appended to it.
-const NAME_LENGTH_MAX: usize = 50;
+/// The longest name in characters. One of a crate on crates.io has 64, and one of a plugin gets a few more.
+const NAME_LENGTH_MAX: usize = 40;
 /// Words of the language in lower case, which no crate is called by.
 const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false \
     final fn for gen if impl in let loop macro match mod move mut override priv pub ref return self static struct \

@@ -49,19 +49,21 @@ impl Builder for @type@ {
         }
     }
 
-    fn build(
-        &self,
-        request: &BuildRequest,
-        session: &dyn Session,
-    ) -> Result<Report, BuildError> {
+    fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
         let start = Instant::now();
         let options = &request.options;
-        let greeting = options.get("greeting").and_then(Value::as_str).unwrap_or(GREETING);
+        let greeting = options
+            .get("greeting")
+            .and_then(Value::as_str)
+            .unwrap_or(GREETING);
 
         // Users see events. A step that began and has not ended is shown as running.
         let (step, title) = (0, format!("greet {}", request.name.familiar()));
         session.event(Event::StepStarted { step, title });
-        session.event(Event::Output { step, line: greeting.to_owned() });
+        session.event(Event::Output {
+            step,
+            line: greeting.to_owned(),
+        });
 
         // Ask often, before each piece of work: whoever asks a builder to stop wants it to stop soon.
         if session.is_cancelled() {
@@ -83,14 +85,30 @@ impl Builder for @type@ {
 
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (outcome, summary) = (Outcome::Done, base.familiar());
-        session.event(Event::StepFinished { step, duration_ms, outcome, summary });
+        session.event(Event::StepFinished {
+            step,
+            duration_ms,
+            outcome,
+            summary,
+        });
         // `name` says that the image is another one than the request asked for. A builder that makes images answers
         // `None`, and one entry of `images` for each platform.
-        Ok(Report { digest, images: Vec::new(), name: Some(base.clone()), duration_ms })
+        Ok(Report {
+            digest,
+            images: Vec::new(),
+            name: Some(base.clone()),
+            duration_ms,
+        })
     }
 }
 
 fn failure(kind: FailureKind, message: &str) -> BuildError {
     let (message, causes, hints) = (message.to_owned(), Vec::new(), Vec::new());
-    BuildError { kind, message, causes, hints, field: None }
+    BuildError {
+        kind,
+        message,
+        causes,
+        hints,
+        field: None,
+    }
 }
