@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Bundled, Description, Feature, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
 use imagespec_core::lock::LockedDeb;
@@ -122,6 +122,8 @@ impl OciBuilder {
         Self { launcher }
     }
 }
+
+inventory::submit! { Bundled { name: "oci", make: |restart| Box::new(OciBuilder::new(restart.program)) } }
 
 impl Builder for OciBuilder {
     fn describe(&self) -> Description {

@@ -132,7 +132,7 @@ pub(crate) enum Command {
     /// settings.
     #[command(verbatim_doc_comment)]
     Schema,
-    /// Add builders that are files, and write new ones.
+    /// Look after builders that are files.
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
@@ -149,6 +149,57 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a builder to start from.
+    ///
+    /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
+    /// it stands. The path of the folder is printed; what exists is never overwritten.
+    New(NewPlugin),
+    /// List the plugins that are known, and where each comes from.
+    ///
+    /// No code of a plugin is run; `imagespec builders` asks each what it can do.
+    List {
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Add a plugin for yourself, or approve one that the project names.
+    ///
+    /// What the file says of itself is shown before any of its code runs. Its path and sha256 are written to your config,
+    /// and another file at that path is then refused. The builder's name is printed.
+    Add(AddArguments),
+    /// Take a plugin out of your config; the file stays.
+    Remove {
+        /// The builder's name.
+        name: String,
+    },
+    /// Look whether the files are those that were added, and whole.
+    ///
+    /// No code of a plugin is run. The exit code is 1 if one cannot be used.
+    Verify {
+        /// The builder's name; all if it is left out.
+        name: Option<String>,
+    },
+}
+
+/// What `plugin add` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The file, or the name of a plugin in the project's `imagespec.toml`.
+    #[arg(value_name = "PATH|NAME")]
+    pub(crate) plugin: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Have it stand in for the bundled builder of its name.
+    #[arg(long = "override")]
+    pub(crate) overrides: bool,
+    /// Run its code in the program's own process, where a crash ends it, instead of a worker process.
+    #[arg(long)]
+    pub(crate) in_process: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,15 +228,6 @@ pub(crate) enum CacheCommand {
     ///
     /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.
     Clear,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    /// Write a builder to start from.
-    ///
-    /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
-    /// it stands. The path of the folder is printed; what exists is never overwritten.
-    New(NewPlugin),
 }
 
 /// What `plugin new` takes.

@@ -7,6 +7,7 @@ use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::options::OptionError;
 use imagespec_core::resolve::{ResolveError, ResolveProblem};
 use imagespec_core::spec::SpecError;
+use imagespec_plugin_host::PluginError;
 
 use crate::prepare::NestedErrors;
 
@@ -55,6 +56,12 @@ pub(crate) fn diagnostic_of(error: &dyn std::error::Error) -> Diagnostic {
 impl From<Vec<SpecError>> for Failure {
     fn from(errors: Vec<SpecError>) -> Self {
         Self { diagnostics: errors.iter().map(SpecError::diagnostic).collect(), code: FAILED }
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        Self::new(error.diagnostic())
     }
 }
 

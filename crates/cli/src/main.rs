@@ -27,15 +27,20 @@ use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
 use imagespec_builder_oci::cache::PruneMode;
 use imagespec_builder_oci::sandbox;
+use prepare::Surroundings;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // The sandbox starts this program again, and must find it without threads.
     if env::args_os().nth(1).is_some_and(|argument| argument == sandbox::ARGUMENT) {
         return sandbox::main();
     }
+    if env::args_os().nth(1).is_some_and(|argument| argument == imagespec_plugin_host::ARGUMENT) {
+        log();
+        return imagespec_plugin_host::main(&env::args_os().skip(2).collect::<Vec<_>>());
+    }
     let arguments = Arguments::parse();
-    let log = tracing_subscriber::EnvFilter::try_from_env("IMAGESPEC_LOG").unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).init();
+    log();
     match run(&arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -45,6 +50,12 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Shows what developers want to see, on stderr: IMAGESPEC_LOG, else RUST_LOG, says what.
+fn log() {
+    let filter = ["IMAGESPEC_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
+    tracing_subscriber::fmt().with_env_filter(filter.unwrap_or_default()).with_writer(io::stderr).init();
 }
 
 fn run(command: &Command) -> Result<u8, Failure> {
@@ -62,8 +73,16 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
         Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
         Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
-        Command::Builders { format } => commands::builders::list(*format)?,
-        Command::Plugin { command: PluginCommand::New(arguments) } => commands::plugin::new::new(arguments)?,
+        Command::Builders { format } => {
+            commands::builders::list(&Surroundings::read(&env::current_dir()?)?, *format)?;
+        }
+        Command::Plugin { command } => match command {
+            PluginCommand::New(arguments) => commands::plugin::new(arguments)?,
+            PluginCommand::List { format } => commands::plugin::list(*format)?,
+            PluginCommand::Add(arguments) => commands::plugin::add(arguments)?,
+            PluginCommand::Remove { name } => commands::plugin::remove(name)?,
+            PluginCommand::Verify { name } => return commands::plugin::verify(name.as_deref()),
+        },
         Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
         Command::Cache { command: CacheCommand::Prune { older_than, dry_run } } => {
             let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };

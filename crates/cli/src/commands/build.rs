@@ -81,16 +81,20 @@ fn build_one(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let chosen = surroundings.builder(arguments.builder.as_deref(), prepared);
-    let builder = builders::find(&chosen)?;
+    let (builder, warnings) = builders::find(surroundings, &chosen)?;
+    warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
     if let Err(unsupported) = description.check(&prepared.plan) {
-        return Err(unable(&unsupported, prepared));
+        return Err(unable(surroundings, &unsupported, prepared));
     }
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
         terminal.warn(&warning);
     }
     let outputs = outputs::of(arguments, prepared)?;
+    if let Err(unsupported) = description.check_outputs(&outputs) {
+        return Err(unable(surroundings, &unsupported, prepared));
+    }
     if arguments.dry_run {
         let text = preview(arguments, surroundings, prepared, &outputs)?;
         match arguments.progress {
@@ -242,7 +246,10 @@ fn tell(
     documents: &mut Documents<'_>,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let name = prepared.name.familiar();
+    // A builder may answer with another image, and then that is what there is.
+    let other = report.and_then(|report| report.name.as_ref());
+    let reference = other.unwrap_or(&prepared.name);
+    let name = reference.familiar();
     let Some(digest) = digest else {
         for file in documents.files() {
             let message = format!("`{}` is not written: the registry did not say what the image is", file.display());
@@ -250,18 +257,21 @@ fn tell(
         }
         return print_data(&name);
     };
-    documents.write(&prepared.name, digest, report)?;
-    print_data(&format!("{name}@{digest}"))
+    documents.write(reference, digest, report)?;
+    match reference.digest() {
+        Some(_) => print_data(&name),
+        None => print_data(&format!("{name}@{digest}")),
+    }
 }
 
 /// The builder's refusal, with each field that it cannot do.
-pub(super) fn unable(unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
+pub(super) fn unable(surroundings: &Surroundings, unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
     let diagnostics = unsupported.iter().map(|lacking| {
         let diagnostic = Diagnostic::error(lacking.to_string());
         Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
     });
     let mut diagnostics: Vec<_> = diagnostics.collect();
-    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(builders::able(&prepared.plan)));
+    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(builders::able(surroundings, &prepared.plan)));
     Failure { diagnostics, code: FAILED }
 }
 
