@@ -107,6 +107,10 @@ fn write(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Failure>
         return Err(Failure::usage(message, "name it from the folder above, by `--path`"));
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        let diagnostic = Diagnostic::error(format!("there is no folder `{}`", parent.display()));
+        return Err(Failure::new(diagnostic.hint(format!("make it: `mkdir -p {}`", parent.display()))));
+    }
     let aside = tempfile::Builder::new().prefix(".imagespec-plugin-").tempdir_in(parent);
     let aside = aside.map_err(|error| failed("write to", parent, &error))?;
     // Inside of it, for a temporary folder is closed to others, and what is in it has the user's own permissions.
@@ -116,7 +120,7 @@ fn write(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Failure>
         let parent = file.parent().expect("it lies in `whole`");
         fs::create_dir_all(parent)
             .and_then(|()| fs::write(&file, text))
-            .map_err(|error| failed("write", &file, &error))?;
+            .map_err(|error| failed("write", folder, &error))?;
     }
     fs::rename(&whole, folder).map_err(|error| failed("write", folder, &error))
 }
