@@ -203,6 +203,7 @@ pub(crate) struct AddArguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[cfg_attr(not(feature = "bundled"), expect(dead_code, reason = "it is read, and refused as a whole"))]
 pub(crate) enum CacheCommand {
     /// Show how large the cache is.
     Du,
@@ -213,7 +214,7 @@ pub(crate) enum CacheCommand {
     /// exit code is 75.
     Prune {
         /// How long it must not have been used: `30d`, `12h`, `0s`.
-        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = crate::commands::cache::age)]
+        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = crate::age::age)]
         older_than: Duration,
         /// Say what would be removed and remove nothing.
         #[arg(long)]
@@ -264,6 +265,7 @@ pub(crate) struct Settings {
 
 /// What `run` takes.
 #[derive(Debug, Args)]
+#[cfg_attr(not(feature = "bundled"), expect(dead_code, reason = "it is read, and refused as a whole"))]
 pub(crate) struct RunArguments {
     /// A spec file, one of the project's images, an image as `registry/name:tag`, or a layout as `oci:DIR[:TAG]`.
     #[arg(value_name = "SPEC|REF|oci:DIR")]

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use imagespec_builder_oci::cache::Cache;
 use imagespec_core::builder::RegistryAccess;
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::hash::{SpecHash, SpecId};
@@ -20,7 +19,7 @@ use imagespec_core::project::{
 };
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_name, resolve, tag};
-
+use imagespec_distribution::{ClientOptions, CredentialStore};
 use imagespec_plugin_host::{Catalog, Mode, Pinned};
 
 use crate::arguments::Overrides;
@@ -255,11 +254,6 @@ pub(crate) fn cache_folder() -> Result<PathBuf, Failure> {
     }
 }
 
-/// The cache, with its folders.
-pub(crate) fn cache() -> Result<Cache, Failure> {
-    Ok(Cache::open(&cache_folder()?)?)
-}
-
 /// Files with registry credentials, as Docker and Podman write them, in the order in which they are looked at.
 pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf> {
     let docker = env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -271,6 +265,15 @@ pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf>
     });
     let docker = docker.map(|folder| folder.join("config.json"));
     registry_config.into_iter().chain(docker).chain(podman).collect()
+}
+
+/// How to reach registries.
+pub(crate) fn client_options(
+    registries: BTreeMap<String, RegistryAccess>,
+    credential_files: Vec<PathBuf>,
+) -> ClientOptions {
+    let credentials = CredentialStore::from_files(credential_files);
+    ClientOptions { registries, credentials, ..ClientOptions::default() }
 }
 
 /// The socket of the Docker engine on this machine: DOCKER_HOST, else where Docker and Podman put it.

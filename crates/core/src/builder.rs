@@ -72,6 +72,13 @@ pub struct Restart {
     pub descriptor: Option<i32>,
 }
 
+impl Restart {
+    /// That of a builder which is linked into `program`.
+    pub fn bundled(program: PathBuf) -> Self {
+        Self { program, arguments: Vec::new(), descriptor: None }
+    }
+}
+
 /// What a builder says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {

@@ -1,6 +1,6 @@
 //! `imagespec builders`: which builders there are, and the one of a name.
 
-use imagespec_core::builder::{Builder, Description};
+use imagespec_core::builder::{Builder, Description, Output};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::plan::Plan;
 use imagespec_core::project::{BuilderOrigin, ChosenBuilder};
@@ -35,12 +35,13 @@ pub(crate) fn find(
     Ok((found.builder, warnings.collect()))
 }
 
-/// Which builders can do all of `plan`, as a hint.
-pub(crate) fn able(surroundings: &Surroundings, plan: &Plan) -> String {
+/// Which builders can do all of `plan` and bring it to `outputs`, as a hint.
+pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output]) -> String {
     let able = surroundings.catalog().map(|catalog| {
         let usable = catalog.candidates().into_iter().filter(|candidate| candidate.problem.is_none());
         let builders = usable.filter_map(|candidate| catalog.open(candidate).ok()).map(|builder| builder.describe());
-        let able = builders.filter(|description| description.check(plan).is_ok());
+        let able = builders
+            .filter(|description| description.check(plan).is_ok() && description.check_outputs(outputs).is_ok());
         able.map(|description| format!("`--builder {}`", description.name)).collect::<Vec<_>>()
     });
     match able.unwrap_or_default().as_slice() {

@@ -30,7 +30,7 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
         unsupported.push(Unsupported { builder: description.name.clone(), field: "lock", feature: Feature::Lock });
     }
     if !unsupported.is_empty() {
-        return Err(unable(&surroundings, &unsupported, &prepared));
+        return Err(unable(&surroundings, &unsupported, &prepared, &[]));
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
     let asked =
