@@ -17,6 +17,7 @@ use crate::registry::output;
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
     folder: TempDir,
+    program: PathBuf,
     /// Which test wrote a file: those that share a folder run at once.
     writers: Mutex<HashMap<PathBuf, ThreadId>>,
 }
@@ -41,7 +42,19 @@ impl Default for TestEnv {
 impl TestEnv {
     /// An empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), writers: Mutex::default() }
+        Self::of(program("imagespec", "cargo build"))
+    }
+
+    /// An empty folder, in which the program without bundled builders is run.
+    pub fn slim() -> Self {
+        let build = "cargo build -p imagespec-cli --no-default-features && \
+                     cp -f target/debug/imagespec target/debug/imagespec-slim && cargo build";
+        Self::of(program("imagespec-slim", build))
+    }
+
+    fn of(program: PathBuf) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self { folder, program, writers: Mutex::default() }
     }
 
     /// An empty folder, and a cache that has `bootstrap:debian/bookworm` with and without Python, which takes a while to make.
@@ -157,7 +170,7 @@ impl TestEnv {
 
     /// The program in the folder, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(self.path()).env_clear();
         command.env("HOME", self.path().join("home")).env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
         command
@@ -175,10 +188,10 @@ fn temporary_folder() -> PathBuf {
     test.ancestors().nth(3).expect("a test lies in `target/debug/deps`").join("tmp")
 }
 
-/// The program, which `tests/run` builds before the tests.
-fn program() -> PathBuf {
+/// A program, which `tests/run` builds before the tests, as `build` does.
+fn program(name: &str, build: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let program = test.ancestors().nth(2).expect("a test lies in `deps`").join("imagespec");
-    assert!(program.is_file(), "`{}` is absent: run `cargo build` first, or `tests/run`", program.display());
+    let program = test.ancestors().nth(2).expect("a test lies in `deps`").join(name);
+    assert!(program.is_file(), "`{}` is absent: run `{build}` first, or `tests/run`", program.display());
     program
 }

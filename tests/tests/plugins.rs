@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use imagespec_tests::{Finished, TestEnv, insta, outsider, plugin};
@@ -574,4 +574,25 @@ fn a_crash_in_the_programs_own_process_is_what_its_user_chose() {
     let status =
         env.command(&["build", "spec.yaml", "--builder-opt", "do=abort"]).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), None, "it was ended by a signal");
+}
+
+#[test]
+#[ignore = "compiles all packages once more; tests/slow runs it"]
+fn a_plugin_of_other_versions_of_everything_but_the_sdk_is_loaded() {
+    let env = TestEnv::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("old-plugin/Cargo.toml");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("old-plugin");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--manifest-path"]).arg(sources).arg("--target-dir").arg(&target);
+    assert!(cargo.env_remove("RUSTFLAGS").status().unwrap().success());
+    let file = env.path().join("libimagespec_old.so");
+    fs::copy(target.join("debug/libimagespec_old.so"), &file).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    env.write("spec.yaml", &format!("name: spec\nbase_image: {BASE}\n"));
+    for place in [&[][..], &["--in-process"]] {
+        let added = env.run(&[&["plugin", "add", "--yes", &file.display().to_string()], place].concat());
+        assert_eq!((added.code, added.stdout.as_str()), (0, "noop\n"), "{}", added.stderr);
+        let built = env.run(&["build", "spec.yaml", "--builder", "noop"]);
+        assert_eq!((built.code, built.stdout), (0, format!("{BASE}\n")), "{}", built.stderr);
+    }
 }

@@ -203,7 +203,6 @@ pub(crate) struct AddArguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[cfg_attr(not(feature = "bundled"), expect(dead_code, reason = "it is read, and refused as a whole"))]
 pub(crate) enum CacheCommand {
     /// Show how large the cache is.
     Du,
@@ -265,7 +264,6 @@ pub(crate) struct Settings {
 
 /// What `run` takes.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "bundled"), expect(dead_code, reason = "it is read, and refused as a whole"))]
 pub(crate) struct RunArguments {
     /// A spec file, one of the project's images, an image as `registry/name:tag`, or a layout as `oci:DIR[:TAG]`.
     #[arg(value_name = "SPEC|REF|oci:DIR")]
