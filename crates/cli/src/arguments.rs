@@ -153,6 +153,11 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// Write a builder to start from.
+    ///
+    /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
+    /// it stands. The path of the folder is printed; what exists is never overwritten.
+    New(NewPlugin),
     /// List the plugins that are known, and where each comes from.
     ///
     /// No code of a plugin is run; `imagespec builders` asks each what it can do.
@@ -223,6 +228,19 @@ pub(crate) enum CacheCommand {
     ///
     /// While another imagespec process uses the cache, nothing is removed and the exit code is 75.
     Clear,
+}
+
+/// What `plugin new` takes.
+#[derive(Debug, Args)]
+pub(crate) struct NewPlugin {
+    /// What users will choose it by, as `--builder NAME`.
+    pub(crate) name: String,
+    /// The folder to write, which is not there or empty; `NAME` if left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// Take `imagespec-plugin-sdk` from a checkout of imagespec, and not from crates.io.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 /// A spec and what is laid over it.

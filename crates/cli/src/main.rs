@@ -82,6 +82,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
             commands::builders::list(&Surroundings::read(&env::current_dir()?)?, *format)?;
         }
         Command::Plugin { command } => match command {
+            PluginCommand::New(arguments) => commands::plugin::new(arguments)?,
             PluginCommand::List { format } => commands::plugin::list(*format)?,
             PluginCommand::Add(arguments) => commands::plugin::add(arguments)?,
             PluginCommand::Remove { name } => commands::plugin::remove(name)?,

@@ -13,6 +13,7 @@ use crate::hash::{SpecHash, SpecId};
 use crate::plan::Plan;
 use crate::reference::Reference;
 use crate::report::Report;
+use crate::spec::check;
 
 /// Turns a plan into an image.
 ///
@@ -91,6 +92,12 @@ pub struct Description {
     pub features: BTreeSet<Feature>,
     /// JSON Schema of its options.
     pub options_schema: serde_json::Value,
+}
+
+/// Whether users can choose a builder by `name`: lower-case letters, digits, `_`, `.` and `-`, the first a letter or a
+/// digit.
+pub fn is_builder_name(name: &str) -> bool {
+    check::builder_name(name).is_ok()
 }
 
 /// Something that a plan may need and a builder may lack.
