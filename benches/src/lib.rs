@@ -24,6 +24,17 @@ pub fn program() -> PathBuf {
     program
 }
 
+/// A plugin that builds nothing, which `cargo build --release -p imagespec-tests-hostile` puts there.
+///
+/// # Panics
+/// When it is not there.
+pub fn plugin() -> PathBuf {
+    let plugin = program().with_file_name("libimagespec_hostile.so");
+    let package = "imagespec-tests-hostile";
+    assert!(plugin.is_file(), "`{}` is absent: run `cargo build --release -p {package}` first", plugin.display());
+    plugin
+}
+
 /// A spec with `packages` packages and as many variables and labels.
 pub fn large_spec(packages: usize) -> String {
     let mut text = "base_image: bootstrap:debian/bookworm\nname: large\npackages:\n".to_owned();

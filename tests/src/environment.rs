@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use tempfile::TempDir;
@@ -16,7 +16,8 @@ use crate::registry::output;
 
 /// A folder, a cache and no other setting.
 pub struct TestEnv {
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    program: PathBuf,
     /// Which test wrote a file: those that share a folder run at once.
     writers: Mutex<HashMap<PathBuf, ThreadId>>,
 }
@@ -41,7 +42,22 @@ impl Default for TestEnv {
 impl TestEnv {
     /// An empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), writers: Mutex::default() }
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
+        Self { folder, program: program("imagespec", "cargo build"), writers: Mutex::default() }
+    }
+
+    /// An empty folder, in which the program without bundled builders is run.
+    pub fn slim() -> Self {
+        Self::new().as_slim()
+    }
+
+    /// The same folder, in which the program without bundled builders is run.
+    #[must_use]
+    pub fn as_slim(&self) -> Self {
+        let build = "cargo build -p imagespec-cli --no-default-features && \
+                     cp -f target/debug/imagespec target/debug/imagespec-slim && cargo build";
+        let (folder, program) = (Arc::clone(&self.folder), program("imagespec-slim", build));
+        Self { folder, program, writers: Mutex::default() }
     }
 
     /// An empty folder, and a cache that has `bootstrap:debian/bookworm` with and without Python, which takes a while to make.
@@ -157,7 +173,7 @@ impl TestEnv {
 
     /// The program in the folder, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(self.path()).env_clear();
         command.env("HOME", self.path().join("home")).env("IMAGESPEC_CACHE_DIR", self.path().join("cache"));
         command
@@ -175,10 +191,10 @@ fn temporary_folder() -> PathBuf {
     test.ancestors().nth(3).expect("a test lies in `target/debug/deps`").join("tmp")
 }
 
-/// The program, which `tests/run` builds before the tests.
-fn program() -> PathBuf {
+/// A program, which `tests/run` builds before the tests, as `build` does.
+fn program(name: &str, build: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let program = test.ancestors().nth(2).expect("a test lies in `deps`").join("imagespec");
-    assert!(program.is_file(), "`{}` is absent: run `cargo build` first, or `tests/run`", program.display());
+    let program = test.ancestors().nth(2).expect("a test lies in `deps`").join(name);
+    assert!(program.is_file(), "`{}` is absent: run `{build}` first, or `tests/run`", program.display());
     program
 }

@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Instant;
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Feature, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Bundled, Description, Feature, Restart, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
 use imagespec_core::lock::LockedDeb;
@@ -40,7 +39,7 @@ use crate::workdir;
 /// The embedded builder, `oci`.
 #[derive(Debug, Clone)]
 pub struct OciBuilder {
-    launcher: PathBuf,
+    restart: Restart,
 }
 
 /// What is at hand during one build.
@@ -117,11 +116,13 @@ pub(crate) enum Failure {
 }
 
 impl OciBuilder {
-    /// The builder. `launcher` is a program that calls [`crate::sandbox::main`] for [`crate::sandbox::ARGUMENT`].
-    pub fn new(launcher: PathBuf) -> Self {
-        Self { launcher }
+    /// The builder. The program of `restart` calls [`crate::sandbox::start`] for [`crate::sandbox::ARGUMENT`].
+    pub fn new(restart: Restart) -> Self {
+        Self { restart }
     }
 }
+
+inventory::submit! { Bundled { name: "oci", make: |restart| Box::new(OciBuilder::new(restart)) } }
 
 impl Builder for OciBuilder {
     fn describe(&self) -> Description {
@@ -203,7 +204,7 @@ impl OciBuilder {
         let build = |patience| -> Result<T, Failure> {
             let cache = Cache::open_patiently(&request.cache_dir, patience)?;
             let building = Building {
-                sandbox: Sandbox::new(self.launcher.clone()),
+                sandbox: Sandbox::new(self.restart.clone()),
                 request,
                 cache: cache.with_layers(request.cache).with_network(request.network),
                 client: Client::new(options, &cancelled),

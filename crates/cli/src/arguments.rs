@@ -133,15 +133,15 @@ pub(crate) enum Command {
     /// settings.
     #[command(verbatim_doc_comment)]
     Schema,
+    /// Look after builders that are files.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Look after the cache.
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
-    },
-    /// Builders that are files.
-    Plugin {
-        #[command(subcommand)]
-        command: PluginCommand,
     },
     /// Check what this machine can do.
     Doctor,
@@ -150,6 +150,69 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a builder to start from.
+    ///
+    /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
+    /// it stands. The path of the folder is printed; what exists is never overwritten.
+    New(NewPlugin),
+    /// List the plugins that are known, and where each comes from.
+    ///
+    /// No code of a plugin is run; `imagespec builders` asks each what it can do.
+    List {
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Add a plugin for yourself, or approve one that the project names.
+    ///
+    /// What the file says of itself is shown before any of its code runs. Its path and sha256 are written to your config,
+    /// and another file at that path is then refused. The builder's name is printed.
+    Add(AddArguments),
+    /// Take a plugin out of your config; the file stays.
+    Remove {
+        /// The builder's name.
+        name: String,
+    },
+    /// Look whether the files are those that were added, and whole.
+    ///
+    /// No code of a plugin is run. The exit code is 1 if one cannot be used.
+    Verify {
+        /// The builder's name; all if it is left out.
+        name: Option<String>,
+    },
+    /// Examine a builder: does it do what every builder must, and what it says of itself?
+    ///
+    /// A file is loaded into a process and into a worker, a bundled builder is examined as it is. Every line is
+    /// something that a builder must do. No network is used. The exit code is 1 if there is something that it does not do.
+    Test {
+        /// A plugin's file, or the name of a builder.
+        #[arg(value_name = "PATH|NAME")]
+        target: OsString,
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+/// What `plugin add` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The file, or the name of a plugin in the project's `imagespec.toml`.
+    #[arg(value_name = "PATH|NAME")]
+    pub(crate) plugin: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Have it stand in for the bundled builder of its name.
+    #[arg(long = "override")]
+    pub(crate) overrides: bool,
+    /// Run its code in the program's own process, where a crash ends it, instead of a worker process.
+    #[arg(long)]
+    pub(crate) in_process: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,7 +226,7 @@ pub(crate) enum CacheCommand {
     /// exit code is 75.
     Prune {
         /// How long it must not have been used: `30d`, `12h`, `0s`.
-        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = crate::commands::cache::age)]
+        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = crate::age::age)]
         older_than: Duration,
         /// Say what would be removed and remove nothing.
         #[arg(long)]
@@ -180,20 +243,17 @@ pub(crate) enum CacheCommand {
     Clear,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    /// Examine a builder: does it do what every builder must, and what it says of itself?
-    ///
-    /// A file is loaded into a process and into a worker, a bundled builder is examined as it is. Every line is
-    /// something that a builder must do. No network is used. The exit code is 1 if there is something that it does not do.
-    Test {
-        /// A plugin's file, or the name of a builder.
-        #[arg(value_name = "PATH|NAME")]
-        target: OsString,
-        /// For people, or for programs.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
+/// What `plugin new` takes.
+#[derive(Debug, Args)]
+pub(crate) struct NewPlugin {
+    /// What users will choose it by, as `--builder NAME`.
+    pub(crate) name: String,
+    /// The folder to write, which is not there or empty; `NAME` if left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// Take `imagespec-plugin-sdk` from a checkout of imagespec, and not from crates.io.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 /// A spec and what is laid over it.

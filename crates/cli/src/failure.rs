@@ -1,12 +1,11 @@
 //! Whatever ends the program early: what to print, and the exit code.
 
-use imagespec_builder_oci::OpenError;
-use imagespec_builder_oci::cache::{CacheError, PruneError};
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::options::OptionError;
 use imagespec_core::resolve::{ResolveError, ResolveProblem};
 use imagespec_core::spec::SpecError;
+use imagespec_plugin_host::PluginError;
 
 use crate::prepare::NestedErrors;
 
@@ -52,9 +51,23 @@ pub(crate) fn diagnostic_of(error: &dyn std::error::Error) -> Diagnostic {
     diagnostic
 }
 
+/// The failure of a file that `text` names and that cannot be read.
+pub(crate) fn unreadable(text: &str, error: &std::io::Error) -> Failure {
+    let mut diagnostic = diagnostic_of(error);
+    let cause = std::mem::replace(&mut diagnostic.message, format!("cannot read `{text}`"));
+    diagnostic.notes.insert(0, cause);
+    Failure::new(diagnostic)
+}
+
 impl From<Vec<SpecError>> for Failure {
     fn from(errors: Vec<SpecError>) -> Self {
         Self { diagnostics: errors.iter().map(SpecError::diagnostic).collect(), code: FAILED }
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        Self::new(error.diagnostic())
     }
 }
 
@@ -83,66 +96,6 @@ impl From<ResolveError> for Failure {
 impl From<Vec<OptionError>> for Failure {
     fn from(errors: Vec<OptionError>) -> Self {
         Self { diagnostics: errors.iter().map(OptionError::diagnostic).collect(), code: FAILED }
-    }
-}
-
-impl From<CacheError> for Failure {
-    fn from(error: CacheError) -> Self {
-        (&error).into()
-    }
-}
-
-impl From<&CacheError> for Failure {
-    fn from(error: &CacheError) -> Self {
-        let mut failure = Self::of(error);
-        match error {
-            CacheError::Locked { .. } => failure.code = TRY_AGAIN,
-            CacheError::InUse { .. } => {
-                failure.code = TRY_AGAIN;
-                failure.diagnostics[0].hints.push("try again when it has ended".to_owned());
-            }
-            CacheError::Io { .. } | CacheError::WrongDigest { .. } | CacheError::Cancelled => {}
-        }
-        failure
-    }
-}
-
-impl From<PruneError> for Failure {
-    fn from(error: PruneError) -> Self {
-        match &error {
-            PruneError::Cache(error) => error.into(),
-            PruneError::Sandbox(sandbox) => {
-                let mut failure = Self::of(sandbox);
-                failure.diagnostics[0].hints.extend(sandbox.hint().map(str::to_owned));
-                failure
-            }
-            PruneError::Remove { .. } => Self::of(&error),
-        }
-    }
-}
-
-impl From<&OpenError> for Failure {
-    fn from(error: &OpenError) -> Self {
-        let mut failure = Self::of(error);
-        let hint = match error {
-            OpenError::Registry(error) => {
-                failure.code = if error.is_temporary() { TRY_AGAIN } else { FAILED };
-                error.hint()
-            }
-            OpenError::Cache(error) => return error.into(),
-            OpenError::CannotExecute(error) => Some(error.hint()),
-            OpenError::Platform(error) => {
-                error.available.first().map(|platform| format!("`--platform {platform}` takes that one"))
-            }
-            OpenError::LayerType { .. } => {
-                Some("only archives of Linux files are unpacked, plain or compressed by gzip or zstd".to_owned())
-            }
-            OpenError::Absent { .. } | OpenError::Malformed { .. } | OpenError::Read { .. } | OpenError::Cancelled => {
-                None
-            }
-        };
-        failure.diagnostics[0].hints.extend(hint);
-        failure
     }
 }
 

@@ -1,11 +1,17 @@
 //! The `imagespec` program: reads the command line, calls the libraries, prints what they say.
 
+mod age;
 mod arguments;
 mod commands;
 mod documents;
 mod explained;
 mod failure;
-mod image;
+// What needs the store on this machine, which is the bundled builder's; or what is said without one.
+#[cfg(feature = "bundled")]
+mod local;
+#[cfg(not(feature = "bundled"))]
+#[path = "slim.rs"]
+mod local;
 mod lockfile;
 mod options;
 mod outputs;
@@ -17,29 +23,27 @@ mod subject;
 mod text;
 
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arguments::{Arguments, CacheCommand, Command, PluginCommand};
+use arguments::{Arguments, Command, PluginCommand};
 use clap::{CommandFactory, Parser};
 use failure::{FAILED, Failure};
-use imagespec_builder_oci::cache::PruneMode;
-use imagespec_builder_oci::sandbox;
+use prepare::Surroundings;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // The sandbox starts this program again, and must find it without threads.
-    if env::args_os().nth(1).is_some_and(|argument| argument == sandbox::ARGUMENT) {
-        return sandbox::main();
+    if let Some(code) = local::started_again() {
+        return code;
     }
-    // So do a builder that is a file, and the process in which one is examined.
     if env::args_os().nth(1).is_some_and(|argument| argument == imagespec_plugin_host::ARGUMENT) {
+        log();
         return commands::plugin::start(&env::args_os().skip(2).collect::<Vec<_>>());
     }
     let arguments = Arguments::parse();
-    let log = tracing_subscriber::EnvFilter::try_from_env("IMAGESPEC_LOG").unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).init();
+    log();
     match run(&arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -51,12 +55,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Shows what developers want to see, on stderr: IMAGESPEC_LOG, else RUST_LOG, says what.
+fn log() {
+    let filter = ["IMAGESPEC_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
+    let has_colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter.unwrap_or_default()).with_ansi(has_colour);
+    subscriber.with_writer(io::stderr).init();
+}
+
 fn run(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
         Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
-        Command::Inspect { subject, settings, format } => commands::inspect::inspect(subject, settings, *format)?,
+        Command::Inspect { subject, settings, format } => local::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
         Command::Explain { spec, against, settings, format } => {
@@ -65,18 +77,19 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
         Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
         Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
-        Command::Run(arguments) => return commands::run::run(arguments, &cancellation()?),
-        Command::Builders { format } => commands::builders::list(*format)?,
-        Command::Cache { command: CacheCommand::Du } => commands::cache::du()?,
-        Command::Cache { command: CacheCommand::Prune { older_than, dry_run } } => {
-            let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };
-            commands::cache::prune(*older_than, mode)?;
+        Command::Run(arguments) => return local::run(arguments, &cancellation()?),
+        Command::Builders { format } => {
+            commands::builders::list(&Surroundings::read(&env::current_dir()?)?, *format)?;
         }
-        Command::Cache { command: CacheCommand::Verify } => return commands::cache::verify(),
-        Command::Cache { command: CacheCommand::Clear } => commands::cache::clear()?,
-        Command::Plugin { command: PluginCommand::Test { target, format } } => {
-            return commands::plugin::test(target, *format);
-        }
+        Command::Plugin { command } => match command {
+            PluginCommand::New(arguments) => commands::plugin::new(arguments)?,
+            PluginCommand::List { format } => commands::plugin::list(*format)?,
+            PluginCommand::Add(arguments) => commands::plugin::add(arguments)?,
+            PluginCommand::Remove { name } => commands::plugin::remove(name)?,
+            PluginCommand::Test { target, format } => return commands::plugin::test(target, *format),
+            PluginCommand::Verify { name } => return commands::plugin::verify(name.as_deref()),
+        },
+        Command::Cache { command } => return local::cache(command),
         Command::Doctor => commands::doctor::doctor()?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

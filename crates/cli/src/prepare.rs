@@ -6,24 +6,29 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use imagespec_builder_oci::cache::Cache;
 use imagespec_core::builder::RegistryAccess;
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::lower::lower;
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
+use imagespec_core::project::Plugin;
 use imagespec_core::project::{
     BuilderCandidates, ChosenBuilder, Layers, Loaded, Project, ProjectRole, Setting, Target, choose_builder,
     find_project, load, read_spec,
 };
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_name, resolve, tag};
+use imagespec_distribution::{ClientOptions, CredentialStore};
+use imagespec_plugin_host::{Catalog, Mode, Pinned};
 
 use crate::arguments::Overrides;
 use crate::failure::Failure;
 use crate::lockfile;
 use crate::subject::{self, is_spec_file, names_file};
+
+/// Where packages of a distribution put plugins.
+const SYSTEM_PLUGINS: &str = "/usr/lib/imagespec/plugins";
 
 /// The project and the user's config, read once for all specs of a command.
 pub(crate) struct Surroundings {
@@ -50,7 +55,7 @@ impl Surroundings {
             Some(path) => Some(Project::read(&path, &shown(&path), ProjectRole::Project)?),
             None => None,
         };
-        let user = config_folder().map(|folder| folder.join("config.toml")).filter(|path| path.is_file());
+        let user = config_file().filter(|path| path.is_file());
         let user = match user {
             Some(path) => Some(Project::read(&path, &shown(&path), ProjectRole::User)?),
             None => None,
@@ -130,6 +135,26 @@ impl Surroundings {
         Ok(Prepared { id: SpecId::of(&loaded.declaration), loaded, resolved, plan, spec_hash, name, has_registry })
     }
 
+    /// All builders that there may be.
+    pub(crate) fn catalog(&self) -> Result<Catalog, Failure> {
+        let own = etcetera::choose_base_strategy().map(|strategy| strategy.data_dir().join("imagespec/plugins"));
+        let approved = |name: &str, plugin: &Plugin| {
+            let (project, user) = (self.project.as_ref()?, self.user.as_ref()?);
+            Some(user.approved.get(&project.path)?.get(name)? == &plugin.sha256)
+        };
+        let entries = |project: &Option<Project>| project.as_ref().map(|it| it.plugins.clone()).unwrap_or_default();
+        let project = entries(&self.project).into_iter().map(|(name, plugin)| {
+            let is_approved = approved(&name, &plugin).unwrap_or_default();
+            (name, pinned(plugin, is_approved))
+        });
+        Ok(Catalog {
+            project: project.collect(),
+            user: entries(&self.user).into_iter().map(|(name, plugin)| (name, pinned(plugin, true))).collect(),
+            folders: own.into_iter().chain([PathBuf::from(SYSTEM_PLUGINS)]).collect(),
+            program: this_program()?,
+        })
+    }
+
     /// The builder for `prepared`, and who chose it.
     pub(crate) fn builder(&self, flag: Option<&str>, prepared: &Prepared) -> ChosenBuilder {
         let environment = env::var("IMAGESPEC_BUILDER").ok().filter(|name| !name.is_empty());
@@ -158,6 +183,18 @@ impl Prepared {
                 Err(Failure::new(diagnostic.at(config.place.clone()).hint(hint)))
             }
         }
+    }
+}
+
+/// A plugin of the project or of the user.
+fn pinned(plugin: Plugin, is_approved: bool) -> Pinned {
+    Pinned {
+        path: plugin.path.value,
+        sha256: plugin.sha256,
+        mode: if plugin.in_process { Mode::InProcess } else { Mode::Worker },
+        overrides: plugin.overrides,
+        is_approved,
+        place: plugin.path.place,
     }
 }
 
@@ -217,11 +254,6 @@ pub(crate) fn cache_folder() -> Result<PathBuf, Failure> {
     }
 }
 
-/// The cache, with its folders.
-pub(crate) fn cache() -> Result<Cache, Failure> {
-    Ok(Cache::open(&cache_folder()?)?)
-}
-
 /// Files with registry credentials, as Docker and Podman write them, in the order in which they are looked at.
 pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf> {
     let docker = env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -233,6 +265,15 @@ pub(crate) fn credential_files(registry_config: Option<PathBuf>) -> Vec<PathBuf>
     });
     let docker = docker.map(|folder| folder.join("config.json"));
     registry_config.into_iter().chain(docker).chain(podman).collect()
+}
+
+/// How to reach registries.
+pub(crate) fn client_options(
+    registries: BTreeMap<String, RegistryAccess>,
+    credential_files: Vec<PathBuf>,
+) -> ClientOptions {
+    let credentials = CredentialStore::from_files(credential_files);
+    ClientOptions { registries, credentials, ..ClientOptions::default() }
 }
 
 /// The socket of the Docker engine on this machine: DOCKER_HOST, else where Docker and Podman put it.
@@ -267,8 +308,14 @@ pub(crate) fn timestamp() -> Result<u64, Failure> {
     }
 }
 
-fn config_folder() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.config_dir().join("imagespec"))
+/// The user's config, whether or not it is there.
+pub(crate) fn config_file() -> Option<PathBuf> {
+    Some(etcetera::choose_base_strategy().ok()?.config_dir().join("imagespec/config.toml"))
+}
+
+/// This program, that is started again for workers.
+pub(crate) fn this_program() -> Result<PathBuf, Failure> {
+    Ok(env::current_exe()?)
 }
 
 /// The path as an error shows it: relative to the current folder where it lies in it.

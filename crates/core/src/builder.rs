@@ -13,6 +13,7 @@ use crate::hash::{SpecHash, SpecId};
 use crate::plan::Plan;
 use crate::reference::Reference;
 use crate::report::Report;
+use crate::spec::check;
 
 /// Turns a plan into an image.
 ///
@@ -71,6 +72,13 @@ pub struct Restart {
     pub descriptor: Option<i32>,
 }
 
+impl Restart {
+    /// That of a builder which is linked into `program`.
+    pub fn bundled(program: PathBuf) -> Self {
+        Self { program, arguments: Vec::new(), descriptor: None }
+    }
+}
+
 /// What a builder says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -84,6 +92,12 @@ pub struct Description {
     pub features: BTreeSet<Feature>,
     /// JSON Schema of its options.
     pub options_schema: serde_json::Value,
+}
+
+/// Whether users can choose a builder by `name`: lower-case letters, digits, `_`, `.` and `-`, the first a letter or a
+/// digit.
+pub fn is_builder_name(name: &str) -> bool {
+    check::builder_name(name).is_ok()
 }
 
 /// Something that a plan may need and a builder may lack.

@@ -62,6 +62,16 @@ pub enum PluginError {
         /// Why.
         source: io::Error,
     },
+    /// It is the plugin of another builder.
+    #[error("`{}` is the plugin of builder `{name}`, and not of `{wanted}`", path.display())]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// What its descriptor says.
+        name: String,
+        /// What it was taken for.
+        wanted: String,
+    },
     /// It was loaded, and does not behave.
     #[error("{}", .0.message)]
     Failed(Box<BuildError>),
@@ -128,6 +138,7 @@ impl PluginError {
                 diagnostic.notes.push(source.to_string());
                 diagnostic.hint("plugins are loaded from a sealed memory file (memfd_create), which needs Linux 3.17 and memory for it")
             }
+            Self::OtherName { name, .. } => diagnostic.hint(format!("call it `[plugins.{name}]`")),
             Self::Failed(_) => unreachable!("it was answered above"),
         }
     }

@@ -11,6 +11,7 @@
 //! A plugin is trusted code: what is verified is that it is the file that its user chose. A worker keeps a crash away from
 //! the program, and is no sandbox.
 
+mod catalog;
 mod descriptor;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ mod sealed;
 mod trace;
 mod worker;
 
+pub use catalog::{Candidate, Catalog, Chosen, Origin, Pinned, Problem, bundled};
 pub use descriptor::Descriptor;
 pub use error::{Mistrust, PluginError};
 pub use file::PluginFile;

@@ -31,8 +31,21 @@ pub(crate) fn is_enabled(level: u8, target: &str) -> bool {
     tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata))
 }
 
+/// Where lines go instead, in a worker: the filter is here, and whoever shows them is the program.
+static ELSEWHERE: OnceLock<Elsewhere> = OnceLock::new();
+
+type Elsewhere = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Has every line handed to `elsewhere` from now on.
+pub(crate) fn forward(elsewhere: impl Fn(&str) + Send + Sync + 'static) {
+    assert!(ELSEWHERE.set(Box::new(elsewhere)).is_ok(), "a process serves one conversation");
+}
+
 /// Says a line again. One that is not readable is dropped.
 pub(crate) fn emit(json: &str) {
+    if let Some(elsewhere) = ELSEWHERE.get() {
+        return elsewhere(json);
+    }
     let Ok(line) = serde_json::from_str::<Value>(json) else { return };
     let level = line["level"].as_u64().and_then(|level| u8::try_from(level).ok()).unwrap_or_default();
     let Some(metadata) = metadata(level, line["target"].as_str().unwrap_or("plugin")) else { return };

@@ -12,6 +12,7 @@ use crate::trace::Forward;
 
 /// A builder that is exported, from when the program loads it.
 pub struct Exported {
+    name: &'static str,
     make: fn(Restart) -> Box<dyn Builder>,
     start: fn(&Restart, &[OsString]) -> u8,
     running: OnceLock<Running>,
@@ -31,8 +32,12 @@ pub trait Exports {
 
 impl Exported {
     /// See [`export_builder`](crate::export_builder).
-    pub const fn new(make: fn(Restart) -> Box<dyn Builder>, start: fn(&Restart, &[OsString]) -> u8) -> Self {
-        Self { make, start, running: OnceLock::new() }
+    pub const fn new(
+        name: &'static str,
+        make: fn(Restart) -> Box<dyn Builder>,
+        start: fn(&Restart, &[OsString]) -> u8,
+    ) -> Self {
+        Self { name, make, start, running: OnceLock::new() }
     }
 
     fn init(&self, host: Host, greeting: &str) -> Result<(), BuildError> {
@@ -40,7 +45,7 @@ impl Exported {
             let error = failure("the greeting of the program is not readable");
             BuildError { causes: vec![source.to_string()], ..error }
         })?;
-        let speaker = Speaker::new((self.make)(greeting.restart.clone()));
+        let speaker = Speaker::named(self.name, (self.make)(greeting.restart.clone()));
         let running = Running { speaker, host, restart: greeting.restart };
         self.running.set(running).map_err(|_| failure("the builder was greeted twice"))?;
         Forward::install(host);
@@ -58,7 +63,7 @@ impl Exported {
             let events = |json: &str| (running.host.event)(operation, RStr::from_str(json));
             return running.speaker.call(operation, method, request, &events);
         }
-        let answer = guard(|| {
+        let answer = guard(self.name, || {
             let arguments: Vec<String> =
                 serde_json::from_str(request).map_err(|_| failure("the arguments are not readable"))?;
             let arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
@@ -76,7 +81,7 @@ fn failure(message: &str) -> BuildError {
 /// The functions of the builder that `E` stands for.
 pub const fn plugin<E: Exports>() -> Plugin {
     extern "C" fn init<E: Exports>(host: Host, greeting: RStr<'_>) -> RResult<(), RString> {
-        match guard(|| E::exported().init(host, greeting.as_str())) {
+        match guard(E::exported().name, || E::exported().init(host, greeting.as_str())) {
             Ok(()) => ROk(()),
             Err(error) => RErr(boundary::error_to_json(&error).into()),
         }
@@ -124,7 +129,7 @@ macro_rules! export_builder {
 
         impl $crate::Exports for ExportedBuilder {
             fn exported() -> &'static $crate::Exported {
-                static EXPORTED: $crate::Exported = $crate::Exported::new($make, $start);
+                static EXPORTED: $crate::Exported = $crate::Exported::new($name, $make, $start);
                 &EXPORTED
             }
         }

@@ -14,11 +14,12 @@ use imagespec_core::event::Event;
 /// So many calls may be cancelled before they come. Whoever cancels more has forgotten the oldest.
 const CANCELLED_MAX: usize = 1024;
 
-/// What the error of a panic says.
-pub(crate) const PANICKED: &str = "the builder panicked";
+/// What the error of a panic ends with.
+pub(crate) const PANICKED: &str = "panicked";
 
 /// A builder behind the words of [`boundary`], in this very process and without a file to load.
 pub struct Speaker {
+    name: String,
     builder: Box<dyn Builder>,
     /// By operation: whether it is to stop.
     operations: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
@@ -42,7 +43,12 @@ impl Session for Wire<'_> {
 impl Speaker {
     /// Puts words into the mouth of `builder`.
     pub fn new(builder: Box<dyn Builder>) -> Self {
-        Self { builder, operations: Mutex::default() }
+        Self::named(&builder.describe().name, builder)
+    }
+
+    /// The same for a builder that is not to be asked yet.
+    pub(crate) fn named(name: &str, builder: Box<dyn Builder>) -> Self {
+        Self { name: name.to_owned(), builder, operations: Mutex::default() }
     }
 
     fn flag(&self, operation: u64) -> Arc<AtomicBool> {
@@ -60,17 +66,14 @@ impl Speaker {
                 Ok(serde_json::to_string(&report).expect("a report has only string keys"))
             }
             boundary::LOCK => Ok(self.builder.lock(&read(request)?, session)?.to_json()),
-            _ => {
-                let name = self.builder.describe().name;
-                Err(internal(format!("builder `{name}` has no method `{}`", method.escape_debug())))
-            }
+            _ => Err(internal(format!("builder `{}` has no method `{}`", self.name, method.escape_debug()))),
         }
     }
 }
 
 impl Door for Speaker {
     fn describe(&self) -> Result<String, CallError> {
-        let description = guard(|| Ok(self.builder.describe())).map_err(answered)?;
+        let description = guard(&self.name, || Ok(self.builder.describe())).map_err(answered)?;
         Ok(serde_json::to_string(&description).expect("a description has only string keys"))
     }
 
@@ -82,7 +85,7 @@ impl Door for Speaker {
         events: &(dyn Fn(&str) + Sync),
     ) -> Result<String, CallError> {
         let session = Wire { events, is_cancelled: self.flag(operation) };
-        let answer = guard(|| self.answer(method, request, &session));
+        let answer = guard(&self.name, || self.answer(method, request, &session));
         self.operations.lock().expect("nobody panics while it is held").remove(&operation);
         answer.map_err(answered)
     }
@@ -111,7 +114,7 @@ thread_local! {
 }
 
 /// Does `work`; a panic becomes an error that says what and where, and is not printed.
-pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, BuildError>) -> Result<T, BuildError> {
+pub(crate) fn guard<T>(builder: &str, work: impl FnOnce() -> Result<T, BuildError>) -> Result<T, BuildError> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -129,7 +132,7 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, BuildError>) -> Result<T
     IS_GUARDED.set(outer);
     result.unwrap_or_else(|payload| {
         let said = PANIC.take().unwrap_or_else(|| text_of(payload.as_ref()).to_owned());
-        let error = internal(PANICKED.to_owned()).hint("tell the builder's author");
+        let error = internal(format!("builder `{builder}` {PANICKED}")).hint("tell the builder's author");
         Err(BuildError { causes: vec![said], ..error })
     })
 }

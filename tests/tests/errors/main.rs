@@ -5,6 +5,7 @@
 mod bases;
 mod builders;
 mod files;
+mod new_plugins;
 mod outputs;
 mod registries;
 mod specs;

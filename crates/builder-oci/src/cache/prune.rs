@@ -291,13 +291,15 @@ fn name(path: &Path) -> String {
 mod tests {
     use std::fs::File;
 
+    use imagespec_core::builder::Restart;
+
     use super::*;
     use crate::cache::Key;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn sandbox() -> Sandbox {
-        Sandbox::new(PathBuf::from("no sandbox is needed for one's own files"))
+        Sandbox::new(Restart::bundled(PathBuf::from("no sandbox is needed for one's own files")))
     }
 
     fn policy(mode: PruneMode) -> PrunePolicy {

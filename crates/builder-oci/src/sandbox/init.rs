@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::process::Stdio;
 
+use imagespec_core::builder::Restart;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -14,7 +15,7 @@ use super::wire::{Channel, Operation, Reply, Session};
 use super::{Failure, Mode, Run, mounts, root};
 
 /// Does what the builder orders.
-pub(super) fn main(channel: &Channel) -> Result<Reply, Failure> {
+pub(super) fn main(restart: &Restart, channel: &Channel) -> Result<Reply, Failure> {
     die_with_parent()?;
     // The builder orders only after this: if our parent died before the line above, nobody does, and we end.
     channel.send(&Reply::Ready).map_err(Failure::system("send", "reply"))?;
@@ -28,13 +29,19 @@ pub(super) fn main(channel: &Channel) -> Result<Reply, Failure> {
             let streams: [std::fs::File; 3] = descriptors
                 .try_into()
                 .map_err(|_| Failure::Protocol { reason: "a program needs three streams".to_owned() })?;
-            run_program(run, mode, session, streams).map(Reply::Exited)
+            run_program(restart, run, mode, session, streams).map(Reply::Exited)
         }
         _ => Err(Failure::Protocol { reason: "this needs no process namespace".to_owned() }),
     }
 }
 
-fn run_program(run: Run, mode: Mode, session: Session, streams: [std::fs::File; 3]) -> Result<i32, Failure> {
+fn run_program(
+    restart: &Restart,
+    run: Run,
+    mode: Mode,
+    session: Session,
+    streams: [std::fs::File; 3],
+) -> Result<i32, Failure> {
     let signals = watched_signals();
     signals.thread_block().map_err(Failure::system("block", "signals"))?;
     // The next stage loads while this one mounts. It has to be loaded before the root changes: the image may have
@@ -42,7 +49,8 @@ fn run_program(run: Run, mode: Mode, session: Session, streams: [std::fs::File; 
     mounts::make_private()?;
     let ourselves = mounts::read_only_self()?;
     let (conversation, theirs) = Channel::pair().map_err(Failure::system("make", "conversation"))?;
-    let child = start_program(&ourselves, Stdio::from(theirs)).map_err(Failure::system("start", "next stage"))?;
+    let child =
+        start_program(restart, &ourselves, Stdio::from(theirs)).map_err(Failure::system("start", "next stage"))?;
     let child = Pid::from_raw(child.id().cast_signed());
     nix::unistd::sethostname(&run.hostname).map_err(Failure::system("set host name", &run.hostname))?;
     let mut prepared = root::prepare(&run, mode)?;

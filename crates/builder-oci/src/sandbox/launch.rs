@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imagespec_core::builder::Restart;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,10 +35,10 @@ struct Running {
 }
 
 /// The first mode that works.
-pub(super) fn probe(launcher: &Path) -> Result<Mode, SandboxError> {
+pub(super) fn probe(restart: &Restart) -> Result<Mode, SandboxError> {
     let mut last = None;
     for mode in Mode::candidates() {
-        let tried = Running::start(launcher, mode, Place::Init(Network::Host), Session::New)
+        let tried = Running::start(restart, mode, Place::Init(Network::Host), Session::New)
             .and_then(|running| running.order(&Operation::Probe, &[]).and_then(|()| running.finish()));
         match tried {
             Ok(_) => return Ok(mode),
@@ -52,7 +53,7 @@ pub(super) fn probe(launcher: &Path) -> Result<Mode, SandboxError> {
 
 /// See [`super::Sandbox::run`].
 pub(super) fn run(
-    launcher: &Path,
+    restart: &Restart,
     mode: Mode,
     run: &Run,
     output: Output<'_>,
@@ -61,13 +62,13 @@ pub(super) fn run(
     let place = Place::Init(run.network);
     match output {
         Output::Inherit => {
-            let running = Running::start(launcher, mode, place, Session::Same)?;
+            let running = Running::start(restart, mode, place, Session::Same)?;
             let order = Operation::Run { run: run.clone(), session: Session::Same, mode };
             running.order(&order, &[io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()])?;
             running.supervise(None, &mut |_| (), cancelled)
         }
         Output::Lines(on_line) => {
-            let running = Running::start(launcher, mode, place, Session::New)?;
+            let running = Running::start(restart, mode, place, Session::New)?;
             let conversation = |source| SandboxError::Conversation { source };
             let input = std::fs::File::open("/dev/null").map_err(conversation)?;
             let (output_reader, output_writer) = io::pipe().map_err(conversation)?;
@@ -83,13 +84,13 @@ pub(super) fn run(
 
 /// See [`super::Sandbox::unpack`].
 pub(super) fn unpack(
-    launcher: &Path,
+    restart: &Restart,
     mode: Mode,
     root: &Path,
     layer: &mut dyn Read,
     options: UnpackOptions,
 ) -> Result<(), SandboxError> {
-    let running = Running::start(launcher, mode, Place::Here, Session::New)?;
+    let running = Running::start(restart, mode, Place::Here, Session::New)?;
     let (reader, mut writer) = io::pipe().map_err(|source| SandboxError::Conversation { source })?;
     running.order(&Operation::Unpack { root: root.to_owned(), options }, &[reader.as_fd()])?;
     drop(reader);
@@ -112,13 +113,13 @@ pub(super) fn unpack(
 
 /// See [`super::Sandbox::archive`].
 pub(super) fn archive(
-    launcher: &Path,
+    restart: &Restart,
     mode: Mode,
     root: &Path,
     options: &ArchiveOptions,
     layer: &mut dyn Write,
 ) -> Result<(), SandboxError> {
-    let running = Running::start(launcher, mode, Place::Here, Session::New)?;
+    let running = Running::start(restart, mode, Place::Here, Session::New)?;
     let (mut reader, writer) = io::pipe().map_err(|source| SandboxError::Conversation { source })?;
     let order = Operation::Archive { root: root.to_owned(), options: options.clone() };
     running.order(&order, &[writer.as_fd()])?;
@@ -135,19 +136,19 @@ pub(super) fn archive(
 }
 
 /// See [`super::Sandbox::remove`].
-pub(super) fn remove(launcher: &Path, mode: Mode, path: &Path) -> Result<(), SandboxError> {
-    let running = Running::start(launcher, mode, Place::Here, Session::New)?;
+pub(super) fn remove(restart: &Restart, mode: Mode, path: &Path) -> Result<(), SandboxError> {
+    let running = Running::start(restart, mode, Place::Here, Session::New)?;
     running.order(&Operation::Remove { path: path.to_owned() }, &[])?;
     running.finish().map(drop)
 }
 
 impl Running {
     /// Starts a sandbox and brings it to where it waits for its orders.
-    fn start(launcher: &Path, mode: Mode, place: Place, session: Session) -> Result<Self, SandboxError> {
-        let launch = |source| SandboxError::Launch { launcher: launcher.to_owned(), source };
+    fn start(restart: &Restart, mode: Mode, place: Place, session: Session) -> Result<Self, SandboxError> {
+        let launch = |source| SandboxError::Launch { launcher: restart.program.clone(), source };
         let (channel, theirs) = Channel::pair().map_err(launch)?;
-        let mut command = Command::new(launcher);
-        command.arg(ARGUMENT).env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        let mut command = Command::new(&restart.program);
+        command.args(&restart.arguments).arg(ARGUMENT).env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null());
         if session == Session::New {
             command.process_group(0);
         }

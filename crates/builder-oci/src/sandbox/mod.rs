@@ -5,7 +5,8 @@
 //! rootless overlay as the root (that has to happen in a user namespace that is entered before), and clones from a
 //! process with threads. bubblewrap is a program to install. What is left to do is small with the safe wrappers of
 //! nix, rustix, caps and seccompiler, and needs no unsafe code, because the program starts itself again instead of
-//! forking: `LAUNCHER __sandbox`, for which the program calls [`main`] before anything else.
+//! forking: `PROGRAM __sandbox`, for which the program calls [`start`] before anything else. Where the builder was loaded
+//! into another program, that one is started, and loads it again: `PROGRAM ARGUMENTS… __sandbox`, as [`Restart`] says.
 //!
 //! ```text
 //! builder ── `__sandbox`          makes the namespaces; unpacks, archives and removes trees itself, in a chroot
@@ -46,19 +47,20 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use imagespec_core::builder::Restart;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Cause, Failure, Refusal, SandboxError};
 pub use identity::Mode;
-pub use stage::main;
+pub use stage::start;
 
-/// The hidden argument with which the program starts itself as a sandbox.
+/// The hidden argument with which the program starts itself as a sandbox; those of [`Restart`] stand before it.
 pub const ARGUMENT: &str = "__sandbox";
 
 /// Makes sandboxes, one for each operation. May be used from many threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
-    launcher: PathBuf,
+    restart: Restart,
     mode: OnceLock<Mode>,
 }
 
@@ -243,21 +245,25 @@ pub enum Form {
 }
 
 impl Sandbox {
-    /// Sandboxes that are held by `launcher`, a program that calls [`main`] when its first argument is [`ARGUMENT`].
-    pub fn new(launcher: PathBuf) -> Self {
-        Self { launcher, mode: OnceLock::new() }
+    /// Sandboxes that are held by the program of `restart`, which calls [`start`] when [`ARGUMENT`] follows the
+    /// arguments of `restart`.
+    pub fn new(restart: Restart) -> Self {
+        Self { restart, mode: OnceLock::new() }
     }
 
     /// What to put before a program of this machine and its arguments, so that it ends with this process, however that
     /// ends. It is in no sandbox.
     pub fn tie(&self) -> Vec<OsString> {
-        let parent = std::process::id().to_string();
-        vec![self.launcher.clone().into(), ARGUMENT.into(), stage::TIED.into(), parent.into()]
+        let Restart { program, arguments, descriptor: _ } = &self.restart;
+        let mut tie = vec![program.clone().into_os_string()];
+        tie.extend(arguments.iter().map(OsString::from));
+        tie.extend([ARGUMENT.into(), stage::TIED.into(), std::process::id().to_string().into()]);
+        tie
     }
 
     /// Sandboxes of one mode, whether or not a better one works.
-    pub fn with_mode(launcher: PathBuf, mode: Mode) -> Self {
-        Self { launcher, mode: OnceLock::from(mode) }
+    pub fn with_mode(restart: Restart, mode: Mode) -> Self {
+        Self { restart, mode: OnceLock::from(mode) }
     }
 
     /// Which mode works on this machine. Tries it the first time it is asked.
@@ -268,7 +274,7 @@ impl Sandbox {
         if let Some(mode) = self.mode.get() {
             return Ok(*mode);
         }
-        let mode = launch::probe(&self.launcher)?;
+        let mode = launch::probe(&self.restart)?;
         Ok(*self.mode.get_or_init(|| mode))
     }
 
@@ -278,7 +284,7 @@ impl Sandbox {
     /// # Errors
     /// When the program could not be started, or the run was cancelled. That it failed is not an error.
     pub fn run(&self, run: &Run, output: Output<'_>, cancelled: &dyn Fn() -> bool) -> Result<ExitStatus, SandboxError> {
-        launch::run(&self.launcher, self.probe()?, run, output, cancelled)
+        launch::run(&self.restart, self.probe()?, run, output, cancelled)
     }
 
     /// Applies an uncompressed layer to the tree at `root`, which must exist. Nothing in the layer reaches outside it.
@@ -288,7 +294,7 @@ impl Sandbox {
     /// # Errors
     /// When the layer is refused or cannot be read or written; the tree is then half done.
     pub fn unpack(&self, root: &Path, layer: &mut dyn Read, options: UnpackOptions) -> Result<(), SandboxError> {
-        launch::unpack(&self.launcher, self.probe()?, root, layer, options)
+        launch::unpack(&self.restart, self.probe()?, root, layer, options)
     }
 
     /// Writes the tree at `root` as an uncompressed tar: sorted by path, owners by number, times as `options` say, PAX
@@ -297,7 +303,7 @@ impl Sandbox {
     /// # Errors
     /// When the tree cannot be read, has a device or a named pipe, or `layer` cannot be written.
     pub fn archive(&self, root: &Path, options: &ArchiveOptions, layer: &mut dyn Write) -> Result<(), SandboxError> {
-        launch::archive(&self.launcher, self.probe()?, root, options, layer)
+        launch::archive(&self.restart, self.probe()?, root, options, layer)
     }
 
     /// Removes a tree, whoever owns its files. That it does not exist is not an error.
@@ -305,6 +311,6 @@ impl Sandbox {
     /// # Errors
     /// When something in it cannot be removed.
     pub fn remove(&self, path: &Path) -> Result<(), SandboxError> {
-        launch::remove(&self.launcher, self.probe()?, path)
+        launch::remove(&self.restart, self.probe()?, path)
     }
 }

@@ -1,12 +1,13 @@
 //! The processes that the program starts itself as: entry, descriptors, namespaces, and the operations on trees.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use imagespec_core::builder::Restart;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -21,56 +22,66 @@ const INIT: &str = "init";
 /// Argument of the process that becomes the program.
 const PROGRAM: &str = "program";
 
+/// The exit code of a stage that has nobody to say so to.
+const FAILED: u8 = 1;
 /// The exit code of a program that could not be started.
 const NOT_STARTED: u8 = 126;
 /// Argument of the process that becomes a program of this machine, which ends with whoever started it.
 pub(super) const TIED: &str = "tied";
 
-/// Acts as a part of a sandbox. The program calls this first thing in its own `main`, before it starts any thread, when
-/// its first argument is [`ARGUMENT`], and exits with what it gives.
-pub fn main() -> ExitCode {
-    close_descriptors();
-    if std::env::args_os().nth(2).is_some_and(|stage| stage == TIED) {
-        return tied();
+/// Acts as a part of a sandbox, and gives the exit code. The program calls this before it starts any thread, when it was
+/// started with the arguments of `restart` and [`ARGUMENT`], with which `arguments` begin.
+///
+/// Standard input is the conversation with the builder, and there is no environment. Every other descriptor is closed;
+/// that of `restart` once no further process needs it.
+pub fn start(restart: &Restart, arguments: &[OsString]) -> u8 {
+    let arguments = match arguments {
+        [argument, arguments @ ..] if argument == ARGUMENT => arguments,
+        _ => return NOT_STARTED,
+    };
+    let stage = arguments.first().map(|stage| stage.as_bytes());
+    let starts_another = stage.is_none_or(|stage| stage == INIT.as_bytes());
+    close_descriptors(restart.descriptor.filter(|_| starts_another));
+    if stage.is_some_and(|stage| stage == TIED.as_bytes()) {
+        return tied(&arguments[1..]);
     }
-    let Ok(channel) = Channel::inherited() else { return ExitCode::FAILURE };
-    let result = match std::env::args_os().nth(2).as_deref().map(OsStr::as_bytes) {
-        None => outside(&channel),
-        Some(stage) if stage == INIT.as_bytes() => init::main(&channel).map(Some),
+    let Ok(channel) = Channel::inherited() else { return FAILED };
+    let result = match stage {
+        None => outside(restart, &channel),
+        Some(stage) if stage == INIT.as_bytes() => init::main(restart, &channel).map(Some),
         Some(stage) if stage == PROGRAM.as_bytes() => program::main(&channel).map(|never| match never {}),
         Some(_) => Err(Failure::Protocol { reason: "unknown stage".to_owned() }),
     };
     let reply = match result {
-        Ok(None) => return ExitCode::SUCCESS,
+        Ok(None) => return 0,
         Ok(Some(reply)) => reply,
         Err(failure) => Reply::Failed(failure),
     };
     // If nobody listens any more, nobody wants to know.
     match channel.send(&reply) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) => 0,
+        Err(_) => FAILED,
     }
 }
 
 /// `tied PARENT PROGRAM ARGUMENTS…`: becomes the program, unless the parent is gone already.
-fn tied() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(3);
-    let parent = arguments.next().and_then(|parent| parent.to_str()?.parse().ok());
-    let program = arguments.next();
+fn tied(arguments: &[OsString]) -> u8 {
+    let [parent, program, arguments @ ..] = arguments else { return NOT_STARTED };
+    let parent = parent.to_str().and_then(|parent| parent.parse().ok());
     let is_tied = die_with_parent().is_ok() && Some(nix::unistd::getppid().as_raw()) == parent;
-    if let (Some(program), true) = (program, is_tied) {
+    if is_tied {
         // It comes back only if the program could not be started.
         let _ = Command::new(program).args(arguments).exec();
     }
-    ExitCode::from(NOT_STARTED)
+    NOT_STARTED
 }
 
-/// Closes what the builder's own parent left open: a folder among it would be a way out of the sandbox.
-fn close_descriptors() {
+/// Closes what the builder's own parent left open, but for `kept`: a folder among it would be a way out of the sandbox.
+fn close_descriptors(kept: Option<i32>) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|number| *number > 2)
+        .filter(|number| *number > 2 && Some(*number) != kept)
         .collect();
     for number in numbers {
         // One of them was the listing's own, which is closed already.
@@ -78,14 +89,26 @@ fn close_descriptors() {
     }
 }
 
-/// Starts this very program as another stage.
-fn start_stage(launcher: &Path, stage: &str, channel: Stdio) -> io::Result<std::process::Child> {
-    Command::new(launcher).arg(ARGUMENT).arg(stage).env_clear().stdin(channel).stdout(Stdio::null()).spawn()
+/// Starts this very program, which lies at `ourselves`, as another stage. It is the last one that this process starts.
+fn start_stage(restart: &Restart, ourselves: &Path, stage: &str, channel: Stdio) -> io::Result<Child> {
+    let mut command = Command::new(ourselves);
+    command.args(&restart.arguments).arg(ARGUMENT).arg(stage).env_clear().stdin(channel).stdout(Stdio::null());
+    let child = command.spawn()?;
+    close_restart(restart);
+    Ok(child)
+}
+
+/// Closes what only a further stage would need.
+fn close_restart(restart: &Restart) {
+    if let Some(descriptor) = restart.descriptor {
+        // Whoever loaded the builder may have closed it.
+        let _ = nix::unistd::close(descriptor);
+    }
 }
 
 /// Starts the stage that becomes the program.
-pub(super) fn start_program(launcher: &Path, channel: Stdio) -> io::Result<std::process::Child> {
-    start_stage(launcher, PROGRAM, channel)
+pub(super) fn start_program(restart: &Restart, ourselves: &Path, channel: Stdio) -> io::Result<Child> {
+    start_stage(restart, ourselves, PROGRAM, channel)
 }
 
 /// Receives a frame that must come.
@@ -100,7 +123,7 @@ pub(super) fn die_with_parent() -> Result<(), Failure> {
 }
 
 /// The first process, outside of the process namespace that it makes.
-fn outside(channel: &Channel) -> Result<Option<Reply>, Failure> {
+fn outside(restart: &Restart, channel: &Channel) -> Result<Option<Reply>, Failure> {
     let setup: Setup = demand(channel)?;
     let mut flags = CloneFlags::CLONE_NEWNS;
     if setup.mode.has_user_namespace() {
@@ -121,11 +144,14 @@ fn outside(channel: &Channel) -> Result<Option<Reply>, Failure> {
     channel.send(&Reply::Unshared).map_err(Failure::system("send", "reply"))?;
     let () = demand(channel)?;
     match setup.place {
-        Place::Here => here(channel, setup.mode).map(Some),
+        Place::Here => {
+            close_restart(restart);
+            here(channel, setup.mode).map(Some)
+        }
         Place::Init(_) => {
             // Not every kernel has cgroup namespaces; without one, the host's names of groups are seen.
             let _ = unshare(CloneFlags::CLONE_NEWCGROUP);
-            stand_by(channel)
+            stand_by(restart, channel)
         }
     }
 }
@@ -175,12 +201,12 @@ fn remove(path: &Path) -> Result<(), Failure> {
 }
 
 /// Starts process 1, forwards signals to it and ends with it.
-fn stand_by(channel: &Channel) -> Result<Option<Reply>, Failure> {
+fn stand_by(restart: &Restart, channel: &Channel) -> Result<Option<Reply>, Failure> {
     let signals = watched_signals();
     signals.thread_block().map_err(Failure::system("block", "signals"))?;
     let share = channel.share().map_err(Failure::system("share", "conversation"))?;
-    let init =
-        start_stage(Path::new("/proc/self/exe"), INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
+    let ourselves = Path::new("/proc/self/exe");
+    let init = start_stage(restart, ourselves, INIT, share.into()).map_err(Failure::system("start", "process 1"))?;
     let init = Pid::from_raw(init.id().cast_signed());
     loop {
         match signals.wait().map_err(Failure::system("wait for", "signals"))? {

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use imagespec_builder_oci::bootstrap::{Bootstrap, BootstrappedBase, Mirror, Observer, Progress, bootstrap};
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{Devices, Network, Output, Root, Run, Sandbox, UnpackOptions, User, Whiteouts};
+use imagespec_core::builder::Restart;
 use imagespec_core::platform::Platform;
 
 fn sandbox() -> Sandbox {
-    Sandbox::new(PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher")))
+    Sandbox::new(Restart::bundled(PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher"))))
 }
 
 fn bookworm(cache: &Cache) -> BootstrappedBase {

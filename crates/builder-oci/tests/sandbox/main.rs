@@ -3,6 +3,7 @@
 //! The trees hold one statically linked busybox. They lie in the system's folder for temporary files, where every user
 //! may go, as some tests run as another user.
 
+mod loaded;
 mod programs;
 mod trees;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imagespec_builder_oci::sandbox::{ExitStatus, Line, Mode, Network, Output, Root, Run, Sandbox, User};
+use imagespec_core::builder::Restart;
 use tempfile::TempDir;
 
 pub(crate) const APPLETS: [&str; 16] = [
@@ -23,14 +25,19 @@ pub(crate) fn launcher() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher"))
 }
 
+/// The sandbox's code is linked into the launcher.
+fn restart() -> Restart {
+    Restart::bundled(launcher())
+}
+
 pub(crate) fn sandbox() -> Sandbox {
-    Sandbox::new(launcher())
+    Sandbox::new(restart())
 }
 
 /// The modes that this user can be tested in.
 pub(crate) fn sandboxes() -> Vec<Sandbox> {
     if is_root() {
-        [Mode::UserNamespaceFull, Mode::Root].map(|mode| Sandbox::with_mode(launcher(), mode)).into()
+        [Mode::UserNamespaceFull, Mode::Root].map(|mode| Sandbox::with_mode(restart(), mode)).into()
     } else {
         vec![sandbox()]
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use imagespec_builder_oci::sandbox::{
     Access, Line, Mode, Mount, Network, Output, Root, Run, Sandbox, SandboxError, Stream, User,
 };
+use imagespec_core::builder::Restart;
 
 use crate::{copy_program, folder, is_root, launcher, outcome, overlay, run_in, sandbox, sandboxes, shell, tree};
 
@@ -254,7 +255,7 @@ fn errors_name_what_failed() {
     insta::assert_snapshot!(told(&nowhere), @"cannot enter the working directory `/bin/busybox/within` in the sandbox: Not a directory (os error 20)");
     let no_tree = run_in(Root::Directory(PathBuf::from("/does/not/exist")), &["true"]);
     insta::assert_snapshot!(told(&no_tree), @"cannot open `/does/not/exist` in the sandbox: No such file or directory (os error 2)");
-    let error = Sandbox::new(PathBuf::from("/bin/nothing")).probe().expect_err("no launcher");
+    let error = Sandbox::new(Restart::bundled(PathBuf::from("/bin/nothing"))).probe().expect_err("no launcher");
     assert_eq!(error.to_string(), "cannot start `/bin/nothing` for the sandbox");
 }
 

@@ -5,9 +5,8 @@ use std::env;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use imagespec_builder_oci::inspect;
 use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, NetworkPolicy, Output, SecretSource, Session, Unsupported,
+    BuildError, BuildRequest, CachePolicy, NetworkPolicy, Output, SecretSource, Unsupported,
 };
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
@@ -20,7 +19,7 @@ use crate::documents::Documents;
 use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_data, print_line};
-use crate::{image, options, outputs, secrets};
+use crate::{local, options, outputs, secrets};
 
 /// An image that need not be made.
 enum Found {
@@ -81,16 +80,20 @@ fn build_one(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let chosen = surroundings.builder(arguments.builder.as_deref(), prepared);
-    let builder = builders::find(&chosen)?;
+    let (builder, warnings) = builders::find(surroundings, &chosen)?;
+    warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
     if let Err(unsupported) = description.check(&prepared.plan) {
-        return Err(unable(&unsupported, prepared));
+        return Err(unable(surroundings, &unsupported, prepared, &outputs::of(arguments, prepared)?));
     }
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
         terminal.warn(&warning);
     }
     let outputs = outputs::of(arguments, prepared)?;
+    if let Err(unsupported) = description.check_outputs(&outputs) {
+        return Err(unable(surroundings, &unsupported, prepared, &outputs));
+    }
     if arguments.dry_run {
         let text = preview(arguments, surroundings, prepared, &outputs)?;
         match arguments.progress {
@@ -114,10 +117,7 @@ fn build_one(
         if wanted.is_empty() {
             let Found::Exists(digest) = found else { return tell(prepared, None, None, documents, terminal) };
             let report = match documents.wants_report() {
-                true => {
-                    let image = image::existing(surroundings, prepared, &output, digest)?;
-                    Some(image.read(&|| terminal.is_cancelled(), inspect)?.report())
-                }
+                true => Some(local::report(surroundings, prepared, &output, digest, terminal)?),
                 false => None,
             };
             return tell(prepared, Some(digest), report.as_ref(), documents, terminal);
@@ -186,7 +186,7 @@ pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
 /// Whether the image is at `output` already. Nothing is asked of layouts, archives and engines.
 fn existence(surroundings: &Surroundings, prepared: &Prepared, output: &Output) -> Result<Option<Existence>, Failure> {
     match output {
-        Output::Store => exists::in_store(prepared).map(Some),
+        Output::Store => local::in_store(&prepared.name),
         Output::Registry => exists::in_its_registry(surroundings, prepared).map(Some),
         Output::Oci { .. } | Output::DockerArchive { .. } | Output::Docker { .. } => Ok(None),
     }
@@ -242,7 +242,10 @@ fn tell(
     documents: &mut Documents<'_>,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let name = prepared.name.familiar();
+    // A builder may answer with another image, and then that is what there is.
+    let other = report.and_then(|report| report.name.as_ref());
+    let reference = other.unwrap_or(&prepared.name);
+    let name = reference.familiar();
     let Some(digest) = digest else {
         for file in documents.files() {
             let message = format!("`{}` is not written: the registry did not say what the image is", file.display());
@@ -250,18 +253,29 @@ fn tell(
         }
         return print_data(&name);
     };
-    documents.write(&prepared.name, digest, report)?;
-    print_data(&format!("{name}@{digest}"))
+    documents.write(reference, digest, report)?;
+    match reference.digest() {
+        Some(_) => print_data(&name),
+        None => print_data(&format!("{name}@{digest}")),
+    }
 }
 
 /// The builder's refusal, with each field that it cannot do.
-pub(super) fn unable(unsupported: &[Unsupported], prepared: &Prepared) -> Failure {
+pub(super) fn unable(
+    surroundings: &Surroundings,
+    unsupported: &[Unsupported],
+    prepared: &Prepared,
+    outputs: &[Output],
+) -> Failure {
     let diagnostics = unsupported.iter().map(|lacking| {
         let diagnostic = Diagnostic::error(lacking.to_string());
         Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
     });
     let mut diagnostics: Vec<_> = diagnostics.collect();
-    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(builders::able(&prepared.plan)));
+    diagnostics
+        .last_mut()
+        .into_iter()
+        .for_each(|last| last.hints.push(builders::able(surroundings, &prepared.plan, outputs)));
     Failure { diagnostics, code: FAILED }
 }
 

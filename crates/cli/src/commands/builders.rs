@@ -1,66 +1,139 @@
 //! `imagespec builders`: which builders there are, and the one of a name.
 
-use imagespec_builder_oci::OciBuilder;
-use imagespec_core::builder::Builder;
+use imagespec_core::builder::{Builder, Description, Output};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::plan::Plan;
 use imagespec_core::project::{BuilderOrigin, ChosenBuilder};
+use imagespec_plugin_host::{Candidate, Catalog, Mode};
+use serde_json::{Value, json};
 
 use crate::arguments::Format;
 use crate::failure::Failure;
+use crate::prepare::Surroundings;
 use crate::session::print_data;
 
-/// Every builder that this program has.
-fn all() -> Vec<Box<dyn Builder>> {
-    vec![Box::new(OciBuilder::new(std::env::current_exe().unwrap_or_default()))]
-}
-
-/// The builder of this name that is linked into this program.
-pub(crate) fn bundled(name: &str) -> Option<Box<dyn Builder>> {
-    all().into_iter().find(|builder| builder.describe().name == name)
-}
-
-/// The builder that was chosen.
-pub(crate) fn find(chosen: &ChosenBuilder) -> Result<Box<dyn Builder>, Failure> {
-    let builders = all();
-    let names: Vec<_> = builders.iter().map(|builder| format!("`{}`", builder.describe().name)).collect();
-    let found = builders.into_iter().find(|builder| builder.describe().name == chosen.name);
-    found.ok_or_else(|| {
-        let mut diagnostic = Diagnostic::error(format!("there is no builder `{}`", chosen.name));
-        diagnostic.place = match &chosen.origin {
+/// The builder that was chosen, with what there is to say about the choice.
+pub(crate) fn find(
+    surroundings: &Surroundings,
+    chosen: &ChosenBuilder,
+) -> Result<(Box<dyn Builder>, Vec<Diagnostic>), Failure> {
+    let found = surroundings.catalog()?.find(&chosen.name).map_err(|diagnostic| {
+        let place = match &chosen.origin {
             BuilderOrigin::File(place) => Some(place.clone()),
             BuilderOrigin::Flag | BuilderOrigin::Environment | BuilderOrigin::Default => None,
         };
-        Failure::new(diagnostic.hint(format!("there is {}", names.join(", "))))
-    })
+        // Where it says more itself, that counts more.
+        Failure::new(Diagnostic { place: diagnostic.place.clone().or(place), ..diagnostic })
+    })?;
+    let hidden = found.hidden.iter().filter_map(|other| Some((other, other.problem.as_ref()?)));
+    let warnings = hidden.map(|(other, problem)| {
+        let Diagnostic { message, place, .. } = problem.diagnostic(other);
+        let path = other.path.as_ref().map(|path| format!(": `{}` is not used", path.display()));
+        let warning = Diagnostic::warning(format!("{message}{}", path.unwrap_or_default()));
+        Diagnostic { place, ..warning }
+    });
+    Ok((found.builder, warnings.collect()))
 }
 
-/// Which builders can do all of `plan`, as a hint.
-pub(crate) fn able(plan: &Plan) -> String {
-    let able: Vec<_> = all()
-        .iter()
-        .map(|builder| builder.describe())
-        .filter(|description| description.check(plan).is_ok())
-        .map(|description| format!("`--builder {}`", description.name))
-        .collect();
-    match able.is_empty() {
-        true => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
-        false => format!("choose one that can: {}", able.join(", ")),
+/// Which builders can do all of `plan` and bring it to `outputs`, as a hint.
+pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output]) -> String {
+    let able = surroundings.catalog().map(|catalog| {
+        let usable = catalog.candidates().into_iter().filter(|candidate| candidate.problem.is_none());
+        let builders = usable.filter_map(|candidate| catalog.open(candidate).ok()).map(|builder| builder.describe());
+        let able = builders
+            .filter(|description| description.check(plan).is_ok() && description.check_outputs(outputs).is_ok());
+        able.map(|description| format!("`--builder {}`", description.name)).collect::<Vec<_>>()
+    });
+    match able.unwrap_or_default().as_slice() {
+        [] => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
+        able => format!("choose one that can: {}", able.join(", ")),
     }
 }
 
-/// Lists the builders.
-pub(crate) fn list(format: Format) -> Result<(), Failure> {
-    let descriptions: Vec<_> = all().iter().map(|builder| builder.describe()).collect();
+/// A builder that was found, and what it says of itself, or why it says nothing.
+struct Listed {
+    name: String,
+    origin: String,
+    path: Option<String>,
+    pin: Option<String>,
+    mode: Option<Mode>,
+    answer: Result<Description, Diagnostic>,
+}
+
+/// Lists the builders. Those that can be used are loaded and asked what they can do.
+pub(crate) fn list(surroundings: &Surroundings, format: Format) -> Result<(), Failure> {
+    let catalog = surroundings.catalog()?;
+    let listed: Vec<_> = catalog.candidates().into_iter().map(|candidate| ask(&catalog, candidate)).collect();
     match format {
         Format::Json => {
-            print_data(&serde_json::to_string_pretty(&descriptions).expect("a description has only string keys"))?;
+            let all: Vec<_> = listed.iter().map(Listed::json).collect();
+            print_data(&serde_json::to_string_pretty(&all).expect("a description has only string keys"))
         }
         Format::Text => {
-            for description in descriptions {
-                print_data(&format!("{}  {}  {}", description.name, description.version, description.summary))?;
+            if listed.is_empty() {
+                return print_data("there is no builder; `imagespec plugin add PATH` adds one that is a file");
             }
+            listed.iter().try_for_each(|listed| print_data(&listed.text()))
         }
     }
-    Ok(())
+}
+
+fn ask(catalog: &Catalog, candidate: Candidate) -> Listed {
+    Listed {
+        name: candidate.name.clone(),
+        origin: candidate.origin.words(),
+        path: candidate.path.as_ref().map(|path| path.display().to_string()),
+        pin: candidate.pin.map(|pin| pin.to_string()),
+        mode: candidate.path.is_some().then_some(candidate.mode),
+        answer: catalog.open(candidate).map(|builder| builder.describe()),
+    }
+}
+
+impl Listed {
+    fn mode(&self) -> Option<&'static str> {
+        self.mode.map(|mode| match mode {
+            Mode::Worker => "worker",
+            Mode::InProcess => "in-process",
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![match &self.answer {
+            Ok(description) => format!("{}  {}  {}", self.name, description.version, description.summary),
+            Err(problem) => format!("{}  cannot be used: {}", self.name, problem.message),
+        }];
+        if let Err(problem) = &self.answer {
+            lines.extend(problem.notes.iter().map(|note| format!("  {note}")));
+            lines.extend(problem.hints.iter().map(|hint| format!("  hint: {hint}")));
+        }
+        let path = self.path.as_ref().map(|path| format!(": {path}"));
+        let mode = self.mode().map(|mode| format!(", {mode}"));
+        lines.push(format!("  from {}{}{}", self.origin, path.unwrap_or_default(), mode.unwrap_or_default()));
+        lines.extend(self.pin.iter().map(|pin| format!("  pin  {pin}")));
+        if let Ok(description) = &self.answer {
+            let features: Vec<_> = description.features.iter().map(|feature| feature.name()).collect();
+            lines.push(format!("  can  {}", features.join(" ")));
+        }
+        lines.join("\n")
+    }
+
+    fn json(&self) -> Value {
+        let mut value = match &self.answer {
+            Ok(description) => serde_json::to_value(description).expect("a description has only string keys"),
+            Err(problem) => {
+                let problem = json!({"message": problem.message, "causes": problem.notes, "hints": problem.hints});
+                json!({"name": self.name, "problem": problem})
+            }
+        };
+        let fields = [
+            ("origin", Some(self.origin.clone())),
+            ("path", self.path.clone()),
+            ("pin", self.pin.clone()),
+            ("mode", self.mode().map(str::to_owned)),
+        ];
+        for (name, field) in fields {
+            value[name] = field.into();
+        }
+        value
+    }
 }

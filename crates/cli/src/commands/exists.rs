@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Client, Existence};
 
 use crate::arguments::Settings;
 use crate::failure::{FAILED, Failure, UNKNOWN};
-use crate::image;
+use crate::local;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{print_data, print_line};
 use crate::subject::{self, Subject};
@@ -22,9 +23,9 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
         }
         Subject::Reference(reference) => {
             subject::refuse_settings(text, settings)?;
-            let existence = match image::in_store(&reference)? {
-                Some((_, digest)) => Existence::Yes { digest },
-                None => in_registry(&surroundings, &reference, None),
+            let existence = match local::in_store(&reference)? {
+                Some(existence @ Existence::Yes { .. }) => existence,
+                _ => in_registry(&surroundings, &reference, None),
             };
             (reference, existence)
         }
@@ -51,7 +52,7 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
     match prepared.has_registry {
         true => in_its_registry(surroundings, prepared),
-        false => in_store(prepared),
+        false => local::in_store(&prepared.name)?.ok_or_else(|| nowhere(&prepared.name)),
     }
 }
 
@@ -60,12 +61,11 @@ pub(crate) fn in_its_registry(surroundings: &Surroundings, prepared: &Prepared) 
     Ok(in_registry(surroundings, &prepared.name, prepared.registry_config()?))
 }
 
-/// Whether the image of `prepared` is in the store on this machine.
-pub(crate) fn in_store(prepared: &Prepared) -> Result<Existence, Failure> {
-    Ok(match image::in_store(&prepared.name)? {
-        Some((_, digest)) => Existence::Yes { digest },
-        None => Existence::No,
-    })
+/// The failure of a question that only a store could answer, where none is looked into.
+fn nowhere(name: &Reference) -> Failure {
+    let mut diagnostic = Diagnostic::error(format!("cannot tell whether `{}` exists", name.familiar()));
+    diagnostic.notes.push("this program was built without the bundled builders, and looks into no store".to_owned());
+    Failure::new(diagnostic.hint("pass `--registry HOST/PATH` to ask a registry")).code(UNKNOWN)
 }
 
 /// The failure of a build or a question whose registry did not answer it.
@@ -80,6 +80,6 @@ pub(crate) fn unknown(name: &Reference, error: &imagespec_distribution::Error) -
 
 fn in_registry(surroundings: &Surroundings, reference: &Reference, registry_config: Option<PathBuf>) -> Existence {
     let files = prepare::credential_files(registry_config);
-    let options = image::client_options(surroundings.registries(), files);
+    let options = prepare::client_options(surroundings.registries(), files);
     Client::new(options, &|| false).exists(reference)
 }

@@ -1,21 +1,19 @@
 //! `imagespec explain`: why a spec has the hash that it has, or another one than before.
 
-use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::explanation::{self, HashedPlan, NotAPlan};
 use imagespec_core::spec::Spec;
 
 use crate::arguments::{Format, Settings};
 use crate::explained::{Comparison, Side, composition, composition_json};
-use crate::failure::{Failure, diagnostic_of};
-use crate::image::{self, Found};
+use crate::failure::{Failure, unreadable};
+use crate::local::{self, Carried};
 use crate::prepare::{Prepared, Surroundings};
-use crate::session::{print_data, print_line};
+use crate::session::print_data;
 use crate::subject::Subject;
 
 /// How long a file with a plan may be.
@@ -38,7 +36,7 @@ pub(crate) fn explain(text: &str, against: Option<&str>, settings: &Settings, fo
     let spec = &prepared.loaded.spec;
     let before = match against {
         Some(against) => Some(before(&surroundings, &prepared, against)?),
-        None => last(&prepared)?,
+        None => local::last(&prepared)?.map(of_carried).transpose()?,
     };
     let Some(before) = before else {
         let parts = explanation::parts(&plan, spec);
@@ -59,32 +57,10 @@ pub(crate) fn explain(text: &str, against: Option<&str>, settings: &Settings, fo
     }
 }
 
-/// The last image of the spec's name in the store.
-fn last(prepared: &Prepared) -> Result<Option<Before>, Failure> {
-    let images = image::tagged(&prepared.name)?;
-    let Some(last) = images.first() else {
-        let name = prepared.name.familiar();
-        let name = prepared.name.tag().and_then(|tag| name.strip_suffix(&format!(":{tag}"))).unwrap_or(&name);
-        print_line(&format!("no image called {name} is in the store of this machine, so this is all that counts"));
-        return Ok(None);
-    };
-    // Whoever asks after the build wants to know what it changed.
-    if let (true, Some(earlier)) = (last.name == prepared.name.familiar(), images.get(1)) {
-        print_line(&format!(
-            "{} is built; `--against {}` compares it with the image before it",
-            last.name, earlier.name
-        ));
-    }
-    of_image(last).map(Some)
-}
-
 /// What `--against` says.
 fn before(surroundings: &Surroundings, prepared: &Prepared, text: &str) -> Result<Before, Failure> {
     if let Some(file) = text.strip_prefix(DOCKER_ARCHIVE) {
-        let file = std::path::absolute(file)?;
-        File::open(&file).map_err(|error| unreadable(text, &error))?;
-        let plan = carried_plan_of_archive(&file, &env::temp_dir())?;
-        return of_carried(text.to_owned(), plan);
+        return of_carried(local::in_archive(text, std::path::absolute(file)?)?);
     }
     if let Some(plan) = printed_plan(text)? {
         return Ok(Before { name: text.to_owned(), plan, spec: None });
@@ -96,18 +72,12 @@ fn before(surroundings: &Surroundings, prepared: &Prepared, text: &str) -> Resul
             let plan = HashedPlan::of(&other.plan);
             Ok(Before { name: text.to_owned(), plan, spec: Some(other.loaded.spec) })
         }
-        Subject::Layout(_) => of_image(&image::find(surroundings, text, &Settings::default())?),
-        Subject::Reference(reference) => {
-            of_image(&image::of_reference(surroundings, reference, prepared.registry_config()?)?)
-        }
+        Subject::Layout(_) => of_carried(local::in_layout(surroundings, text)?),
+        Subject::Reference(reference) => of_carried(local::called(surroundings, prepared, reference)?),
     }
 }
 
-fn of_image(found: &Found) -> Result<Before, Failure> {
-    of_carried(found.name.clone(), found.read(&|| false, carried_plan)?)
-}
-
-fn of_carried(name: String, plan: Option<HashedPlan>) -> Result<Before, Failure> {
+fn of_carried((name, plan): Carried) -> Result<Before, Failure> {
     match plan {
         Some(plan) => Ok(Before { name, plan, spec: None }),
         None => Err(Failure::new(Diagnostic::error(format!("`{name}` carries no plan")).hint(
@@ -137,11 +107,4 @@ fn printed_plan(text: &str) -> Result<Option<HashedPlan>, Failure> {
             Err(Failure::new(diagnostic.hint("make it again: `imagespec plan SPEC --format json`")))
         }
     }
-}
-
-fn unreadable(text: &str, error: &std::io::Error) -> Failure {
-    let mut diagnostic = diagnostic_of(error);
-    let cause = std::mem::replace(&mut diagnostic.message, format!("cannot read `{text}`"));
-    diagnostic.notes.insert(0, cause);
-    Failure::new(diagnostic)
 }

@@ -22,14 +22,15 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
     let overrides = Overrides { sets: arguments.sets.clone(), platform: arguments.platform.clone(), locked: false };
     let prepared = surroundings.prepare(&arguments.spec, None, &overrides)?;
     let chosen = surroundings.builder(arguments.builder.as_deref(), &prepared);
-    let builder = builders::find(&chosen)?;
+    let (builder, warnings) = builders::find(&surroundings, &chosen)?;
+    warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
     let mut unsupported = description.check(&prepared.plan).err().unwrap_or_default();
     if !description.features.contains(&Feature::Lock) {
         unsupported.push(Unsupported { builder: description.name.clone(), field: "lock", feature: Feature::Lock });
     }
     if !unsupported.is_empty() {
-        return Err(unable(&unsupported, &prepared));
+        return Err(unable(&surroundings, &unsupported, &prepared, &[]));
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
     let asked =

@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::load::{folder_of, read};
+use super::plugins::Plugin;
 use crate::builder::RegistryAccess;
+use crate::digest::Digest;
 use crate::document::{Entry, Format, Node, Scalar, ScalarKind, Value};
 use crate::place::Located;
 use crate::reference::Reference;
@@ -35,6 +37,11 @@ pub struct Project {
     pub registries: BTreeMap<String, RegistryAccess>,
     /// `[builders.NAME]`
     pub builders: BTreeMap<String, BTreeMap<String, Located<serde_json::Value>>>,
+    /// `[plugins.NAME]`
+    pub plugins: BTreeMap<String, Plugin>,
+    /// `[approved."PROJECT FILE"]` of the user's config: the plugins of projects that the user trusts, by project file
+    /// and name, with the digest that was looked at.
+    pub approved: BTreeMap<PathBuf, BTreeMap<String, Digest>>,
     /// `[defaults]`
     pub(super) defaults: Option<Node>,
     /// `[images.NAME]` in the order in which they were written.
@@ -108,6 +115,8 @@ impl Project {
             debian_mirror: None,
             registries: BTreeMap::new(),
             builders: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+            approved: BTreeMap::new(),
             defaults: None,
             images: Vec::new(),
         };
@@ -133,12 +142,12 @@ impl Project {
     }
 }
 
-const TABLES: [&str; 5] = ["project", "defaults", "images", "builders", "registries"];
+const TABLES: [&str; 6] = ["project", "defaults", "images", "builders", "registries", "plugins"];
 
-struct Reader<'a> {
-    decoder: Decoder,
-    project: &'a mut Project,
-    role: ProjectRole,
+pub(super) struct Reader<'a> {
+    pub(super) decoder: Decoder,
+    pub(super) project: &'a mut Project,
+    pub(super) role: ProjectRole,
 }
 
 impl Reader<'_> {
@@ -156,6 +165,13 @@ impl Reader<'_> {
                 }
                 "builders" => self.builders(value),
                 "registries" => self.registries(value),
+                "plugins" => self.plugins(value),
+                "approved" if self.role == ProjectRole::User => self.approved(value),
+                "approved" => {
+                    let refusal = Refusal::new("a project cannot approve its own plugins")
+                        .hint("`imagespec plugin add NAME` in the project writes it to your own config");
+                    self.decoder.refuse_key(PROJECT_FILE, key, refusal);
+                }
                 _ if crate::spec::field::find(&key.value).is_some() => self.decoder.unknown_key(
                     key,
                     None,
@@ -164,7 +180,8 @@ impl Reader<'_> {
                 ),
                 _ => {
                     let suggestion = suggestion::closest(&key.value, TABLES);
-                    let tables = "the tables are `project`, `defaults`, `images`, `builders` and `registries`";
+                    let tables =
+                        "the tables are `project`, `defaults`, `images`, `builders`, `registries` and `plugins`";
                     self.decoder.unknown_key(key, None, suggestion, tables);
                 }
             }
@@ -281,7 +298,12 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self, field: &str, node: &Node, check: fn(&str) -> Result<(), Refusal>) -> Option<Located<String>> {
+    pub(super) fn text(
+        &mut self,
+        field: &str,
+        node: &Node,
+        check: fn(&str) -> Result<(), Refusal>,
+    ) -> Option<Located<String>> {
         let Some(text) = self.decoder.scalar(node) else {
             self.decoder.wrong(field, "a text", node, format!("write `{} = \"…\"`", last(field)));
             return None;
@@ -295,7 +317,7 @@ impl Reader<'_> {
         }
     }
 
-    fn boolean(&mut self, field: &str, node: &Node) -> bool {
+    pub(super) fn boolean(&mut self, field: &str, node: &Node) -> bool {
         match &node.value {
             Value::Scalar(Scalar { kind: ScalarKind::Boolean, text }) => text == "true",
             _ => {

@@ -4,6 +4,7 @@
 mod builder;
 mod file;
 mod load;
+mod plugins;
 mod rebase;
 mod setting;
 #[cfg(test)]
@@ -12,4 +13,5 @@ mod tests;
 pub use builder::{BuilderCandidates, BuilderOrigin, ChosenBuilder, choose_builder};
 pub use file::{PROJECT_FILE, Project, ProjectRole, find_project};
 pub use load::{Layers, Loaded, Target, load, read_spec};
+pub use plugins::Plugin;
 pub use setting::Setting;

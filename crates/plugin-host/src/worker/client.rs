@@ -237,16 +237,18 @@ fn keep_lines(stderr: impl Read + Send + 'static, shared: Arc<Shared>, name: Str
         let mut reader = BufReader::new(stderr);
         let mut line = Vec::new();
         while let Ok(1..) = reader.by_ref().take(LINE_SIZE_BYTES_MAX).read_until(b'\n', &mut line) {
-            let text = String::from_utf8_lossy(&line);
-            let text =
-                text.trim_end().replace(|character: char| character.is_control() && character != '\t', "\u{fffd}");
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let text = text.replace(|character: char| character.is_control() && character != '\t', "\u{fffd}");
+            line.clear();
+            if text.is_empty() {
+                continue;
+            }
             tracing::info!(builder = name, "{text}");
             let mut lines = shared.lines.lock().expect("nobody panics while it is held");
             lines.push_back(text);
             if lines.len() > LINES_MAX {
                 lines.pop_front();
             }
-            line.clear();
         }
     });
 }

@@ -11,6 +11,7 @@ use imagespec_core::builder::{BuildError, FailureKind};
 
 use super::frame::{Frame, Kind};
 use crate::library::Library;
+use crate::trace;
 
 /// The end of the conversation that this process writes to.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub(super) fn serve(conversation: OwnedFd, load: impl FnOnce() -> Result<Library
     let mut hearing = UnixStream::from(conversation);
     let Ok(stream) = hearing.try_clone() else { return };
     let speaking = Speaking(Arc::new(Mutex::new(stream)));
+    let tracing = speaking.clone();
+    trace::forward(move |json| tracing.say(Kind::Trace, 0, json));
     let opened = load().and_then(|library| {
         let description = library.describe()?;
         Ok((library, description))

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imagespec_core::boundary::{self, CallError, Door};
-use imagespec_core::builder::{BuildError, Description};
+use imagespec_core::builder::{BuildError, Description, FailureKind};
 
 use crate::speaker::PANICKED;
 
@@ -239,7 +239,7 @@ fn read_error(error: CallError) -> Result<BuildError, Fault> {
 
 /// Whether the builder's code panicked.
 pub(super) fn is_panic(error: &BuildError) -> bool {
-    error.message == PANICKED
+    error.kind == FailureKind::Internal && error.message.ends_with(PANICKED)
 }
 
 /// An error in one line.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use imagespec_core::builder::Restart;
 use imagespec_core::platform::Platform;
 
 use super::{Answer, Server, nobody, told, without_digests};
@@ -29,7 +30,7 @@ fn failure_for(host: &str, suite: &str, platform: &str, packages: &[&str]) -> St
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let observer = Observer { now, progress: &|_: Progress| {}, cancelled: &|| false };
     // No test comes as far as to run something.
-    let sandbox = Sandbox::new(PathBuf::from("/nonexistent"));
+    let sandbox = Sandbox::new(Restart::bundled(PathBuf::from("/nonexistent")));
     let error = bootstrap(&cache, &sandbox, &wanted, &mirror, 0, observer).unwrap_err();
     without_digests(&told(error).replace(host, "HOST"))
 }

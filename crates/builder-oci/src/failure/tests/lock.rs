@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use imagespec_core::builder::NetworkPolicy;
+use imagespec_core::builder::{NetworkPolicy, Restart};
 use imagespec_core::digest::Digest;
 use imagespec_core::lock::{LockedBase, LockedDeb};
 use imagespec_core::platform::Platform;
@@ -45,7 +45,7 @@ fn failure(host: &str, network: NetworkPolicy, locked: Option<Selection>) -> Str
     let wanted = Bootstrap { suite, platform, packages: Vec::new(), locked };
     let mirror = Mirror::of_project(&format!("http://{host}/debian"));
     let observer = Observer { now: 0, progress: &|_: Progress| {}, cancelled: &|| false };
-    let sandbox = Sandbox::new(PathBuf::from("/nonexistent"));
+    let sandbox = Sandbox::new(Restart::bundled(PathBuf::from("/nonexistent")));
     told(bootstrap(&cache, &sandbox, &wanted, &mirror, 0, observer).unwrap_err()).replace(host, "HOST")
 }
 

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imagespec_core::boundary::{CallError, Door};
-use imagespec_plugin_host::{Loaded, Mode, PluginFile};
+use imagespec_core::builder::Restart;
+use imagespec_plugin_host::{Loaded, Mode, PluginFile, bundled};
 use imagespec_plugin_sdk::Speaker;
 use imagespec_plugin_sdk::conformance::{self, Check, Disk, Note, Verdict};
 use nix::mount::{MsFlags, mount};
@@ -20,8 +21,6 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::process::{DumpableBehavior, Pid, Signal, kill_process, set_child_subreaper, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use serde_json::json;
-
-use crate::commands::builders;
 
 /// The word that begins it.
 pub(super) const ARGUMENT: &str = "kit";
@@ -187,12 +186,12 @@ fn examine(scene: Scene, place: Place, subject: &OsStr, folder: &Path, results: 
 }
 
 fn open(place: Place, subject: &OsStr, file: Option<&PluginFile>) -> Result<Arc<dyn Door>, Verdict> {
-    let (Place::File(mode), Some(file)) = (place, file) else {
-        let builder = subject.to_str().and_then(builders::bundled);
-        let builder = builder.ok_or_else(|| failed("it is not linked into this program"))?;
-        return Ok(Arc::new(Speaker::new(builder)));
-    };
     let program = std::env::current_exe().map_err(|error| failed(&format!("this program is not found: {error}")))?;
+    let (Place::File(mode), Some(file)) = (place, file) else {
+        let builder = bundled().find(|bundled| subject == bundled.name);
+        let builder = builder.ok_or_else(|| failed("it is not linked into this program"))?;
+        return Ok(Arc::new(Speaker::new((builder.make)(Restart::bundled(program)))));
+    };
     let loaded = Loaded::load(file, mode, &program).map_err(|error| {
         let error = error.into_build_error();
         failed(&std::iter::once(&error.message).chain(&error.causes).cloned().collect::<Vec<_>>().join(": "))

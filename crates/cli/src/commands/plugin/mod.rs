@@ -1,11 +1,19 @@
 //! `imagespec plugin`: builders that are files.
 
+mod add;
+mod config;
 mod kit;
+mod list;
+mod new;
+mod template;
 mod test;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub(crate) use add::{add, remove};
+pub(crate) use list::{list, verify};
+pub(crate) use new::new;
 pub(crate) use test::test;
 
 /// Acts for a plugin, in a process that this program started for it. This must be the only thread.

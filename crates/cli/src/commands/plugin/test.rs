@@ -10,14 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imagespec_core::diagnostic::Diagnostic;
-use imagespec_plugin_host::{ARGUMENT, Descriptor, Mode, PluginFile, ending};
+use imagespec_plugin_host::{ARGUMENT, Candidate, Descriptor, Mode, PluginFile, bundled, ending};
 use imagespec_plugin_sdk::conformance::{Check, Verdict};
 use serde_json::{Value, json};
 
 use super::kit::{self, LOADED, Place, RESULTS, Scene};
 use crate::arguments::Format;
-use crate::commands::builders;
 use crate::failure::{FAILED, Failure};
+use crate::prepare::Surroundings;
 use crate::session::print_data;
 
 /// A single check may take this long, and whoever takes longer is ended.
@@ -74,10 +74,13 @@ fn member(place: Place, check: &Check) -> Value {
 
 /// What is meant by `target`, and where its code is to run.
 fn subject(target: &OsStr) -> Result<(OsString, &'static [Place]), Failure> {
-    if target.to_str().and_then(builders::bundled).is_some() {
+    if bundled().any(|bundled| target == bundled.name) {
         return Ok((target.to_owned(), &[Place::Bundled]));
     }
-    let path = Path::new(target);
+    let named = |candidate: &Candidate| target == candidate.name.as_str();
+    let catalog = Surroundings::read(&std::env::current_dir()?)?.catalog()?;
+    let known = catalog.candidates().into_iter().find(named).and_then(|candidate| candidate.path);
+    let path = known.as_deref().unwrap_or(Path::new(target));
     if !path.exists() {
         let diagnostic = Diagnostic::error(format!("there is no builder and no file `{}`", target.display()));
         return Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")));

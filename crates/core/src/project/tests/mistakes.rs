@@ -36,7 +36,7 @@ fn mistakes_in_a_project_file_are_shown_with_their_places() {
        |
      1 | [zzz]
        |  ^^^
-    hint: the tables are `project`, `defaults`, `images`, `builders` and `registries`
+    hint: the tables are `project`, `defaults`, `images`, `builders`, `registries` and `plugins`
     ");
     insta::assert_snapshot!(project_errors("project = 1\n[defaults]\nname = 'x'\nbuilder = 'oci'\nregistry = 'a'\npakages = ['x']\npackages = ['!']\n"), @"
     error: `project` must be a mapping of fields, but a number was found
@@ -345,4 +345,42 @@ fn mistakes_in_a_setting_are_shown() {
        |          ^^^^
     hint: write a name and perhaps versions, as in `pandas>=2,<3`, or `NAME @ https://…`
     ");
+}
+
+#[test]
+fn mistakes_in_plugins_are_shown() {
+    insta::assert_snapshot!(project_errors("[plugins.a]\npath = 'x.so'\n[plugins.b]\npath = 'y'\nsha256 = '12'\nin_process = true\nsah = 1\n"), @"
+    error: `plugins` cannot have the key `a`: a plugin has a `path` and the `sha256` that it must have
+      --> imagespec.toml:1:10
+       |
+     1 | [plugins.a]
+       |          ^
+    hint: `imagespec plugin add PATH` writes both
+    error: `plugins.b.sha256` cannot be `12`: it is no sha256
+      --> imagespec.toml:5:10
+       |
+     5 | sha256 = '12'
+       |          ^^^^
+    hint: write the 64 digits that `sha256sum` prints
+    error: `plugins.b` cannot have the key `in_process`: only its user may decide that
+      --> imagespec.toml:6:1
+       |
+     6 | in_process = true
+       | ^^^^^^^^^^
+    hint: leave it out; `imagespec plugin add --in-process` writes it to your own config
+    error: unknown key `sah` in `plugins.b`
+      --> imagespec.toml:7:1
+       |
+     7 | sah = 1
+       | ^^^
+    hint: the keys are `path`, `sha256`, `in_process` and `override`
+    ");
+    insta::assert_snapshot!(project_errors("[approved.\"/p\"]\na = 'x'\n"), @r#"
+    error: `imagespec.toml` cannot have the key `approved`: a project cannot approve its own plugins
+      --> imagespec.toml:1:2
+       |
+     1 | [approved."/p"]
+       |  ^^^^^^^^
+    hint: `imagespec plugin add NAME` in the project writes it to your own config
+    "#);
 }

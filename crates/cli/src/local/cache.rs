@@ -1,18 +1,32 @@
 //! `imagespec cache`: how large it is, what of it is no longer needed, and an end of it.
 
-use std::env;
 use std::time::Duration;
 
 use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned, Verified};
-use imagespec_builder_oci::sandbox::Sandbox;
 use imagespec_core::event::size;
 
+use super::sandbox;
+use crate::arguments::CacheCommand;
 use crate::failure::Failure;
 use crate::prepare;
 use crate::session::{print_data, print_line};
 
+/// Does what was asked for, and returns the exit code.
+pub(crate) fn cache(command: &CacheCommand) -> Result<u8, Failure> {
+    match command {
+        CacheCommand::Du => du()?,
+        CacheCommand::Prune { older_than, dry_run } => {
+            let mode = if *dry_run { PruneMode::DryRun } else { PruneMode::Remove };
+            prune(*older_than, mode)?;
+        }
+        CacheCommand::Verify => return verify(),
+        CacheCommand::Clear => clear()?,
+    }
+    Ok(0)
+}
+
 /// Prints how much of the disk each part of the cache takes.
-pub(crate) fn du() -> Result<(), Failure> {
+fn du() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
     let mut total_bytes = 0;
     for part in ["blobs", "records", "snapshots", "store", "apt", "conda", "uv", "tmp"] {
@@ -24,9 +38,9 @@ pub(crate) fn du() -> Result<(), Failure> {
 }
 
 /// Removes what no image of the store needs and nobody used for a while.
-pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure> {
+fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
-    let sandbox = Sandbox::new(env::current_exe()?);
+    let sandbox = sandbox()?;
     let policy = PrunePolicy { unused_for, mode };
     // An empty cache is not made to be cleaned.
     let pruned = if root.is_dir() { cache::prune(&root, &sandbox, policy)? } else { Pruned::default() };
@@ -52,7 +66,7 @@ pub(crate) fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure
 }
 
 /// Compares everything with its digest, and returns the exit code.
-pub(crate) fn verify() -> Result<u8, Failure> {
+fn verify() -> Result<u8, Failure> {
     let root = prepare::cache_folder()?;
     // An empty cache is not made to be looked at.
     let Verified { blobs, size_bytes, removed } =
@@ -70,40 +84,10 @@ pub(crate) fn verify() -> Result<u8, Failure> {
 }
 
 /// Removes the cache.
-pub(crate) fn clear() -> Result<(), Failure> {
+fn clear() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
-    let sandbox = Sandbox::new(env::current_exe()?);
+    let sandbox = sandbox()?;
     let removed_bytes = if root.is_dir() { cache::clear(&root, &sandbox)? } else { 0 };
     print_line(&format!("removed {} from {}", size(removed_bytes), root.display()));
     Ok(())
-}
-
-/// Reads `30d`, `12h`: a number and `s`, `m`, `h`, `d` or `w`.
-pub(crate) fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number and `m`, `h`, `d` or `w`, as in `30d` or `12h`".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        'w' => 7 * 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    Ok(Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_is_a_number_and_a_unit() {
-        assert_eq!(age("2w"), Ok(Duration::from_secs(14 * 86_400)));
-        assert_eq!(age("0s"), Ok(Duration::ZERO));
-        for wrong in ["", "d", "30", "-1d", "1.5h", "30ä", "99999999999999999999d"] {
-            assert!(age(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,16 +1,15 @@
 //! `imagespec run`: a program in an image, in the sandbox. The exit code is the program's.
 
-use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imagespec_builder_oci::sandbox::{self, Sandbox, SandboxError};
+use imagespec_builder_oci::sandbox::{Failure as Inside, SandboxError};
 use imagespec_builder_oci::{RunError, open};
 use imagespec_core::platform::Platform;
 
+use super::{image, open_cache, sandbox};
 use crate::arguments::{Overrides, ProgressMode, RunArguments, Settings};
 use crate::failure::Failure;
-use crate::image;
 use crate::prepare::{self, Surroundings};
 use crate::session::Terminal;
 use crate::subject::{self, Subject};
@@ -24,9 +23,9 @@ pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Resu
     let found = image::find(&surroundings, text, &settings)?;
     let terminal = Terminal::new(ProgressMode::Auto, Arc::clone(cancelled));
     let is_cancelled = || cancelled.load(Ordering::Relaxed);
-    let cache = prepare::cache()?;
+    let cache = open_cache()?;
     let digest = found.read(&is_cancelled, |source| open(source, &cache, wanted.as_ref(), &machine, &terminal))?;
-    let sandbox = Sandbox::new(env::current_exe()?);
+    let sandbox = sandbox()?;
     let code = imagespec_builder_oci::run(&cache, &sandbox, digest, &machine, &arguments.command, &is_cancelled)
         .map_err(|error| failure(&error, text))?;
     Ok(u8::try_from(code).unwrap_or(crate::failure::FAILED))
@@ -71,7 +70,7 @@ fn failure(error: &RunError, text: &str) -> Failure {
     let hint = match error {
         RunError::NoProgram => Some(format!("name one: `imagespec run {text} -- CMD`")),
         RunError::CannotExecute(error) => Some(error.hint()),
-        RunError::Sandbox(SandboxError::Inside(sandbox::Failure::Program { cause, .. })) => {
+        RunError::Sandbox(SandboxError::Inside(Inside::Program { cause, .. })) => {
             let (code, hint) = if cause.errno == Some(NO_SUCH_FILE) {
                 (NOT_FOUND, "the image lacks the program, or the interpreter or loader that it is started by")
             } else {

@@ -4,9 +4,9 @@ use imagespec_builder_oci::{Inspected, InspectedImage, InspectedLayer, inspect a
 use imagespec_core::event::size;
 use serde_json::json;
 
+use super::image;
 use crate::arguments::{Format, Settings};
 use crate::failure::Failure;
-use crate::image;
 use crate::prepare::Surroundings;
 use crate::session::print_data;
 use crate::subject::{self, Subject};

@@ -10,8 +10,9 @@ use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{ResolveProblem, oci_layout};
-use imagespec_distribution::{Client, ClientOptions, CredentialStore};
+use imagespec_distribution::Client;
 
+use super::open_cache;
 use crate::arguments::Settings;
 use crate::failure::{Failure, diagnostic_of};
 use crate::prepare::{self, Prepared, Surroundings};
@@ -72,7 +73,7 @@ pub(crate) fn tagged(name: &Reference) -> Result<Vec<Found>, Failure> {
     if !prepare::cache_folder()?.is_dir() {
         return Ok(Vec::new());
     }
-    let cache = prepare::cache()?;
+    let cache = open_cache()?;
     let images = Store::new(cache.clone()).tagged(name)?.into_iter().map(|(reference, digest)| Found {
         name: reference.familiar(),
         place: Place::Store { cache: cache.clone(), digest },
@@ -104,7 +105,7 @@ pub(crate) fn existing(
 ) -> Result<Found, Failure> {
     let place = match output {
         Output::Registry => in_registry(surroundings, prepared.name.with_digest(digest), prepared.registry_config()?),
-        _ => Place::Store { cache: prepare::cache()?, digest },
+        _ => Place::Store { cache: open_cache()?, digest },
     };
     Ok(Found { name: prepared.name.familiar(), place, hint: None })
 }
@@ -120,7 +121,8 @@ impl Found {
             Place::Store { cache, digest } => read(Source::Cache { cache, digest: *digest }),
             Place::Layout { folder, digest } => read(Source::Layout { folder, digest: *digest }),
             Place::Registry { reference, registries, credential_files } => {
-                let client = Client::new(client_options(registries.clone(), credential_files.clone()), cancelled);
+                let client =
+                    Client::new(prepare::client_options(registries.clone(), credential_files.clone()), cancelled);
                 read(Source::Registry { client: &client, reference })
             }
         };
@@ -141,22 +143,13 @@ impl Found {
     }
 }
 
-/// How to reach registries.
-pub(crate) fn client_options(
-    registries: BTreeMap<String, RegistryAccess>,
-    credential_files: Vec<PathBuf>,
-) -> ClientOptions {
-    let credentials = CredentialStore::from_files(credential_files);
-    ClientOptions { registries, credentials, ..ClientOptions::default() }
-}
-
 /// The image called `name` in the store on this machine.
 pub(crate) fn in_store(name: &Reference) -> Result<Option<(Cache, Digest)>, Failure> {
     // A question makes no folders.
     if !prepare::cache_folder()?.is_dir() {
         return Ok(None);
     }
-    let cache = prepare::cache()?;
+    let cache = open_cache()?;
     Ok(Store::new(cache.clone()).find(name)?.map(|digest| (cache, digest)))
 }
 

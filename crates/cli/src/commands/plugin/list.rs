@@ -1,0 +1,74 @@
+//! `imagespec plugin list` and `verify`: the plugins that are known, without running any code of theirs.
+
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_plugin_host::{Candidate, Descriptor, PluginFile, Problem};
+use serde_json::json;
+
+use crate::arguments::Format;
+use crate::failure::{FAILED, Failure};
+use crate::prepare::Surroundings;
+use crate::session::{print_data, print_line};
+
+/// Lists the plugins, whether or not they can be used.
+pub(crate) fn list(format: Format) -> Result<(), Failure> {
+    let plugins = plugins()?;
+    match format {
+        Format::Json => {
+            let all: Vec<_> = plugins.iter().map(|plugin| {
+                let problem = check(plugin).err().map(|problem| problem.message);
+                let pin = plugin.pin.map(|pin| pin.to_string());
+                json!({"name": plugin.name, "origin": plugin.origin.words(), "path": plugin.path, "pin": pin, "problem": problem})
+            }).collect();
+            print_data(&serde_json::to_string_pretty(&all).expect("it has only string keys"))
+        }
+        Format::Text => plugins.iter().try_for_each(|plugin| {
+            let path = plugin.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            let state = match check(plugin) {
+                Ok(()) => String::new(),
+                Err(problem) => format!("  cannot be used: {}", problem.message),
+            };
+            print_data(&format!("{}  {}  {path}{state}", plugin.name, plugin.origin.words()))
+        }),
+    }
+}
+
+/// Looks at the file of `name`, or of every plugin: who may change it, whether it is the one that was added, whether it is
+/// whole and for this program. The exit code is 1 if one of them cannot be used.
+pub(crate) fn verify(name: Option<&str>) -> Result<u8, Failure> {
+    let plugins: Vec<_> = plugins()?.into_iter().filter(|plugin| name.is_none_or(|name| plugin.name == name)).collect();
+    if let (true, Some(name)) = (plugins.is_empty(), name) {
+        let diagnostic = Diagnostic::error(format!("there is no plugin `{name}`"));
+        return Err(Failure::new(diagnostic.hint("`imagespec plugin list` lists them")));
+    }
+    let mut code = 0;
+    for plugin in &plugins {
+        match check(plugin) {
+            Ok(()) => print_data(&format!("{}  ok", plugin.name))?,
+            Err(problem) => {
+                code = FAILED;
+                print_line(problem.render().trim_end());
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn plugins() -> Result<Vec<Candidate>, Failure> {
+    let surroundings = Surroundings::read(&std::env::current_dir()?)?;
+    Ok(surroundings.catalog()?.candidates().into_iter().filter(|candidate| candidate.path.is_some()).collect())
+}
+
+fn check(plugin: &Candidate) -> Result<(), Diagnostic> {
+    match &plugin.problem {
+        // The file counts more: it may be the reason for which its user looks.
+        Some(problem @ Problem::File(_)) => return Err(problem.diagnostic(plugin)),
+        Some(Problem::Hidden(_) | Problem::NotApproved { .. }) | None => {}
+    }
+    let path = plugin.path.as_ref().expect("a plugin is a file");
+    let looked_at = PluginFile::read(path).and_then(|file| {
+        plugin.pin.map_or(Ok(()), |pin| file.check_pin(pin))?;
+        Descriptor::read(&file)
+    });
+    looked_at.map_err(|error| error.diagnostic())?;
+    plugin.problem.as_ref().map_or(Ok(()), |problem| Err(problem.diagnostic(plugin)))
+}

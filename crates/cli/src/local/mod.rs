@@ -1,0 +1,135 @@
+//! What needs the store and the sandbox on this machine, which are the bundled builder's. A program without it has
+//! `slim.rs` in its place.
+
+mod cache;
+mod failure;
+mod image;
+mod inspect;
+mod run;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use imagespec_builder_oci::cache::Cache;
+use imagespec_builder_oci::sandbox::{self, Sandbox};
+use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
+use imagespec_core::builder::{Output, Restart, Session};
+use imagespec_core::digest::Digest;
+use imagespec_core::explanation::HashedPlan;
+use imagespec_core::reference::Reference;
+use imagespec_core::report::Report;
+use imagespec_distribution::Existence;
+
+pub(crate) use cache::cache;
+pub(crate) use inspect::inspect;
+pub(crate) use run::run;
+
+use crate::arguments::Settings;
+use crate::failure::Failure;
+use crate::prepare::{self, Prepared, Surroundings};
+use crate::session::{Terminal, print_line};
+
+/// An image by its name, with the plan that it carries.
+pub(crate) type Carried = (String, Option<HashedPlan>);
+
+/// Does what this program was started again for, if it was. The sandbox must find it without threads.
+pub(crate) fn started_again() -> Option<ExitCode> {
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    if arguments.first().is_none_or(|argument| argument != sandbox::ARGUMENT) {
+        return None;
+    }
+    let restart = Restart::bundled("/proc/self/exe".into());
+    Some(ExitCode::from(sandbox::start(&restart, &arguments)))
+}
+
+/// Whether the store on this machine has the image called `name`.
+pub(crate) fn in_store(name: &Reference) -> Result<Option<Existence>, Failure> {
+    Ok(Some(match image::in_store(name)? {
+        Some((_, digest)) => Existence::Yes { digest },
+        None => Existence::No,
+    }))
+}
+
+/// What an image says of itself that is known to exist at `output`.
+pub(crate) fn report(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    output: &Output,
+    digest: Digest,
+    terminal: &Terminal,
+) -> Result<Report, Failure> {
+    let image = image::existing(surroundings, prepared, output, digest)?;
+    Ok(image.read(&|| terminal.is_cancelled(), imagespec_builder_oci::inspect)?.report())
+}
+
+/// The last image of the spec's name in the store.
+pub(crate) fn last(prepared: &Prepared) -> Result<Option<Carried>, Failure> {
+    let images = image::tagged(&prepared.name)?;
+    let Some(last) = images.first() else {
+        let name = prepared.name.familiar();
+        let name = prepared.name.tag().and_then(|tag| name.strip_suffix(&format!(":{tag}"))).unwrap_or(&name);
+        print_line(&format!("no image called {name} is in the store of this machine, so this is all that counts"));
+        return Ok(None);
+    };
+    // Whoever asks after the build wants to know what it changed.
+    if let (true, Some(earlier)) = (last.name == prepared.name.familiar(), images.get(1)) {
+        print_line(&format!(
+            "{} is built; `--against {}` compares it with the image before it",
+            last.name, earlier.name
+        ));
+    }
+    carried(last).map(Some)
+}
+
+/// The image in the layout `text`.
+pub(crate) fn in_layout(surroundings: &Surroundings, text: &str) -> Result<Carried, Failure> {
+    carried(&image::find(surroundings, text, &Settings::default())?)
+}
+
+/// The image called `reference`, of the store or of its registry.
+pub(crate) fn called(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    reference: Reference,
+) -> Result<Carried, Failure> {
+    carried(&image::of_reference(surroundings, reference, prepared.registry_config()?)?)
+}
+
+/// The image in the archive `file`, which `text` names.
+pub(crate) fn in_archive(text: &str, file: PathBuf) -> Result<Carried, Failure> {
+    File::open(&file).map_err(|error| crate::failure::unreadable(text, &error))?;
+    Ok((text.to_owned(), carried_plan_of_archive(&file, &env::temp_dir())?))
+}
+
+fn carried(found: &image::Found) -> Result<Carried, Failure> {
+    Ok((found.name.clone(), found.read(&|| false, carried_plan)?))
+}
+
+/// Where the cache is; it is made if it is absent.
+pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
+    Ok(open_cache()?.root().to_owned())
+}
+
+/// Which sandbox works on this machine, or why none does.
+pub(crate) fn sandbox_mode() -> Result<String, Failure> {
+    Ok(match sandbox()?.probe() {
+        Ok(mode) => mode.to_string(),
+        Err(error) => match error.hint() {
+            Some(hint) => format!("not available: {error}; {hint}"),
+            None => format!("not available: {error}"),
+        },
+    })
+}
+
+/// The cache, with its folders.
+fn open_cache() -> Result<Cache, Failure> {
+    Ok(Cache::open(&prepare::cache_folder()?)?)
+}
+
+/// Sandboxes that this program holds.
+fn sandbox() -> Result<Sandbox, Failure> {
+    Ok(Sandbox::new(Restart::bundled(prepare::this_program()?)))
+}

@@ -1,0 +1,282 @@
+//! Which builders there are, where each came from, and the one of a name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imagespec_core::builder::{Builder, Bundled, Restart};
+use imagespec_core::diagnostic::Diagnostic;
+use imagespec_core::digest::Digest;
+use imagespec_core::place::Place;
+use imagespec_core::suggestion;
+
+use crate::descriptor::Descriptor;
+use crate::error::PluginError;
+use crate::file::PluginFile;
+use crate::loaded::{Loaded, Mode};
+
+/// Where builders come from. Each source is weaker than the one before it; the current directory is none.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// The plugins of the project: those that its user approved, and those that he did not.
+    pub project: BTreeMap<String, Pinned>,
+    /// The plugins of the user's config.
+    pub user: BTreeMap<String, Pinned>,
+    /// Folders whose files are plugins: the user's own, then the system's.
+    pub folders: Vec<PathBuf>,
+    /// This program, that a worker is started as.
+    pub program: PathBuf,
+}
+
+/// A plugin with the digest that it had when it was chosen.
+#[derive(Debug, Clone)]
+pub struct Pinned {
+    /// The file.
+    pub path: PathBuf,
+    /// The sha256 that it must have.
+    pub sha256: Digest,
+    /// Where its code runs.
+    pub mode: Mode,
+    /// Whether it may stand in for a bundled builder.
+    pub overrides: bool,
+    /// Whether the user approved it. Those of his own config are.
+    pub is_approved: bool,
+    /// Where the path is written.
+    pub place: Place,
+}
+
+/// Where a builder came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is linked into the program.
+    Bundled,
+    /// `[plugins]` of the project file.
+    Project,
+    /// `[plugins]` of the user's config.
+    User,
+    /// A folder of plugins.
+    Folder(PathBuf),
+}
+
+/// A builder of a name, whether or not it can be used.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The name.
+    pub name: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The file, if it is one.
+    pub path: Option<PathBuf>,
+    /// The digest that the file must have.
+    pub pin: Option<Digest>,
+    /// Where its code would run, if it is a file.
+    pub mode: Mode,
+    /// Why it cannot be used, if that is known without running any of its code.
+    pub problem: Option<Problem>,
+}
+
+/// Why a builder that was found cannot be used.
+#[derive(Debug)]
+pub enum Problem {
+    /// Another one of the name comes first.
+    Hidden(Origin),
+    /// It is the project's, and its user did not approve it.
+    NotApproved {
+        /// Where the project says so.
+        place: Place,
+    },
+    /// The file.
+    File(PluginError),
+}
+
+/// The builder of a name.
+pub struct Chosen {
+    /// The builder.
+    pub builder: Box<dyn Builder>,
+    /// Those of the same name that are not used.
+    pub hidden: Vec<Candidate>,
+}
+
+impl Catalog {
+    /// Everything that there is, the strongest first. No code of a plugin is run; of folders every file is read.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates: Vec<_> = self.overriding().collect();
+        candidates.extend(bundled().map(|bundled| candidate(bundled.name, Origin::Bundled, None)));
+        candidates.extend(self.project.iter().map(|(name, pinned)| self.pinned(name, Origin::Project, pinned)));
+        let others = self.user.iter().filter(|(_, pinned)| !pinned.overrides);
+        candidates.extend(others.map(|(name, pinned)| self.pinned(name, Origin::User, pinned)));
+        for folder in &self.folders {
+            candidates.extend(in_folder(folder));
+        }
+        hide(&mut candidates);
+        candidates
+    }
+
+    /// The builder called `name`.
+    ///
+    /// # Errors
+    /// When there is none, or the one that comes first cannot be used: a weaker one of the name never stands in for it.
+    pub fn find(&self, name: &str) -> Result<Chosen, Diagnostic> {
+        // Folders are read only if nobody has the name, and for what else there is of it only those who are named.
+        let mut known: Vec<_> = self.overriding().filter(|candidate| candidate.name == name).collect();
+        known.extend(bundled().filter(|bundled| bundled.name == name).map(|_| candidate(name, Origin::Bundled, None)));
+        known.extend(self.project.get(name).map(|pinned| self.pinned(name, Origin::Project, pinned)));
+        let own = self.user.get(name).filter(|pinned| !pinned.overrides);
+        known.extend(own.map(|pinned| self.pinned(name, Origin::User, pinned)));
+        if known.is_empty() {
+            known.extend(self.folders.iter().flat_map(|folder| in_folder(folder)).filter(|found| found.name == name));
+        }
+        hide(&mut known);
+        let mut known = known.into_iter();
+        let first = known.next().ok_or_else(|| self.nobody(name))?;
+        Ok(Chosen { builder: self.open(first)?, hidden: known.collect() })
+    }
+
+    /// Loads a candidate.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn open(&self, candidate: Candidate) -> Result<Box<dyn Builder>, Diagnostic> {
+        if let Some(problem) = &candidate.problem {
+            return Err(problem.diagnostic(&candidate));
+        }
+        let Some(path) = &candidate.path else {
+            let restart = Restart { program: self.program.clone(), arguments: Vec::new(), descriptor: None };
+            let bundled = bundled().find(|bundled| bundled.name == candidate.name).expect("it was found there");
+            return Ok((bundled.make)(restart));
+        };
+        let load = || {
+            let file = PluginFile::read(path)?;
+            candidate.pin.map_or(Ok(()), |pin| file.check_pin(pin))?;
+            let descriptor = Descriptor::read(&file)?;
+            if descriptor.name != candidate.name {
+                return Err(PluginError::OtherName {
+                    path: path.clone(),
+                    name: descriptor.name,
+                    wanted: candidate.name.clone(),
+                });
+            }
+            Loaded::load(&file, candidate.mode, &self.program)
+        };
+        match load() {
+            Ok(loaded) => Ok(Box::new(loaded)),
+            Err(error) => Err(error.diagnostic()),
+        }
+    }
+
+    fn overriding(&self) -> impl Iterator<Item = Candidate> {
+        let overriding = self.user.iter().filter(|(_, pinned)| pinned.overrides);
+        overriding.map(|(name, pinned)| self.pinned(name, Origin::User, pinned))
+    }
+
+    fn pinned(&self, name: &str, origin: Origin, pinned: &Pinned) -> Candidate {
+        let problem = (!pinned.is_approved).then(|| Problem::NotApproved { place: pinned.place.clone() });
+        let path = Some(pinned.path.clone());
+        Candidate { pin: Some(pinned.sha256), mode: pinned.mode, problem, ..candidate(name, origin, path) }
+    }
+
+    fn nobody(&self, name: &str) -> Diagnostic {
+        let candidates = self.candidates();
+        let names: Vec<_> =
+            candidates.iter().filter(|found| found.problem.is_none()).map(|found| &found.name).collect();
+        let diagnostic = Diagnostic::error(format!("there is no builder `{name}`"));
+        if let Some(likely) = suggestion::closest(name, names.iter().map(|name| name.as_str())) {
+            return diagnostic.hint(format!("did you mean `{likely}`?"));
+        }
+        match names.as_slice() {
+            [] => diagnostic.hint("there is none at all: `imagespec plugin add PATH` adds one that is a file"),
+            names => {
+                let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+                diagnostic
+                    .hint(format!("there is {}; `imagespec plugin add PATH` adds one that is a file", names.join(", ")))
+            }
+        }
+    }
+}
+
+/// The builders that are linked in, by name.
+pub fn bundled() -> impl Iterator<Item = &'static Bundled> {
+    let mut all: Vec<_> = inventory::iter::<Bundled>().collect();
+    all.sort_by_key(|bundled| bundled.name);
+    all.into_iter()
+}
+
+fn candidate(name: &str, origin: Origin, path: Option<PathBuf>) -> Candidate {
+    Candidate { name: name.to_owned(), origin, path, pin: None, mode: Mode::Worker, problem: None }
+}
+
+/// The plugins that lie in `folder`, in the order of their file names. A folder that is not there has none.
+fn in_folder(folder: &Path) -> Vec<Candidate> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "so")).collect();
+    paths.sort();
+    let found = paths.into_iter().map(|path| {
+        let descriptor = PluginFile::read(&path).and_then(|file| Descriptor::read(&file));
+        let (name, problem) = match descriptor {
+            Ok(descriptor) => (descriptor.name, None),
+            // It is shown under the name of its file.
+            Err(error) => (stem(&path), Some(Problem::File(error))),
+        };
+        Candidate { problem, ..candidate(&name, Origin::Folder(folder.to_owned()), Some(path)) }
+    });
+    found.collect()
+}
+
+/// `hello` for `libhello.so`.
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix("lib").unwrap_or(&stem).replace(char::is_control, "\u{fffd}")
+}
+
+/// Marks all but the first of each name.
+fn hide(candidates: &mut [Candidate]) {
+    let mut first: BTreeMap<String, Origin> = BTreeMap::new();
+    for candidate in candidates {
+        match first.get(&candidate.name) {
+            Some(origin) => candidate.problem = Some(Problem::Hidden(origin.clone())),
+            None => drop(first.insert(candidate.name.clone(), candidate.origin.clone())),
+        }
+    }
+}
+
+impl Origin {
+    /// Where it came from, in words: `the project`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Bundled => "bundled".to_owned(),
+            Self::Project => "the project".to_owned(),
+            Self::User => "your config".to_owned(),
+            Self::Folder(folder) => folder.display().to_string(),
+        }
+    }
+}
+
+impl Problem {
+    /// The problem as an error about `candidate`.
+    pub fn diagnostic(&self, candidate: &Candidate) -> Diagnostic {
+        let name = &candidate.name;
+        match self {
+            Self::Hidden(origin) => {
+                let whose = match origin {
+                    Origin::Bundled => "the bundled one",
+                    Origin::Project => "that of the project",
+                    Origin::User => "that of your config",
+                    Origin::Folder(_) => "another file",
+                };
+                let diagnostic = Diagnostic::error(format!("{whose} comes before this builder `{name}`"));
+                match origin {
+                    Origin::Bundled => diagnostic
+                        .hint("`imagespec plugin add --override PATH` has a plugin stand in for a bundled builder"),
+                    _ => diagnostic.hint("remove one of the two"),
+                }
+            }
+            Self::NotApproved { place } => Diagnostic::error(format!(
+                "builder `{name}` is a file that the project names, and you did not approve it"
+            ))
+            .at(place.clone())
+            .hint(format!("look at what it is and approve it: `imagespec plugin add {name}`")),
+            Self::File(error) => error.diagnostic(),
+        }
+    }
+}
