@@ -5,6 +5,13 @@ use std::path::PathBuf;
 use imagespec_tests::TestEnv;
 use serde_json::Value;
 
+/// What `plugin test` finds in a builder that does this while it is loaded.
+fn hostile(deed: &str) -> String {
+    let finished = TestEnv::new().run_with(&["plugin", "test", &plugin("hostile")], &[("HOSTILE_WHILE_LOADED", deed)]);
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    finished.stdout
+}
+
 /// The plugin that lies beside the program.
 fn plugin(name: &str) -> String {
     let test = std::env::current_exe().expect("a test knows its own path");
@@ -74,6 +81,14 @@ fn the_embedded_builder_passes() {
 }
 
 #[test]
+fn the_embedded_builder_passes_as_a_file() {
+    let checks = checks(&plugin("oci"));
+    for mode in ["in-process", "worker"] {
+        assert_eq!(names(&checks, mode, "skipped"), ["has all else that it says"]);
+    }
+}
+
+#[test]
 fn a_plugin_passes_in_this_process_and_in_a_worker() {
     let checks = checks(&plugin("noop"));
     for mode in ["in-process", "worker"] {
@@ -122,5 +137,27 @@ fn what_is_no_plugin_is_told_once() {
     exit code 1
     error: there is no builder and no file `absent`
     hint: name the file that `cargo build` made, `target/debug/lib….so`
+    ");
+}
+
+#[test]
+fn a_plugin_that_takes_the_process_with_it_fails_a_check() {
+    insta::assert_snapshot!(hostile("segfault"), @"
+    in-process
+      FAILED   is loaded: the builder crashed: a segmentation fault
+      ok       prints nothing to stdout
+    worker
+      FAILED   is loaded: builder `hostile` crashed: a segmentation fault
+      ok       prints nothing to stdout
+    2 passed, 2 failed, 0 skipped
+    ");
+    insta::assert_snapshot!(hostile("exit"), @"
+    in-process
+      FAILED   is loaded: the builder ended its process with code 0 in the middle of the work
+      ok       prints nothing to stdout
+    worker
+      FAILED   is loaded: builder `hostile` ended its process with code 0 in the middle of the work
+      ok       prints nothing to stdout
+    2 passed, 2 failed, 0 skipped
     ");
 }

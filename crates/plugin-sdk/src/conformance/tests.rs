@@ -82,7 +82,7 @@ fn the_test_of_an_author_fails_with_what_is_wrong() {
 #[test]
 fn what_a_builder_says_of_itself_is_checked() {
     insta::assert_snapshot!(found(Lie::DescribesItselfAnew), @r#"
-    FAILED   describes itself, and always the same: it said `"tiny","version":"1.0","summary":"of next to nothing","featu`, and when it was asked again `"tiny","version":"1.1","summary":"of next to nothing","featu`: `describe` must not depend on anything that changes
+    FAILED   describes itself, and always the same: it said `"tiny","version":"1.1","summary":"of next to nothing","featu`, and when it was asked again `"tiny","version":"1.2","summary":"of next to nothing","featu`: `describe` must not depend on anything that changes
     of 1 checks, 0 skipped
     "#);
     insta::assert_snapshot!(found(Lie::HasAnOptionWithoutType), @"
@@ -168,7 +168,7 @@ fn carelessness_with_files_is_found() {
 #[test]
 fn a_panic_and_what_it_leaves_are_found() {
     insta::assert_snapshot!(found(Lie::PanicsOnManyVariables), @"
-    FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and panicked: `the builder panicked: so many variables at crates/plugin-sdk/src/conformance/tiny.rs:…` (tell the builder's author)
+    FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and panicked: `builder `tiny` panicked: so many variables at crates/plugin-sdk/src/conformance/tiny.rs:…` (tell the builder's author)
     of 22 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FailsEverAfterManyVariables), @"
