@@ -1,4 +1,4 @@
-//! What every builder must do, and what this one does, asked as imagespec asks it: text in, text out.
+//! What every builder must do, and what this one does.
 
 use std::sync::Mutex;
 
@@ -11,9 +11,31 @@ use serde_json::{Value, json};
 const PINNED: &str =
     "alpine@sha256:beefdbd8a1da6d2915566fde36db9db0b524eb737fc57cd1367effd16dc0d06d";
 
-/// The builder behind the words by which imagespec talks to it.
-fn speaker() -> Speaker {
-    Speaker::new(Box::new(@type@))
+#[test]
+fn it_does_what_every_builder_must() {
+    imagespec_plugin_sdk::conformance::check(@type@);
+}
+
+#[test]
+fn it_greets_and_answers_with_the_base() {
+    let (answer, events) = build(&request(PINNED, json!({"greeting": "good morning"})));
+    assert_eq!(answer.unwrap()["digest"], PINNED.split_once('@').unwrap().1);
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["step-started", "output", "step-finished"]);
+    assert_eq!(events[1]["line"], "good morning");
+}
+
+#[test]
+fn a_base_without_a_digest_is_refused_where_it_is_written() {
+    let (answer, _) = build(&request("alpine:3.20", json!({})));
+    let error = answer.unwrap_err();
+    assert_eq!(
+        (&error["kind"], &error["field"]),
+        (&json!("spec"), &json!("base_image"))
+    );
 }
 
 /// A request to build a spec that has `base_image` and nothing else.
@@ -45,11 +67,11 @@ fn request(base: &str, options: Value) -> String {
     .to_string()
 }
 
-/// What the builder answers, and what it said before.
+/// What the builder answers, asked as imagespec asks it, and what it said before.
 fn build(request: &str) -> (Result<Value, Value>, Vec<Value>) {
     let events = Mutex::new(Vec::new());
     let take = |event: &str| events.lock().unwrap().push(read(event));
-    let speaker = speaker();
+    let speaker = Speaker::new(Box::new(@type@));
     let answer = match speaker.call(1, boundary::BUILD, request, &take) {
         Ok(report) => Ok(read(&report)),
         Err(CallError::Answered(error)) => Err(read(&error)),
@@ -60,46 +82,4 @@ fn build(request: &str) -> (Result<Value, Value>, Vec<Value>) {
 
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
-}
-
-#[test]
-fn it_describes_itself_and_always_in_the_same_words() {
-    let speaker = speaker();
-    let description = speaker.describe().unwrap();
-    let name = @crate@::NAME;
-    assert_eq!(read(&description)["name"], name);
-    assert_eq!(speaker.describe().unwrap(), description);
-}
-
-#[test]
-fn it_greets_and_answers_with_the_base() {
-    let (answer, events) = build(&request(PINNED, json!({"greeting": "good morning"})));
-    assert_eq!(answer.unwrap()["digest"], PINNED.split_once('@').unwrap().1);
-    let kinds: Vec<_> = events
-        .iter()
-        .map(|event| event["event"].as_str().unwrap())
-        .collect();
-    assert_eq!(kinds, ["step-started", "output", "step-finished"]);
-    assert_eq!(events[1]["line"], "good morning");
-}
-
-#[test]
-fn a_base_without_a_digest_is_refused_where_it_is_written() {
-    let (answer, _) = build(&request("alpine:3.20", json!({})));
-    let error = answer.unwrap_err();
-    assert_eq!(
-        (&error["kind"], &error["field"]),
-        (&json!("spec"), &json!("base_image"))
-    );
-}
-
-#[test]
-fn it_stops_when_it_was_cancelled_before_it_began() {
-    let speaker = speaker();
-    speaker.cancel(1);
-    let answer = speaker.call(1, boundary::BUILD, &request(PINNED, json!({})), &|_| {});
-    let Err(CallError::Answered(error)) = answer else {
-        panic!("it built: {answer:?}")
-    };
-    assert_eq!(read(&error)["kind"], "cancelled");
 }
