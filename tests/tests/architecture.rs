@@ -37,7 +37,16 @@ fn crates_depend_on_each_other_in_one_direction() {
         match name {
             "imagespec-distribution" => &["imagespec-core"],
             "imagespec-builder-oci" => &["imagespec-core", "imagespec-distribution"],
-            "imagespec-cli" => &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci"],
+            "imagespec-plugin-sdk" | "imagespec-plugin-host" => &["imagespec-core", "imagespec-plugin-abi"],
+            "imagespec-plugin-noop" | "imagespec-tests-hostile" => &["imagespec-plugin-sdk"],
+            "imagespec-plugin-oci" => &["imagespec-builder-oci", "imagespec-plugin-sdk"],
+            "imagespec-cli" => &[
+                "imagespec-core",
+                "imagespec-distribution",
+                "imagespec-builder-oci",
+                "imagespec-plugin-host",
+                "imagespec-plugin-sdk",
+            ],
             "imagespec-benches" => &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci"],
             _ => &[],
         }
@@ -61,7 +70,7 @@ fn every_crate_stands_in_the_architecture_page() {
 
 #[test]
 fn every_source_file_opens_with_its_purpose() {
-    let mut folders = vec![root().join("crates"), root().join("tests"), root().join("benches")];
+    let mut folders = ["crates", "plugins", "tests", "benches"].map(|folder| root().join(folder)).to_vec();
     let mut count = 0;
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {

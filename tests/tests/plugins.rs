@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use imagespec_core::builder::Builder;
+use imagespec_plugin_host::{Loaded, Mode, PluginFile};
 use imagespec_tests::{Finished, TestEnv, insta, outsider, plugin};
 
 /// A base that nobody has to look up.
@@ -16,7 +18,13 @@ fn error(env: &TestEnv, failed: &Finished) -> String {
     assert_eq!(failed.stdout, "", "{}", failed.stderr);
     let start = failed.stderr.find("error: ").unwrap_or_else(|| panic!("no error: {failed:?}"));
     let text = failed.stderr[start..].replace(&env.path().display().to_string(), "FOLDER");
-    format!("exit {}\n{text}", failed.code)
+    // A panic says its line.
+    let lines = text.lines().map(|line| match line.split_once("lib.rs:") {
+        Some((before, _)) => format!("{before}lib.rs:LINE"),
+        None => line.to_owned(),
+    });
+    let lines: Vec<_> = lines.collect();
+    format!("exit {}\n{}\n", failed.code, lines.join("\n"))
 }
 
 /// A folder with a spec of the builder `hostile`, which the user has added.
@@ -405,7 +413,7 @@ fn a_builder_that_ends_its_process_is_an_error_and_the_next_build_is_none_the_wo
 
     panic: exit 1
     error: builder `hostile` panicked
-    note: at the disco at tests/hostile/src/lib.rs:66
+    note: at the disco at tests/hostile/src/lib.rs:LINE
     hint: tell the builder's author
 
     complain: exit 1
@@ -423,7 +431,7 @@ fn a_builder_that_ends_its_process_is_an_error_and_the_next_build_is_none_the_wo
     error: builder `hostile` panicked
     note: assertion `left == right` failed: there is no such deed
             left: "no such deed"
-           right: "" at tests/hostile/src/lib.rs:89
+           right: "" at tests/hostile/src/lib.rs:LINE
     hint: tell the builder's author
     "#);
     let built = build_hostile(&env, "");
@@ -461,7 +469,7 @@ fn a_builder_that_misbehaves_while_it_is_loaded_is_an_error() {
        |
      3 | builder: hostile
        |          ^^^^^^^
-    note: at the disco at tests/hostile/src/lib.rs:66
+    note: at the disco at tests/hostile/src/lib.rs:LINE
     hint: tell the builder's author
 
     print: exit 1
@@ -567,13 +575,23 @@ fn a_crash_in_the_programs_own_process_is_what_its_user_chose() {
     insta::assert_snapshot!(error(&env, &build_hostile(&env, "panic")), @"
     exit 1
     error: builder `hostile` panicked
-    note: at the disco at tests/hostile/src/lib.rs:66
+    note: at the disco at tests/hostile/src/lib.rs:LINE
     hint: tell the builder's author
     ");
     assert_eq!(build_hostile(&env, "").code, 0);
     let status =
         env.command(&["build", "spec.yaml", "--builder-opt", "do=abort"]).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), None, "it was ended by a signal");
+}
+
+#[test]
+fn plugins_in_one_process_are_told_apart_although_the_first_is_gone() {
+    let folder = TestEnv::new();
+    let name = |plugin_name: &str| {
+        let file = PluginFile::read(&plugin(folder.path(), plugin_name)).unwrap();
+        Loaded::load(&file, Mode::InProcess, Path::new("/nowhere")).unwrap().describe().name
+    };
+    assert_eq!([name("noop"), name("hostile"), name("noop")], ["noop", "hostile", "noop"]);
 }
 
 #[test]

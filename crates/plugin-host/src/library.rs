@@ -20,8 +20,6 @@ const EVENTS_MAX: usize = 1024;
 /// A plugin that is loaded into this process.
 pub struct Library {
     plugin: PluginRef,
-    /// Its processes load the same file.
-    _file: Sealed,
 }
 
 /// Where the events of operations that run go. A plugin knows nothing but the operation's number, which is therefore one
@@ -64,12 +62,15 @@ impl Library {
         // SAFETY: the address alone is taken; what lies there is said by the next line.
         let symbol = unsafe { library.get::<*const c_void>(SYMBOL.as_bytes()) };
         let symbol = symbol.map_err(|error| refused(error.to_string()))?.into_raw().cast_const();
+        // The loader knows a library by its path, which has the number of the descriptor: another plugin that came to have
+        // that number would be taken for this one. And processes of the builder load the same file.
+        std::mem::forget(file);
         std::mem::forget(library);
         // SAFETY: a file with our descriptor has a header by that name, and the library stays.
         let plugin = unsafe { imagespec_plugin_abi::open(symbol) }.map_err(refused)?;
         let greeting = serde_json::to_string(greeting).expect("a greeting has only string keys");
         match (plugin.init())(Host { event, trace, trace_enabled }, RStr::from_str(&greeting)) {
-            ROk(()) => Ok(Self { plugin, _file: file }),
+            ROk(()) => Ok(Self { plugin }),
             RErr(error) => Err(CallError::Answered(error.into_string())),
         }
     }

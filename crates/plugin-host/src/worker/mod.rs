@@ -72,7 +72,5 @@ fn start(number: &str, arguments: &[&str]) -> Option<u8> {
     let file = Sealed::from_descriptor(unsafe { OwnedFd::from_raw_fd(number) }).ok()?;
     let greeting = greeting(&PathBuf::from("/proc/self/exe"), &file);
     let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    // The builder closes the file when it is done with it.
-    let library = std::mem::ManuallyDrop::new(Library::load(file, &greeting).ok()?);
-    library.start(&arguments).ok()
+    Library::load(file, &greeting).and_then(|library| library.start(&arguments)).ok()
 }
