@@ -193,8 +193,9 @@ impl Drop for Worker {
 }
 
 /// Hands what the worker says to whoever waits for it.
-fn listen(mut hearing: UnixStream, shared: Arc<Shared>, ready: Sender<Frame>) {
+fn listen(hearing: UnixStream, shared: Arc<Shared>, ready: Sender<Frame>) {
     thread::spawn(move || {
+        let mut hearing = BufReader::new(hearing);
         let mut ready = Some(ready);
         while let Ok(Some(frame)) = Frame::read(&mut hearing) {
             match frame.kind {

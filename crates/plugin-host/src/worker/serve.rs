@@ -1,6 +1,6 @@
 //! The worker's side: loads the plugin, has calls done, each on a thread of its own, and ends with the conversation.
 
-use std::io;
+use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -42,8 +42,9 @@ pub(super) fn unable(what: &str, error: &io::Error) -> CallError {
 
 /// Serves until the other end hangs up, and then ends this process: calls that still run are for nobody.
 pub(super) fn serve(conversation: OwnedFd, load: impl FnOnce() -> Result<Library, CallError>) {
-    let mut hearing = UnixStream::from(conversation);
+    let hearing = UnixStream::from(conversation);
     let Ok(stream) = hearing.try_clone() else { return };
+    let mut hearing = BufReader::new(hearing);
     let speaking = Speaking(Arc::new(Mutex::new(stream)));
     let tracing = speaking.clone();
     trace::forward(move |json| tracing.say(Kind::Trace, 0, json));
