@@ -15,6 +15,7 @@ mod registry;
 mod repository;
 mod said;
 mod server;
+mod shared;
 mod user;
 
 pub use insta;
@@ -33,4 +34,5 @@ pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
 pub use repository::repository;
 pub use server::{FixedServer, FolderServer};
+pub use shared::Shared;
 pub use user::OrdinaryUser;

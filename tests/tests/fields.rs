@@ -7,13 +7,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
-use imagespec_tests::{DockerRegistry, Finished, GuardedIndex, PASSWORD, Setup, TestEnv, USER, lint, outsider};
+use imagespec_tests::{DockerRegistry, Finished, GuardedIndex, PASSWORD, Setup, Shared, TestEnv, USER, lint, outsider};
 use serde_json::{Value, json};
 
 /// A Debian with Python in `base`, for all tests here. Needs the network, for Debian's archive.
-static DEBIAN: LazyLock<TestEnv> = LazyLock::new(|| {
+static DEBIAN: Shared<TestEnv> = Shared::new(|| {
     let env = TestEnv::with_debian();
     env.write("base.yaml", "name: base\npython_version: 3.11\n");
     let built = env.run_online(&["build", "base.yaml", "--output", "type=oci,dest=base"], &[]);
@@ -21,8 +20,8 @@ static DEBIAN: LazyLock<TestEnv> = LazyLock::new(|| {
     env
 });
 
-fn on_debian(spec: &str) -> String {
-    format!("name: app\nbase_image: oci:{}\n{spec}", DEBIAN.path().join("base").display())
+fn on(debian: &TestEnv, spec: &str) -> String {
+    format!("name: app\nbase_image: oci:{}\n{spec}", debian.path().join("base").display())
 }
 
 fn build(env: &TestEnv, spec: &str, arguments: &[&str]) -> Finished {
@@ -205,15 +204,19 @@ fn registry_config_lets_a_build_into_the_registry_of_its_base_and_of_its_image()
 
 #[test]
 fn pip_secret_mounts_let_a_build_into_an_index_and_reach_nothing_else() {
+    let debian = DEBIAN.get();
     let index = GuardedIndex::start("guarded", &["1.0", "2.0"]);
     let host = index.host();
     let (name, _) = host.split_once(':').unwrap();
     let env = TestEnv::new();
     env.write("netrc", &format!("machine {name} login {USER} password {PASSWORD}\n"));
     env.write("url", &format!("http://{USER}:{PASSWORD}@{host}/simple\n"));
-    let by_netrc = on_debian(&format!(
-        "packages: [guarded<2]\npip_index: http://{host}/simple\npip_secret_mounts: [{{id: login, target: /root/.netrc}}]\n"
-    ));
+    let by_netrc = on(
+        &debian,
+        &format!(
+            "packages: [guarded<2]\npip_index: http://{host}/simple\npip_secret_mounts: [{{id: login, target: /root/.netrc}}]\n"
+        ),
+    );
     env.write("app.yaml", &by_netrc);
     let refused = env.run_online(&["build", "app.yaml"], &[]);
     assert_eq!(refused.code, 1);
@@ -222,7 +225,7 @@ fn pip_secret_mounts_let_a_build_into_an_index_and_reach_nothing_else() {
     assert!(!format!("{built:?}").contains(PASSWORD));
     build(&env, &by_netrc, &["--secret", "id=login,src=netrc"]);
     assert_eq!(run(&env, &["python", "-c", "import guarded; print(guarded.VERSION)"]), "1.0\n");
-    let by_variable = on_debian("packages: [guarded]\npip_secret_mounts: [{id: login, env: UV_DEFAULT_INDEX}]\n");
+    let by_variable = on(&debian, "packages: [guarded]\npip_secret_mounts: [{id: login, env: UV_DEFAULT_INDEX}]\n");
     build(&env, &by_variable, &["--secret", "id=login,src=url"]);
     assert_eq!(run(&env, &["python", "-c", "import guarded; print(guarded.VERSION)"]), "2.0\n");
     // Neither the image nor the cache has it.
@@ -242,13 +245,14 @@ fn pip_secret_mounts_let_a_build_into_an_index_and_reach_nothing_else() {
 
 #[test]
 fn pip_extra_args_change_what_is_chosen_and_others_are_refused() {
+    let debian = DEBIAN.get();
     let env = TestEnv::new();
-    build(&env, &on_debian("packages: [idna>=3.4]\npip_extra_args: [--resolution, lowest]\n"), &[]);
+    build(&env, &on(&debian, "packages: [idna>=3.4]\npip_extra_args: [--resolution, lowest]\n"), &[]);
     assert_eq!(run(&env, &["python", "-c", "import idna; print(idna.__version__)"]), "3.4\n");
     // As one line, too.
-    build(&env, &on_debian("packages: [idna>=3.4]\npip_extra_args: --resolution lowest-direct\n"), &[]);
+    build(&env, &on(&debian, "packages: [idna>=3.4]\npip_extra_args: --resolution lowest-direct\n"), &[]);
     assert_eq!(run(&env, &["python", "-c", "import idna; print(idna.__version__)"]), "3.4\n");
-    build(&env, &on_debian("packages: [idna>=3.4]\n"), &[]);
+    build(&env, &on(&debian, "packages: [idna>=3.4]\n"), &[]);
     assert_ne!(run(&env, &["python", "-c", "import idna; print(idna.__version__)"]), "3.4\n");
     env.write("app.yaml", "name: app\npackages: [idna]\npip_extra_args: [--no-deps, --python, /bin/sh]\n");
     insta::assert_snapshot!(env.said(&["build", "app.yaml"]), @"
@@ -264,8 +268,10 @@ fn pip_extra_args_change_what_is_chosen_and_others_are_refused() {
 
 #[test]
 fn user_workdir_env_and_python_exec_are_what_a_program_finds() {
+    let debian = DEBIAN.get();
     let env = TestEnv::new();
-    let spec = on_debian(
+    let spec = on(
+        &debian,
         "user: nobody:nogroup\nworkdir: /srv/app\nenv: {LEVEL: a b, EMPTY: \"\"}\npython_exec: /usr/bin/python3.11\n\
          commands: [id -u > /made-by; mkdir -p /srv/app/own]\nlabels: {team: search}\n",
     );
@@ -280,7 +286,7 @@ fn user_workdir_env_and_python_exec_are_what_a_program_finds() {
     );
     // Commands run as root, whoever runs the image.
     assert_eq!(told, "nobody\nnogroup\n/srv/app\na b||/root\n0\n/opt/venv/bin/python\n");
-    env.write("app.yaml", &on_debian("python_exec: /usr/bin/env\n"));
+    env.write("app.yaml", &on(&debian, "python_exec: /usr/bin/env\n"));
     let refused = env.run_online(&["build", "app.yaml"], &[]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("\n 3 | python_exec: /usr/bin/env\n"), "{}", refused.stderr);

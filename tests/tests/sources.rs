@@ -2,9 +2,8 @@
 //! network, for Debian's archive and the package index.
 
 use std::fs;
-use std::sync::LazyLock;
 
-use imagespec_tests::{FolderServer, TestEnv, holders, lint_above, outsider, repository};
+use imagespec_tests::{FolderServer, Shared, TestEnv, holders, lint_above, outsider, repository};
 
 const PASSWORD: &str = "canary-T9xbQ";
 /// `joe:canary-T9xbQ`
@@ -13,7 +12,7 @@ const DOCOPT: &str = "https://files.pythonhosted.org/packages/a2/55/8f8cab2afd40
 const DOCOPT_SHA256: &str = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491";
 
 /// A Debian with git and compilers in `tools`, one with Python alone in `plain`. One cache for all tests of this file.
-static BASES: LazyLock<TestEnv> = LazyLock::new(|| {
+static BASES: Shared<TestEnv> = Shared::new(|| {
     let env = TestEnv::with_debian();
     let plain = "base_image: bootstrap:debian/bookworm\npython_version: 3.11\n";
     env.write("plain.yaml", &format!("name: plain\n{plain}copy: [plain.yaml]\n"));
@@ -42,7 +41,7 @@ fn essence(text: &str, word: &str) -> String {
 
 #[test]
 fn sources_of_an_index_and_of_git_make_the_same_image_twice_and_are_built_once() {
-    let env = &*BASES;
+    let env = &*BASES.get();
     let served = tempfile::tempdir().unwrap();
     let project = "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n[project]\nname = 'Demo_Pkg'\nversion = '1.2'\n";
     let files =
@@ -138,7 +137,7 @@ fn a_private_repository_is_opened_by_a_secret_that_nobody_else_sees_and_its_code
 
 #[test]
 fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
-    let env = &*BASES;
+    let env = &*BASES.get();
     let build = |name: &str, text: &str| {
         env.write(&format!("{name}.yaml"), &format!("name: {name}\nbase_image: oci:plain\n{text}"));
         let built = env.run_online(&["build", &format!("{name}.yaml")], &[]);
@@ -195,7 +194,7 @@ fn archives_are_built_by_their_digest_and_lock_files_by_what_they_lock() {
 
 #[test]
 fn what_a_build_lacks_is_told_with_what_to_do() {
-    let env = &*BASES;
+    let env = &*BASES.get();
     let served = tempfile::tempdir().unwrap();
     let commit = repository(served.path(), "demo", &[("setup.py", "raise SystemExit('no setup today')\n")]);
     let server = FolderServer::start(served.path(), None);
@@ -283,7 +282,7 @@ fn what_a_build_lacks_is_told_with_what_to_do() {
 
 #[test]
 fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_without_a_network_again() {
-    let env = &*BASES;
+    let env = &*BASES.get();
     let served = tempfile::tempdir().expect("a temporary folder can be made");
     let setup = "import setuptools\nsetuptools.setup(name='demo', version='1', py_modules=['demo'])\n";
     let commit = repository(served.path(), "demo", &[("setup.py", setup), ("demo.py", "WHAT = 'old'\n")]);
