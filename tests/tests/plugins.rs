@@ -49,7 +49,8 @@ fn written_config(env: &TestEnv) -> String {
 fn a_plugin_is_added_used_verified_and_removed() {
     let env = TestEnv::new();
     let file = plugin(&env.path().join("lib"), "noop");
-    env.write("home/.config/imagespec/config.toml", "# mine\n[project]\nregistry = \"localhost:1/team\" # later\n");
+    let config = "# mine\n[project]\nregistry = \"localhost:1/team\" # later\n";
+    env.write("home/.config/imagespec/config.toml", config);
     env.write("spec.yaml", &format!("name: spec\nbase_image: {BASE}\n"));
     let path = file.display().to_string();
 
@@ -103,6 +104,37 @@ fn a_plugin_is_added_used_verified_and_removed() {
     error: your config has no plugin `noop`
     hint: `imagespec plugin list` shows where each comes from
     ");
+}
+
+#[test]
+fn comments_of_the_config_stay_where_a_plugin_is_added_again_and_removed() {
+    let env = TestEnv::new();
+    let file = plugin(env.path(), "noop").display().to_string();
+    let config = "# [registries.\"old:5000\"]\n# insecure = true\n[plugins.noop] # pinned in May\n# by me\npath = \"x\" # old\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\nin_process = true\n\n[project]\nregistry = \"localhost:1/team\"\n# the end\n";
+    env.write("home/.config/imagespec/config.toml", config);
+    assert_eq!(env.run(&["plugin", "add", "--yes", &file]).code, 0);
+    let digest = outsider("sha256sum", &[&file]).split(' ').next().unwrap().to_owned();
+    insta::assert_snapshot!(written_config(&env).replace(&file, "FILE").replace(&digest, "DIGEST"), @r#"
+    # [registries."old:5000"]
+    # insecure = true
+    [plugins.noop] # pinned in May
+    # by me
+    path = "FILE" # old
+    sha256 = "DIGEST"
+    in_process = true
+
+    [project]
+    registry = "localhost:1/team"
+    # the end
+    "#);
+    assert_eq!(env.run(&["plugin", "remove", "noop"]).code, 0);
+    insta::assert_snapshot!(written_config(&env), @r#"
+    [project]
+    registry = "localhost:1/team"
+    # the end
+    # [registries."old:5000"]
+    # insecure = true
+    "#);
 }
 
 #[test]
@@ -198,16 +230,16 @@ fn a_file_that_others_may_change_or_that_was_changed_is_not_loaded() {
     };
     insta::assert_snapshot!(digests(&changed), @"
     exit 1
-    error: plugin `FOLDER/lib/libimagespec_noop.so` is not the file that was added
-    note: it was added with DIGEST and has DIGEST now
-    hint: if you put the new file there, and trust it, add it again: `imagespec plugin add FOLDER/lib/libimagespec_noop.so`
+    error: cannot read plugin `nothing.so`
+    note: No such file or directory (os error 2)
+    hint: look at the path: in a config or project file it starts from the folder of that file
     ");
     assert_eq!(env.run(&["plugin", "verify"]).code, 1);
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", "nothing.so"])), @"
     exit 1
     error: cannot read plugin `nothing.so`
     note: No such file or directory (os error 2)
-    hint: `imagespec plugin list` shows where plugins are looked for
+    hint: look at the path: in a config or project file it starts from the folder of that file
     ");
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", "lib/"])), @"
     exit 1
@@ -328,15 +360,31 @@ fn a_plugin_of_a_project_counts_after_its_user_approved_it() {
     let built = inside(&["build", "spec.yaml"]);
     assert_eq!((built.code, built.stdout), (0, format!("{BASE}\n")), "{}", built.stderr);
 
+    // Nothing of it runs by its name alone.
+    let tested = |target: &str| inside(&["plugin", "test", target]);
+    assert_eq!(inside(&["plugin", "remove", "noop"]).stdout, "noop\n");
+    insta::assert_snapshot!(error(&env, &tested("noop")), @r#"
+     exit 1
+     error: the project names another file for builder `noop` than the one that you approved
+       --> imagespec.toml:4:8
+        |
+      4 | path = "tools/libimagespec_noop.so"
+        |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+     note: you approved sha256:DIGEST, and the project names sha256:0000000000000000000000000000000000000000000000000000000000000000
+     hint: look at what it is and approve it: `imagespec plugin add noop`
+     "#);
+    assert_eq!(inside(&["plugin", "add", "--yes", "noop"]).code, 0);
+
     // Another pin is another plugin.
     project(&"0".repeat(64));
     insta::assert_snapshot!(error(&env, &inside(&["build", "spec.yaml"])), @r#"
     exit 1
-    error: builder `noop` is a file that the project names, and you did not approve it
+    error: the project names another file for builder `noop` than the one that you approved
       --> imagespec.toml:4:8
        |
      4 | path = "tools/libimagespec_noop.so"
        |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: you approved sha256:DIGEST, and the project names sha256:0000000000000000000000000000000000000000000000000000000000000000
     hint: look at what it is and approve it: `imagespec plugin add noop`
     "#);
     project(&digest);
@@ -356,9 +404,9 @@ fn a_bundled_builder_is_not_replaced_by_accident() {
     fs::write(&file, bytes).unwrap();
     let path = file.display().to_string();
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", &path])), @"
-    exit 1
-    error: there is a bundled builder `oci`
-    hint: `--override` has the plugin stand in for it, for every build of yours
+    oci  cannot be used: builder `oci` in `FOLDER/home/.local/share/imagespec/plugins/liboci.so` is not used: the bundled one comes first
+      hint: `imagespec plugin add --override PATH` has a plugin stand in for a bundled builder
+      from FOLDER/home/.local/share/imagespec/plugins: FOLDER/home/.local/share/imagespec/plugins/liboci.so, worker
     ");
     // And its code says that it is not.
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", "--override", &path])), @"
@@ -372,18 +420,59 @@ fn a_bundled_builder_is_not_replaced_by_accident() {
     assert_eq!(env.run(&["build", "spec.yaml"]).code, 0);
     let builders = env.run(&["builders"]).stdout;
     let hidden = &builders[builders.rfind("oci  cannot").unwrap()..];
-    insta::assert_snapshot!(hidden.replace(&env.path().display().to_string(), "FOLDER"), @"
-    oci  cannot be used: the bundled one comes before this builder `oci`
-      hint: `imagespec plugin add --override PATH` has a plugin stand in for a bundled builder
-      from FOLDER/home/.local/share/imagespec/plugins: FOLDER/home/.local/share/imagespec/plugins/liboci.so, worker
-    ");
+    insta::assert_snapshot!(hidden.replace(&env.path().display().to_string(), "FOLDER"), @r#"
+    segfault: exit 1
+    error: builder `hostile` crashed: a segmentation fault
+    hint: tell the builder's author; the image was not made
+
+    abort: exit 1
+    error: builder `hostile` crashed: abort
+    hint: tell the builder's author; the image was not made
+
+    overflow: exit 1
+    error: builder `hostile` crashed: abort
+    note: thread … has overflowed its stack
+    note: fatal runtime error: stack overflow, aborting
+    hint: tell the builder's author; the image was not made
+
+    exit: exit 1
+    error: builder `hostile` ended its process with code 0 in the middle of the work
+    hint: tell the builder's author; the image was not made
+
+    panic: exit 1
+    error: builder `hostile` panicked
+    note: at the disco at tests/hostile/src/lib.rs:LINE
+    hint: tell the builder's author
+
+    complain: exit 1
+    error: builder `hostile` crashed: abort
+    note: malloc(): corrupted top size
+    note: �[2J
+    hint: tell the builder's author; the image was not made
+
+    print: exit 1
+    error: builder `hostile` wrote to standard output, and was ended
+    note: it wrote `registry.example/evil:latest`
+    hint: tell the builder's author: what it has to say goes into events
+
+    lie: exit 1
+    error: builder `hostile` does not answer as a builder must: its report names no image, and no other one in its place
+    hint: tell its author; `imagespec plugin test hostile` shows what else is wrong
+
+    no such deed: exit 1
+    error: builder `hostile` panicked
+    note: assertion `left == right` failed: there is no such deed
+            left: "no such deed"
+           right: "" at tests/hostile/src/lib.rs:LINE
+    hint: tell the builder's author
+    "#);
 }
 
 #[test]
 fn a_builder_that_ends_its_process_is_an_error_and_the_next_build_is_none_the_worse() {
     let env = hostile();
     let mut errors = Vec::new();
-    for deed in ["segfault", "abort", "overflow", "exit", "panic", "complain", "print", "no such deed"] {
+    for deed in ["segfault", "abort", "overflow", "exit", "panic", "complain", "print", "lie", "no such deed"] {
         let text = error(&env, &build_hostile(&env, deed));
         // The thread has a number.
         let lines = text.lines().map(|line| match line.contains("<unknown>") {
@@ -427,6 +516,10 @@ fn a_builder_that_ends_its_process_is_an_error_and_the_next_build_is_none_the_wo
     note: it wrote `registry.example/evil:latest`
     hint: tell the builder's author: what it has to say goes into events
 
+    lie: exit 1
+    error: builder `hostile` does not answer as a builder must: its report names no image, and no other one in its place
+    hint: tell its author; `imagespec plugin test hostile` shows what else is wrong
+
     no such deed: exit 1
     error: builder `hostile` panicked
     note: assertion `left == right` failed: there is no such deed
@@ -434,6 +527,14 @@ fn a_builder_that_ends_its_process_is_an_error_and_the_next_build_is_none_the_wo
            right: "" at tests/hostile/src/lib.rs:LINE
     hint: tell the builder's author
     "#);
+    // Something that it started lives on, and holds what it inherited.
+    let arguments = ["build", "spec.yaml", "--builder-opt", "do=abort"];
+    let failed = env.run_with(&arguments, &[("HOSTILE_WHILE_LOADED", "leave a child")]);
+    insta::assert_snapshot!(error(&env, &failed), @"
+    exit 1
+    error: builder `hostile` crashed: abort
+    hint: tell the builder's author; the image was not made
+    ");
     let built = build_hostile(&env, "");
     assert_eq!(built.code, 0, "{}", built.stderr);
 }
@@ -514,7 +615,7 @@ fn a_builder_that_hangs_is_ended_after_it_was_cancelled() {
     };
     insta::assert_snapshot!(error(&env, &failed), @"
     exit 1
-    error: builder `hostile` did not stop 5 seconds after it was cancelled, and was ended
+    error: builder `hostile` sent more than a million events, and was ended
     hint: tell the builder's author
     ");
     assert!(!Path::new("/proc").join(&worker).exists(), "the worker lives");
@@ -525,7 +626,7 @@ fn a_flood_of_events_is_stopped_and_text_cannot_command_the_terminal() {
     let env = hostile();
     insta::assert_snapshot!(error(&env, &build_hostile(&env, "flood")), @"
     exit 1
-    error: builder `hostile` sent more than 1000000 events, and was ended
+    error: builder `hostile` sent more than a million events, and was ended
     hint: tell the builder's author
     ");
     let commanded = build_hostile(&env, "command");

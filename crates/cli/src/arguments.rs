@@ -157,7 +157,7 @@ pub(crate) enum PluginCommand {
     /// Write a builder to start from.
     ///
     /// A folder with a workspace of its own: a builder with its tests, and the file that imagespec loads. It builds as
-    /// it stands. The path of the folder is printed; what exists is never overwritten.
+    /// it stands, with the SDK of `--sdk` until that is on crates.io. The path of the folder is printed; what exists is never overwritten.
     New(NewPlugin),
     /// List the plugins that are known, and where each comes from.
     ///
@@ -170,7 +170,7 @@ pub(crate) enum PluginCommand {
     /// Add a plugin for yourself, or approve one that the project names.
     ///
     /// What the file says of itself is shown before any of its code runs. Its path and sha256 are written to your config,
-    /// and another file at that path is then refused. The builder's name is printed.
+    /// and another file at that path is then refused. One that is added again keeps its flags. The builder's name is printed.
     Add(AddArguments),
     /// Take a plugin out of your config; the file stays.
     Remove {

@@ -20,7 +20,7 @@ use imagespec_core::project::{
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{NameError, ResolveContext, ResolvedSpec, image_name, resolve, tag};
 use imagespec_distribution::{ClientOptions, CredentialStore};
-use imagespec_plugin_host::{Catalog, Mode, Pinned};
+use imagespec_plugin_host::{Approval, Catalog, Mode, Pinned};
 
 use crate::arguments::Overrides;
 use crate::failure::Failure;
@@ -138,18 +138,26 @@ impl Surroundings {
     /// All builders that there may be.
     pub(crate) fn catalog(&self) -> Result<Catalog, Failure> {
         let own = etcetera::choose_base_strategy().map(|strategy| strategy.data_dir().join("imagespec/plugins"));
-        let approved = |name: &str, plugin: &Plugin| {
-            let (project, user) = (self.project.as_ref()?, self.user.as_ref()?);
-            Some(user.approved.get(&project.path)?.get(name)? == &plugin.sha256)
+        let approval = |name: &str, plugin: &Plugin| {
+            let approved = self.project.as_ref().zip(self.user.as_ref());
+            let approved = approved.and_then(|(project, user)| user.approved.get(&project.path)?.get(name));
+            match approved {
+                Some(digest) if *digest == plugin.sha256 => Approval::Given,
+                Some(digest) => Approval::OfAnother(*digest),
+                None => Approval::Missing,
+            }
         };
         let entries = |project: &Option<Project>| project.as_ref().map(|it| it.plugins.clone()).unwrap_or_default();
         let project = entries(&self.project).into_iter().map(|(name, plugin)| {
-            let is_approved = approved(&name, &plugin).unwrap_or_default();
-            (name, pinned(plugin, is_approved))
+            let approval = approval(&name, &plugin);
+            (name, pinned(plugin, approval))
         });
         Ok(Catalog {
             project: project.collect(),
-            user: entries(&self.user).into_iter().map(|(name, plugin)| (name, pinned(plugin, true))).collect(),
+            user: entries(&self.user)
+                .into_iter()
+                .map(|(name, plugin)| (name, pinned(plugin, Approval::Given)))
+                .collect(),
             folders: own.into_iter().chain([PathBuf::from(SYSTEM_PLUGINS)]).collect(),
             program: this_program()?,
         })
@@ -187,13 +195,13 @@ impl Prepared {
 }
 
 /// A plugin of the project or of the user.
-fn pinned(plugin: Plugin, is_approved: bool) -> Pinned {
+fn pinned(plugin: Plugin, approval: Approval) -> Pinned {
     Pinned {
         path: plugin.path.value,
         sha256: plugin.sha256,
         mode: if plugin.in_process { Mode::InProcess } else { Mode::Worker },
         overrides: plugin.overrides,
-        is_approved,
+        approval,
         place: plugin.path.place,
     }
 }

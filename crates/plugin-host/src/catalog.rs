@@ -39,10 +39,21 @@ pub struct Pinned {
     pub mode: Mode,
     /// Whether it may stand in for a bundled builder.
     pub overrides: bool,
-    /// Whether the user approved it. Those of his own config are.
-    pub is_approved: bool,
+    /// Whether the user approved it. Those of the user's own config are.
+    pub approval: Approval,
     /// Where the path is written.
     pub place: Place,
+}
+
+/// Whether a user approved a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// Yes, with this digest.
+    Given,
+    /// Yes, with another digest.
+    OfAnother(Digest),
+    /// No.
+    Missing,
 }
 
 /// Where a builder came from.
@@ -84,6 +95,8 @@ pub enum Problem {
     NotApproved {
         /// Where the project says so.
         place: Place,
+        /// What the user approved instead.
+        other: Option<Digest>,
     },
     /// The file.
     File(PluginError),
@@ -105,9 +118,10 @@ impl Catalog {
         candidates.extend(self.project.iter().map(|(name, pinned)| self.pinned(name, Origin::Project, pinned)));
         let others = self.user.iter().filter(|(_, pinned)| !pinned.overrides);
         candidates.extend(others.map(|(name, pinned)| self.pinned(name, Origin::User, pinned)));
-        for folder in &self.folders {
-            candidates.extend(in_folder(folder));
-        }
+        // One that is pinned, too, is there once.
+        let pinned: Vec<_> = self.project.values().chain(self.user.values()).map(|pinned| real(&pinned.path)).collect();
+        let found = self.folders.iter().flat_map(|folder| in_folder(folder));
+        candidates.extend(found.filter(|found| found.path.as_ref().is_none_or(|path| !pinned.contains(&real(path)))));
         hide(&mut candidates);
         candidates
     }
@@ -160,6 +174,7 @@ impl Catalog {
         };
         match load() {
             Ok(loaded) => Ok(Box::new(loaded)),
+            Err(error) if candidate.origin == Origin::Project => Err(error.in_project()),
             Err(error) => Err(error.diagnostic()),
         }
     }
@@ -170,7 +185,12 @@ impl Catalog {
     }
 
     fn pinned(&self, name: &str, origin: Origin, pinned: &Pinned) -> Candidate {
-        let problem = (!pinned.is_approved).then(|| Problem::NotApproved { place: pinned.place.clone() });
+        let not_approved = |other| Problem::NotApproved { place: pinned.place.clone(), other };
+        let problem = match pinned.approval {
+            Approval::Given => None,
+            Approval::OfAnother(digest) => Some(not_approved(Some(digest))),
+            Approval::Missing => Some(not_approved(None)),
+        };
         let path = Some(pinned.path.clone());
         Candidate { pin: Some(pinned.sha256), mode: pinned.mode, problem, ..candidate(name, origin, path) }
     }
@@ -223,6 +243,11 @@ fn in_folder(folder: &Path) -> Vec<Candidate> {
     found.collect()
 }
 
+/// The path without symbolic links, where it leads to something.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// `hello` for `libhello.so`.
 fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -259,23 +284,35 @@ impl Problem {
         match self {
             Self::Hidden(origin) => {
                 let whose = match origin {
-                    Origin::Bundled => "the bundled one",
-                    Origin::Project => "that of the project",
-                    Origin::User => "that of your config",
-                    Origin::Folder(_) => "another file",
+                    Origin::Bundled => "the bundled one comes first".to_owned(),
+                    Origin::Project => "that of the project comes first".to_owned(),
+                    Origin::User if candidate.path.is_none() => {
+                        "your config has another one stand in for it".to_owned()
+                    }
+                    Origin::User => "that of your config comes first".to_owned(),
+                    Origin::Folder(folder) => format!("another one in `{}` comes first", folder.display()),
                 };
-                let diagnostic = Diagnostic::error(format!("{whose} comes before this builder `{name}`"));
+                let path = candidate.path.as_ref().map(|path| format!(" in `{}`", path.display())).unwrap_or_default();
+                let diagnostic = Diagnostic::error(format!("builder `{name}`{path} is not used: {whose}"));
                 match origin {
                     Origin::Bundled => diagnostic
                         .hint("`imagespec plugin add --override PATH` has a plugin stand in for a bundled builder"),
-                    _ => diagnostic.hint("remove one of the two"),
+                    _ => diagnostic.hint("`imagespec builders` shows both"),
                 }
             }
-            Self::NotApproved { place } => Diagnostic::error(format!(
-                "builder `{name}` is a file that the project names, and you did not approve it"
-            ))
-            .at(place.clone())
-            .hint(format!("look at what it is and approve it: `imagespec plugin add {name}`")),
+            Self::NotApproved { place, other } => {
+                let message = match other {
+                    None => format!("builder `{name}` is a file that the project names, and you did not approve it"),
+                    Some(_) => {
+                        format!("the project names another file for builder `{name}` than the one that you approved")
+                    }
+                };
+                let mut diagnostic = Diagnostic::error(message).at(place.clone());
+                if let (Some(other), Some(pin)) = (other, candidate.pin) {
+                    diagnostic.notes.push(format!("you approved {other}, and the project names {pin}"));
+                }
+                diagnostic.hint(format!("look at what it is and approve it: `imagespec plugin add {name}`"))
+            }
             Self::File(error) => error.diagnostic(),
         }
     }

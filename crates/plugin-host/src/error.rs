@@ -46,14 +46,6 @@ pub enum PluginError {
         /// What to do.
         hint: &'static str,
     },
-    /// The file is whole, and its code does not fit.
-    #[error("plugin `{}` cannot be loaded", path.display())]
-    Load {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
     /// The operating system does not let it be loaded.
     #[error("plugin `{}` cannot be loaded from memory", path.display())]
     Memory {
@@ -119,7 +111,7 @@ impl PluginError {
         match self {
             Self::Read { source, .. } => {
                 diagnostic.notes.push(source.to_string());
-                diagnostic.hint("`imagespec plugin list` shows where plugins are looked for")
+                diagnostic.hint("look at the path: in a config or project file it starts from the folder of that file")
             }
             Self::NotTrusted { mistrust, .. } => diagnostic.hint(mistrust.hint()),
             Self::Changed { path, pinned, found } => {
@@ -130,10 +122,6 @@ impl PluginError {
                 ))
             }
             Self::NoPlugin { hint, .. } => diagnostic.hint(*hint),
-            Self::Load { reason, .. } => {
-                diagnostic.notes.extend(reason.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-                diagnostic.hint("compile it again for this machine, with the `imagespec-plugin-sdk` of this version")
-            }
             Self::Memory { source, .. } => {
                 diagnostic.notes.push(source.to_string());
                 diagnostic.hint("plugins are loaded from a sealed memory file (memfd_create), which needs Linux 3.17 and memory for it")
@@ -141,6 +129,18 @@ impl PluginError {
             Self::OtherName { name, .. } => diagnostic.hint(format!("call it `[plugins.{name}]`")),
             Self::Failed(_) => unreachable!("it was answered above"),
         }
+    }
+
+    /// The error for the user of a project that names the file.
+    pub fn in_project(&self) -> Diagnostic {
+        let Self::Changed { path, pinned, found } = self else { return self.diagnostic() };
+        let message = format!("plugin `{}` is not the file that the project names", path.display());
+        let mut diagnostic = Diagnostic::error(message);
+        diagnostic.notes.push(format!("the project names {pinned}, and the file has {found}"));
+        let digits = found.to_hex();
+        diagnostic.hint(format!(
+            "get the file that is meant; or, if it is this one, set `sha256 = \"{digits}\"` in the project"
+        ))
     }
 
     /// The same as a failure of a build.

@@ -21,7 +21,7 @@ mod sealed;
 mod trace;
 mod worker;
 
-pub use catalog::{Candidate, Catalog, Chosen, Origin, Pinned, Problem, bundled};
+pub use catalog::{Approval, Candidate, Catalog, Chosen, Origin, Pinned, Problem, bundled};
 pub use descriptor::Descriptor;
 pub use error::{Mistrust, PluginError};
 pub use file::PluginFile;

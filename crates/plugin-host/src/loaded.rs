@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use imagespec_core::boundary::{self, CallError, Door, InvalidAnswer};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Session};
+use imagespec_core::event::Event;
 use imagespec_core::plan::Plan;
 use imagespec_core::report::Report;
 
@@ -24,6 +25,8 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// More events than any build has. A builder that floods would otherwise be shown until somebody stops it.
 const EVENTS_MAX: u64 = 1_000_000;
+/// The same for lines of output, which a program in the build prints and no builder answers for.
+const LINES_MAX: u64 = 50_000_000;
 
 /// Where the code of a plugin runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,23 +94,28 @@ impl Loaded {
                 self.door().call(operation, method, &request, &|json| drop(sender.send(json.to_owned())))
             });
             let mut cancelled: Option<Instant> = None;
-            let mut count: u64 = 0;
+            let (mut events, mut lines) = (0, 0);
+            let mut flood = None;
             loop {
                 match receiver.recv_timeout(CANCEL_INTERVAL) {
                     Ok(json) => {
-                        count += 1;
+                        let event = boundary::event_from_json(&json);
+                        match event {
+                            Some(Event::Output { .. }) => lines += 1,
+                            _ => events += 1,
+                        }
                         // One that this program does not know is of a newer builder.
-                        boundary::event_from_json(&json).into_iter().for_each(|event| session.event(event));
+                        event.into_iter().for_each(|event| session.event(event));
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if count > EVENTS_MAX {
+                if events > EVENTS_MAX || lines > LINES_MAX {
+                    let message =
+                        format!("builder `{}` sent more than a million events, and was ended", self.description.name);
                     self.door().cancel(operation);
-                    self.place.end(&format!(
-                        "builder `{}` sent more than {EVENTS_MAX} events, and was ended",
-                        self.description.name
-                    ));
+                    self.place.end(&message);
+                    flood = Some(internal(message).hint("tell the builder's author"));
                     break;
                 }
                 match cancelled {
@@ -126,7 +134,11 @@ impl Loaded {
                 }
             }
             drop(receiver);
-            match call.join() {
+            let answer = call.join();
+            if let Some(flood) = flood {
+                return Err(flood);
+            }
+            match answer {
                 Ok(answer) => answer.map_err(|error| error.into_build_error(&self.description.name)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }

@@ -53,8 +53,9 @@ impl Speaker {
 
     fn flag(&self, operation: u64) -> Arc<AtomicBool> {
         let mut operations = self.operations.lock().expect("nobody panics while it is held");
-        while operations.len() >= CANCELLED_MAX && !operations.contains_key(&operation) {
-            operations.pop_first();
+        if operations.len() >= CANCELLED_MAX {
+            // A call that runs has its own.
+            operations.retain(|_, flag| Arc::strong_count(flag) > 1);
         }
         Arc::clone(operations.entry(operation).or_default())
     }

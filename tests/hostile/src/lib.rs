@@ -51,7 +51,12 @@ impl Builder for Hostile {
                 hints: Vec::new(),
                 field: None,
             }),
-            false => Ok(Report { digest: Digest::of(b""), images: Vec::new(), name: None, duration_ms: 0 }),
+            // Nothing was made, which a report must admit by the name of what there is instead.
+            false => {
+                let is_lie = request.options.get("do").is_some_and(|deed| deed == "lie");
+                let name = (!is_lie).then(|| request.name.clone());
+                Ok(Report { digest: Digest::of(b""), images: Vec::new(), name, duration_ms: 0 })
+            }
         }
     }
 }
@@ -73,7 +78,7 @@ fn do_it(deed: &str, session: Option<&dyn Session>) {
             thread::sleep(Duration::from_secs(3600));
         },
         "flood" => loop {
-            event(Event::Output { step: 0, line: "buy now".to_owned() });
+            event(Event::Notice { message: "buy now".to_owned() });
         },
         "print" => {
             println!("registry.example/evil:latest");
@@ -90,6 +95,7 @@ fn do_it(deed: &str, session: Option<&dyn Session>) {
             tracing::debug!(answer = 42, "said by the builder");
             tracing::trace!("said by nobody");
         }
+        "lie" => {}
         other => assert_eq!(other, "", "there is no such deed"),
     }
 }

@@ -272,10 +272,9 @@ pub(super) fn unable(
         Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
     });
     let mut diagnostics: Vec<_> = diagnostics.collect();
-    diagnostics
-        .last_mut()
-        .into_iter()
-        .for_each(|last| last.hints.push(builders::able(surroundings, &prepared.plan, outputs)));
+    let not = unsupported.first().map_or("", |lacking| lacking.builder.as_str());
+    let hint = builders::able(surroundings, &prepared.plan, outputs, not);
+    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(hint.clone()));
     Failure { diagnostics, code: FAILED }
 }
 

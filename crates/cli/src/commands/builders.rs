@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::arguments::Format;
 use crate::failure::Failure;
 use crate::prepare::Surroundings;
-use crate::session::print_data;
+use crate::session::{print_data, print_line};
 
 /// The builder that was chosen, with what there is to say about the choice.
 pub(crate) fn find(
@@ -25,20 +25,20 @@ pub(crate) fn find(
         // Where it says more itself, that counts more.
         Failure::new(Diagnostic { place: diagnostic.place.clone().or(place), ..diagnostic })
     })?;
-    let hidden = found.hidden.iter().filter_map(|other| Some((other, other.problem.as_ref()?)));
-    let warnings = hidden.map(|(other, problem)| {
-        let Diagnostic { message, place, .. } = problem.diagnostic(other);
-        let path = other.path.as_ref().map(|path| format!(": `{}` is not used", path.display()));
-        let warning = Diagnostic::warning(format!("{message}{}", path.unwrap_or_default()));
-        Diagnostic { place, ..warning }
+    // Whoever has a plugin stand in for a bundled builder knows that.
+    let hidden = found.hidden.iter().filter(|other| other.path.is_some());
+    let warnings = hidden.filter_map(|other| {
+        let Diagnostic { message, place, .. } = other.problem.as_ref()?.diagnostic(other);
+        Some(Diagnostic { place, ..Diagnostic::warning(message) })
     });
     Ok((found.builder, warnings.collect()))
 }
 
-/// Which builders can do all of `plan` and bring it to `outputs`, as a hint.
-pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output]) -> String {
+/// Which builders other than `not` can do all of `plan` and bring it to `outputs`, as a hint.
+pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output], not: &str) -> String {
     let able = surroundings.catalog().map(|catalog| {
-        let usable = catalog.candidates().into_iter().filter(|candidate| candidate.problem.is_none());
+        let usable =
+            catalog.candidates().into_iter().filter(|candidate| candidate.problem.is_none() && candidate.name != not);
         let builders = usable.filter_map(|candidate| catalog.open(candidate).ok()).map(|builder| builder.describe());
         let able = builders
             .filter(|description| description.check(plan).is_ok() && description.check_outputs(outputs).is_ok());
@@ -71,7 +71,8 @@ pub(crate) fn list(surroundings: &Surroundings, format: Format) -> Result<(), Fa
         }
         Format::Text => {
             if listed.is_empty() {
-                return print_data("there is no builder; `imagespec plugin add PATH` adds one that is a file");
+                print_line("there is no builder; `imagespec plugin add PATH` adds one that is a file");
+                return Ok(());
             }
             listed.iter().try_for_each(|listed| print_data(&listed.text()))
         }

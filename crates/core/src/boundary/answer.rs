@@ -21,6 +21,9 @@ pub enum InvalidAnswer {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A report of an image that it made, without any.
+    #[error("its report names no image, and no other one in its place")]
+    NoImage,
     /// A name that no builder can be chosen by.
     #[error("it calls itself `{name}`, and a builder has lower-case letters, digits, `_`, `.` and `-`")]
     Name {
@@ -28,7 +31,7 @@ pub enum InvalidAnswer {
         name: String,
     },
     /// The options are no mapping.
-    #[error("its `options_schema` is no JSON Schema of an object")]
+    #[error("its `options_schema` is no JSON Schema of an object, or has control characters")]
     OptionsSchema,
 }
 
@@ -63,7 +66,9 @@ pub fn description_from_json(text: &str) -> Result<Description, InvalidAnswer> {
         return Err(InvalidAnswer::Name { name: plain(&wire.name) });
     }
     let schema = &wire.options_schema;
-    if !(schema.is_null() || schema.is_object() && (schema["properties"].is_null() || schema["properties"].is_object()))
+    if has_control(schema)
+        || !(schema.is_null()
+            || schema.is_object() && (schema["properties"].is_null() || schema["properties"].is_object()))
     {
         return Err(InvalidAnswer::OptionsSchema);
     }
@@ -71,8 +76,8 @@ pub fn description_from_json(text: &str) -> Result<Description, InvalidAnswer> {
         wire.features.into_iter().filter_map(|feature| serde_json::from_value(feature).ok()).collect();
     Ok(Description {
         name: wire.name,
-        version: plain(&wire.version),
-        summary: plain(&wire.summary),
+        version: line(&wire.version),
+        summary: line(&wire.summary),
         features,
         options_schema: wire.options_schema,
     })
@@ -83,20 +88,23 @@ pub fn description_from_json(text: &str) -> Result<Description, InvalidAnswer> {
 /// # Errors
 /// When it is not readable.
 pub fn report_from_json(text: &str) -> Result<Report, InvalidAnswer> {
-    serde_json::from_str(text).map_err(|source| InvalidAnswer::Json { what: "report", source })
+    let report: Report = serde_json::from_str(text).map_err(|source| InvalidAnswer::Json { what: "report", source })?;
+    match report.images.is_empty() && report.name.is_none() {
+        true => Err(InvalidAnswer::NoImage),
+        false => Ok(report),
+    }
 }
 
 /// Reads an event. One that nobody here knows is none.
 pub fn event_from_json(text: &str) -> Option<Event> {
-    let line = |text: String| plain(&text).replace('\n', "\u{fffd}");
     Some(match serde_json::from_str(text).ok()? {
-        Event::StepStarted { step, title } => Event::StepStarted { step, title: line(title) },
+        Event::StepStarted { step, title } => Event::StepStarted { step, title: line(&title) },
         Event::StepFinished { step, duration_ms, outcome, summary } => {
-            Event::StepFinished { step, duration_ms, outcome, summary: line(summary) }
+            Event::StepFinished { step, duration_ms, outcome, summary: line(&summary) }
         }
-        Event::Output { step, line: text } => Event::Output { step, line: line(text) },
-        Event::Notice { message } => Event::Notice { message: line(message) },
-        Event::Warning { message } => Event::Warning { message: line(message) },
+        Event::Output { step, line: text } => Event::Output { step, line: line(&text) },
+        Event::Notice { message } => Event::Notice { message: line(&message) },
+        Event::Warning { message } => Event::Warning { message: line(&message) },
         event @ Event::StepProgress { .. } => event,
     })
 }
@@ -132,6 +140,22 @@ pub fn error_from_json(text: &str) -> Result<BuildError, InvalidAnswer> {
         hints: plain_all(wire.hints),
         field: wire.field,
     })
+}
+
+/// One line of text without what could command a terminal.
+fn line(text: &str) -> String {
+    plain(text).replace('\n', "\u{fffd}")
+}
+
+/// Whether any name or text in `value` has a control character.
+fn has_control(value: &Value) -> bool {
+    let controls = |text: &str| text.chars().any(char::is_control);
+    match value {
+        Value::String(text) => controls(text),
+        Value::Array(values) => values.iter().any(has_control),
+        Value::Object(members) => members.iter().any(|(name, value)| controls(name) || has_control(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// The text without what could command a terminal: control characters but for the end of a line and the tabulator.

@@ -1,22 +1,23 @@
 //! The program's side: starts a worker, talks to it, and says how it ended.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use imagespec_core::boundary::{self, CallError, Door};
 use imagespec_core::builder::{BuildError, FailureKind};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::frame::{Frame, Kind};
+use super::process::Process;
 use super::{ARGUMENT, WORKER};
 use crate::sealed::Sealed;
 use crate::trace;
@@ -32,14 +33,18 @@ const LINE_SIZE_BYTES_MAX: u64 = 4096;
 /// Events that wait for the program; a worker that sends more waits, too.
 const EVENTS_MAX: usize = 1024;
 
+/// How long is waited for what a worker printed before it ended.
+const LINES_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// A plugin in a process of its own.
 pub struct Worker {
     name: String,
     description: String,
     speaking: Mutex<UnixStream>,
     shared: Arc<Shared>,
-    process: Mutex<Child>,
-    group: Pid,
+    process: Arc<Process>,
+    /// Hangs up when all that the worker printed has been read.
+    printed: Mutex<Receiver<()>>,
 }
 
 #[derive(Default)]
@@ -59,35 +64,40 @@ impl Worker {
     /// # Errors
     /// Why it is not ready.
     pub fn start(program: &Path, name: &str, file: &Sealed) -> Result<Self, CallError> {
-        let failed = |error: std::io::Error| {
-            gone(
-                FailureKind::Machine,
-                format!("cannot start a worker process for builder `{name}`"),
-                vec![error.to_string()],
-            )
+        let failed = |error: io::Error| {
+            let message = format!("cannot start a worker process for builder `{name}`");
+            gone(FailureKind::Machine, message, vec![error.to_string()])
         };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        // A worker reads at once; one that does not is stuck.
+        ours.set_write_timeout(Some(END_TIMEOUT)).map_err(failed)?;
+        let (hearing, ending) = (ours.try_clone().map_err(failed)?, ours.try_clone().map_err(failed)?);
         let mut command = Command::new(program);
         command.arg(ARGUMENT).arg(WORKER).arg(file.path_for_others());
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is for this program, which then asks the builder to stop. And whatever it leaves behind ends with it.
-        let mut process = command.process_group(0).spawn().map_err(failed)?;
+        let mut child = command.process_group(0).spawn().map_err(failed)?;
         drop(command);
-        let group = Pid::from_child(&process);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Something that it started may hold the other end of the conversation.
+        let process = Process::watch(child, move || drop(ending.shutdown(Shutdown::Read)));
         let shared = Arc::new(Shared { waiting: Mutex::new(Some(HashMap::new())), ..Shared::default() });
         let (ready, first) = channel();
-        let hearing = ours.try_clone().map_err(failed)?;
-        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+        let (printing, printed) = channel();
         listen(hearing, Arc::clone(&shared), ready);
-        stdout.into_iter().for_each(|stdout| watch_stdout(stdout, Arc::clone(&shared), group, name.to_owned()));
-        stderr.into_iter().for_each(|stderr| keep_lines(stderr, Arc::clone(&shared), name.to_owned()));
+        if let Some(stdout) = stdout {
+            watch_stdout(stdout, Arc::clone(&shared), Arc::clone(&process), name.to_owned(), printing.clone());
+        }
+        if let Some(stderr) = stderr {
+            keep_lines(stderr, Arc::clone(&shared), name.to_owned(), printing.clone());
+        }
         let mut worker = Self {
             name: name.to_owned(),
             description: String::new(),
             speaking: Mutex::new(ours),
             shared,
-            process: Mutex::new(process),
-            group,
+            process,
+            printed: Mutex::new(printed),
         };
         match first.recv_timeout(READY_TIMEOUT) {
             Ok(Frame { kind: Kind::Ready, text, .. }) => {
@@ -109,44 +119,26 @@ impl Worker {
 
     /// Ends the worker and all that it started, because of `message`, which its calls then answer.
     pub(crate) fn end(&self, message: &str) {
-        let error = internal(message.to_owned()).hint("tell the builder's author");
-        sentence(&self.shared, self.group, error);
+        sentence(&self.shared, &self.process, internal(message.to_owned()).hint("tell the builder's author"));
     }
 
     /// How it ended. Waits for that.
     fn epitaph(&self) -> CallError {
-        let status = self.wait();
+        let status = self.process.wait(END_TIMEOUT);
+        // Nothing is ever sent. Something that left the group may still hold a pipe.
+        let _ = self.printed.lock().expect("nobody panics while it is held").recv_timeout(LINES_TIMEOUT);
         if let Some(error) = self.shared.verdict.lock().expect("nobody panics while it is held").clone() {
             return CallError::Gone(Box::new(error));
         }
         let lines = self.shared.lines.lock().expect("nobody panics while it is held").iter().cloned().collect();
-        let how = match status {
-            Some(status) => ending(status),
-            None => "hung up".to_owned(),
-        };
+        let how = status.map_or_else(|| "hung up".to_owned(), ending);
         let error = BuildError { causes: lines, ..internal(format!("builder `{}` {how}", self.name)) };
         CallError::Gone(Box::new(error.hint("tell the builder's author; the image was not made")))
     }
 
-    /// Waits for the end of a worker that has hung up, and helps it if it takes long.
-    fn wait(&self) -> Option<ExitStatus> {
-        let mut process = self.process.lock().expect("nobody panics while it is held");
-        let start = Instant::now();
-        while start.elapsed() < END_TIMEOUT {
-            if let Ok(Some(status)) = process.try_wait() {
-                // Its own children, if it left any.
-                let _ = kill_process_group(self.group, Signal::KILL);
-                return Some(status);
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        let _ = kill_process_group(self.group, Signal::KILL);
-        process.wait().ok()
-    }
-
-    fn say(&self, kind: Kind, operation: u64, text: &str) -> bool {
+    fn say(&self, kind: Kind, operation: u64, text: &str) -> io::Result<()> {
         let mut stream = self.speaking.lock().expect("nobody panics while it is held");
-        Frame::write(kind, operation, text, &mut *stream).is_ok()
+        Frame::write(kind, operation, text, &mut *stream)
     }
 }
 
@@ -167,8 +159,18 @@ impl Door for Worker {
             Some(waiting) => drop(waiting.insert(operation, sender)),
             None => return Err(self.epitaph()),
         }
-        // If it is gone, the receiver hangs up, too.
-        self.say(Kind::Call, operation, &format!("{method}\n{request}"));
+        match self.say(Kind::Call, operation, &format!("{method}\n{request}")) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let mut waiting = self.shared.waiting.lock().expect("nobody panics while it is held");
+                waiting.as_mut().and_then(|waiting| waiting.remove(&operation));
+                let message = format!("the request of {} bytes is too long for builder `{}`", request.len(), self.name);
+                return Err(gone(FailureKind::Spec, message, Vec::new()));
+            }
+            // It is gone, and its end says why; or half of the request was said, and nothing can be said any more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(_) => self.end(&format!("builder `{}` did not take its request, and was ended", self.name)),
+        }
         for frame in &receiver {
             match frame.kind {
                 Kind::Event => events(&frame.text),
@@ -180,15 +182,16 @@ impl Door for Worker {
     }
 
     fn cancel(&self, operation: u64) {
-        self.say(Kind::Cancel, operation, "");
+        // If it cannot be told, it ends in other ways.
+        let _ = self.say(Kind::Cancel, operation, "");
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         let stream = self.speaking.get_mut().expect("nobody panics while it is held");
-        let _ = stream.shutdown(std::net::Shutdown::Both);
-        self.wait();
+        let _ = stream.shutdown(Shutdown::Both);
+        self.process.wait(END_TIMEOUT);
     }
 }
 
@@ -220,7 +223,13 @@ fn listen(hearing: UnixStream, shared: Arc<Shared>, ready: Sender<Frame>) {
 }
 
 /// Nothing may come there: standard output is the program's, and holds the name of the image alone.
-fn watch_stdout(mut stdout: impl Read + Send + 'static, shared: Arc<Shared>, group: Pid, name: String) {
+fn watch_stdout(
+    mut stdout: impl Read + Send + 'static,
+    shared: Arc<Shared>,
+    process: Arc<Process>,
+    name: String,
+    printing: Sender<()>,
+) {
     thread::spawn(move || {
         let mut bytes = [0; 200];
         if let Ok(length @ 1..) = stdout.read(&mut bytes) {
@@ -228,12 +237,13 @@ fn watch_stdout(mut stdout: impl Read + Send + 'static, shared: Arc<Shared>, gro
             let said = text.lines().next().unwrap_or_default().escape_debug();
             let error = internal(format!("builder `{name}` wrote to standard output, and was ended"));
             let error = BuildError { causes: vec![format!("it wrote `{said}`")], ..error };
-            sentence(&shared, group, error.hint("tell the builder's author: what it has to say goes into events"));
+            sentence(&shared, &process, error.hint("tell the builder's author: what it has to say goes into events"));
         }
+        drop(printing);
     });
 }
 
-fn keep_lines(stderr: impl Read + Send + 'static, shared: Arc<Shared>, name: String) {
+fn keep_lines(stderr: impl Read + Send + 'static, shared: Arc<Shared>, name: String, printing: Sender<()>) {
     thread::spawn(move || {
         let mut reader = BufReader::new(stderr);
         let mut line = Vec::new();
@@ -251,14 +261,14 @@ fn keep_lines(stderr: impl Read + Send + 'static, shared: Arc<Shared>, name: Str
                 lines.pop_front();
             }
         }
+        drop(printing);
     });
 }
 
 /// Ends a worker, and remembers why; the first reason counts.
-fn sentence(shared: &Shared, group: Pid, error: BuildError) {
+fn sentence(shared: &Shared, process: &Process, error: BuildError) {
     shared.verdict.lock().expect("nobody panics while it is held").get_or_insert(error);
-    // It may be gone already.
-    let _ = kill_process_group(group, Signal::KILL);
+    process.kill();
 }
 
 /// How a process ended that should not have, as the end of a sentence: `crashed: a segmentation fault`.

@@ -3,9 +3,6 @@
 
 use std::io::{self, Read, Write};
 
-/// The longest text in bytes: a request with the plan of a large image has less than a tenth of it.
-const SIZE_BYTES_MAX: usize = 256 << 20;
-
 /// What is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -27,6 +24,18 @@ pub(super) enum Kind {
     Answer,
     /// From the worker: the builder's error.
     Failure,
+}
+
+impl Kind {
+    /// The longest text of its kind in bytes.
+    fn size_bytes_max(self) -> usize {
+        match self {
+            // A request with the plan of a large image has less than a tenth of it.
+            Self::Call | Self::Answer | Self::Ready | Self::Failure => 256 << 20,
+            // A thousand of them may wait.
+            Self::Cancel | Self::Refused | Self::RefusedByBuilder | Self::Event | Self::Trace => 1 << 20,
+        }
+    }
 }
 
 const KINDS: [Kind; 9] = [
@@ -52,7 +61,7 @@ pub(super) struct Frame {
 impl Frame {
     /// Writes it in one piece.
     pub(super) fn write(kind: Kind, operation: u64, text: &str, to: &mut impl Write) -> io::Result<()> {
-        let length = u32::try_from(text.len()).ok().filter(|_| text.len() <= SIZE_BYTES_MAX);
+        let length = u32::try_from(text.len()).ok().filter(|_| text.len() <= kind.size_bytes_max());
         let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a text is too long"))?;
         let number = KINDS.iter().position(|known| *known == kind).expect("every kind is listed");
         let mut bytes = Vec::with_capacity(13 + text.len());
@@ -67,15 +76,20 @@ impl Frame {
     pub(super) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
         let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let mut number = [0];
-        if from.read(&mut number)? == 0 {
-            return Ok(None);
+        loop {
+            match from.read(&mut number) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         let kind = *KINDS.get(usize::from(number[0])).ok_or_else(|| invalid("a frame of an unknown kind"))?;
         let (mut operation, mut length) = ([0; 8], [0; 4]);
         from.read_exact(&mut operation)?;
         from.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-        if length > SIZE_BYTES_MAX {
+        if length > kind.size_bytes_max() {
             return Err(invalid("a frame is too long"));
         }
         let mut text = Vec::new();

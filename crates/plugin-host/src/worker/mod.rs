@@ -6,6 +6,7 @@
 
 mod client;
 mod frame;
+mod process;
 mod serve;
 
 use std::ffi::OsString;
@@ -53,8 +54,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 fn worker(file: &Path) -> Option<u8> {
-    let stdin = rustix::io::dup(std::io::stdin()).ok()?;
-    // What the plugin starts must not read the conversation.
+    // What the plugin starts must neither hold the conversation nor read it.
+    let stdin = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).ok()?;
     let nothing = File::open("/dev/null").ok()?;
     rustix::stdio::dup2_stdin(nothing).ok()?;
     serve::serve(stdin, || {

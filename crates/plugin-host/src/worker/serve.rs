@@ -3,6 +3,7 @@
 use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -18,13 +19,28 @@ use crate::trace;
 struct Speaking(Arc<Mutex<UnixStream>>);
 
 impl Speaking {
-    fn say(&self, kind: Kind, operation: u64, text: &str) {
+    /// Says something; what is too long is not said.
+    fn say(&self, kind: Kind, operation: u64, text: &str) -> Result<(), TooLong> {
         let mut stream = self.0.lock().expect("nobody panics while it is held");
-        if Frame::write(kind, operation, text, &mut *stream).is_err() {
+        match Frame::write(kind, operation, text, &mut *stream) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(TooLong),
             // The program is gone, and whatever the plugin still does is for nobody.
-            std::process::exit(0);
+            Err(_) => end(),
         }
     }
+}
+
+/// It was not said.
+struct TooLong;
+
+/// Ends this process and all that it started, at once: the plugin's threads may be in the middle of something.
+fn end() -> ! {
+    let own = rustix::process::getpid();
+    if rustix::process::getpgid(None) == Ok(own) {
+        let _ = rustix::process::kill_process_group(own, rustix::process::Signal::KILL);
+    }
+    std::process::exit(0)
 }
 
 /// Why this process could not load the plugin.
@@ -44,23 +60,31 @@ pub(super) fn unable(what: &str, error: &io::Error) -> CallError {
 pub(super) fn serve(conversation: OwnedFd, load: impl FnOnce() -> Result<Library, CallError>) {
     let hearing = UnixStream::from(conversation);
     let Ok(stream) = hearing.try_clone() else { return };
-    let mut hearing = BufReader::new(hearing);
     let speaking = Speaking(Arc::new(Mutex::new(stream)));
+    let (sender, orders) = channel();
+    // From before the plugin is loaded: it may hang, and the program may go.
+    thread::spawn(move || {
+        let mut hearing = BufReader::new(hearing);
+        while let Ok(Some(frame)) = Frame::read(&mut hearing) {
+            // Who would take it is about to end this process.
+            let _ = sender.send(frame);
+        }
+        end()
+    });
     let tracing = speaking.clone();
-    trace::forward(move |json| tracing.say(Kind::Trace, 0, json));
+    trace::forward(move |json| drop(tracing.say(Kind::Trace, 0, json)));
     let opened = load().and_then(|library| {
         let description = library.describe()?;
         Ok((library, description))
     });
-    let library = match opened {
-        Ok((library, description)) => {
-            speaking.say(Kind::Ready, 0, &description);
-            Arc::new(library)
-        }
-        Err(CallError::Answered(text)) => return speaking.say(Kind::RefusedByBuilder, 0, &text),
-        Err(CallError::Gone(error)) => return speaking.say(Kind::Refused, 0, &boundary::error_to_json(&error)),
+    let (library, said) = match opened {
+        Ok((library, description)) => (Some(library), speaking.say(Kind::Ready, 0, &description)),
+        Err(CallError::Answered(text)) => (None, speaking.say(Kind::RefusedByBuilder, 0, &text)),
+        Err(CallError::Gone(error)) => (None, speaking.say(Kind::Refused, 0, &boundary::error_to_json(&error))),
     };
-    while let Ok(Some(frame)) = Frame::read(&mut hearing) {
+    let (Some(library), Ok(())) = (library, said) else { return };
+    let library = Arc::new(library);
+    for frame in orders {
         match frame.kind {
             Kind::Call => {
                 let (library, speaking) = (Arc::clone(&library), speaking.clone());
@@ -70,15 +94,21 @@ pub(super) fn serve(conversation: OwnedFd, load: impl FnOnce() -> Result<Library
             _ => break,
         }
     }
-    std::process::exit(0);
+    end()
 }
 
 fn call(library: &Library, speaking: &Speaking, frame: &Frame) {
     let (method, request) = frame.text.split_once('\n').unwrap_or((&frame.text, ""));
-    let events = |json: &str| speaking.say(Kind::Event, frame.operation, json);
-    match library.call(frame.operation, method, request, &events) {
+    let events = |json: &str| drop(speaking.say(Kind::Event, frame.operation, json));
+    let said = match library.call(frame.operation, method, request, &events) {
         Ok(answer) => speaking.say(Kind::Answer, frame.operation, &answer),
         Err(CallError::Answered(text)) => speaking.say(Kind::Failure, frame.operation, &text),
         Err(CallError::Gone(error)) => speaking.say(Kind::Failure, frame.operation, &boundary::error_to_json(&error)),
+    };
+    if said.is_err() {
+        let (message, none) = ("the builder's answer is too long".to_owned(), Vec::new());
+        let error = BuildError { kind: FailureKind::Internal, message, causes: none.clone(), hints: none, field: None };
+        // This one is short.
+        let _ = speaking.say(Kind::Failure, frame.operation, &boundary::error_to_json(&error));
     }
 }

@@ -20,21 +20,26 @@ pub(crate) fn add(arguments: &AddArguments) -> Result<(), Failure> {
     let path = Path::new(&arguments.plugin);
     // As for specs: what looks like a file is one.
     let is_file = path.components().count() > 1 || path.extension().is_some() || path.is_file();
+    // A name of the project's is one, whatever lies in the folder: `./NAME` is a file.
     match plugins.and_then(|plugins| plugins.get(&arguments.plugin)) {
-        Some(plugin) if !is_file => approve(arguments, &surroundings, plugin),
+        Some(plugin) => approve(arguments, &surroundings, plugin),
         None if !is_file => Err(Failure::new(
             Diagnostic::error(format!("the project has no plugin `{}`", arguments.plugin))
                 .hint("name a file, as in `imagespec plugin add target/release/libhello.so`"),
         )),
-        _ => add_file(arguments, path),
+        _ => add_file(arguments, &surroundings, path),
     }
 }
 
-fn add_file(arguments: &AddArguments, path: &Path) -> Result<(), Failure> {
+fn add_file(arguments: &AddArguments, surroundings: &Surroundings, path: &Path) -> Result<(), Failure> {
     let file = PluginFile::read(path)?;
     let descriptor = Descriptor::read(&file)?;
     let name = &descriptor.name;
-    if bundled().any(|bundled| bundled.name == name) && !arguments.overrides {
+    // What was said when it was first added still holds.
+    let before = surroundings.user.as_ref().and_then(|user| user.plugins.get(name));
+    let overrides = arguments.overrides || before.is_some_and(|before| before.overrides);
+    let in_process = arguments.in_process || before.is_some_and(|before| before.in_process);
+    if bundled().any(|bundled| bundled.name == name) && !overrides {
         let diagnostic = Diagnostic::error(format!("there is a bundled builder `{name}`"));
         return Err(Failure::new(
             diagnostic.hint("`--override` has the plugin stand in for it, for every build of yours"),
@@ -45,16 +50,17 @@ fn add_file(arguments: &AddArguments, path: &Path) -> Result<(), Failure> {
         return Err(Failure::new(diagnostic.hint("move it to another folder")));
     };
     show(&descriptor, &file);
+    if overrides {
+        print_line(&format!("instead  of the bundled `{name}`, where there is one"));
+    }
+    if in_process {
+        print_line("runs     in the program's own process, which its crash would end");
+    }
     consent(arguments, &format!("add `{name}`"))?;
-    let mode = if arguments.in_process { Mode::InProcess } else { Mode::Worker };
     try_out(&file)?;
     let mut config = Config::read()?;
     let sha256 = file.digest.to_hex();
-    let overrides = arguments.overrides;
-    config.set_plugin(
-        name,
-        &Entry { path: shown_path, sha256: &sha256, in_process: mode == Mode::InProcess, overrides },
-    )?;
+    config.set_plugin(name, &Entry { path: shown_path, sha256: &sha256, in_process, overrides })?;
     config.write()?;
     print_data(name)
 }
@@ -74,7 +80,7 @@ fn approve(arguments: &AddArguments, surroundings: &Surroundings, plugin: &Plugi
         failure
     };
     let file = PluginFile::read(&plugin.path.value).map_err(|error| placed(error.into()))?;
-    file.check_pin(plugin.sha256).map_err(|error| placed(error.into()))?;
+    file.check_pin(plugin.sha256).map_err(|error| placed(Failure::new(error.in_project())))?;
     let descriptor = Descriptor::read(&file).map_err(|error| placed(error.into()))?;
     if descriptor.name != *name {
         let diagnostic =

@@ -21,6 +21,10 @@ pub(crate) fn list(format: Format) -> Result<(), Failure> {
             }).collect();
             print_data(&serde_json::to_string_pretty(&all).expect("it has only string keys"))
         }
+        Format::Text if plugins.is_empty() => {
+            print_line("there is no plugin: `imagespec plugin add PATH` adds one");
+            Ok(())
+        }
         Format::Text => plugins.iter().try_for_each(|plugin| {
             let path = plugin.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
             let state = match check(plugin) {
@@ -44,6 +48,10 @@ pub(crate) fn verify(name: Option<&str>) -> Result<u8, Failure> {
     for plugin in &plugins {
         match check(plugin) {
             Ok(()) => print_data(&format!("{}  ok", plugin.name))?,
+            // The file is as it should be.
+            Err(problem) if matches!(plugin.problem, Some(Problem::Hidden(_))) => {
+                print_line(Diagnostic::warning(problem.message).render().trim_end());
+            }
             Err(problem) => {
                 code = FAILED;
                 print_line(problem.render().trim_end());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::is_builder_name;
 use imagespec_core::diagnostic::Diagnostic;
+use imagespec_plugin_host::bundled;
 
 use super::template::{self, Words};
 use crate::arguments::NewPlugin;
@@ -36,7 +37,9 @@ pub(crate) fn new(arguments: &NewPlugin) -> Result<(), Failure> {
     print_data(&folder.display().to_string())?;
     if sdk.is_none() {
         let version = env!("CARGO_PKG_VERSION");
-        print_line(&format!("it takes imagespec-plugin-sdk {version} from crates.io; `--sdk PATH` takes a checkout's"));
+        print_line(&format!(
+            "it takes imagespec-plugin-sdk {version} from crates.io, where it may not be yet: `--sdk PATH` takes a checkout's"
+        ));
     }
     print_line(&format!("next: cd {}", folder.display()));
     print_line("      cargo build");
@@ -63,6 +66,9 @@ fn check_name(name: &str) -> Result<(), Failure> {
     }
     if name.len() > NAME_LENGTH_MAX {
         return refused(&format!("its crate has at most {NAME_LENGTH_MAX} characters"), "choose a shorter name");
+    }
+    if bundled().any(|bundled| bundled.name == name) {
+        return refused("there is a bundled builder of this name", &format!("`my-{name}` can be one"));
     }
     let crate_name = name.replace('-', "_");
     if KEYWORDS.split_whitespace().any(|word| word == crate_name) {

@@ -1,8 +1,9 @@
 //! `imagespec plugin test`: the conformance kit, each mode in a process of its own, and what only its end shows.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,6 +25,14 @@ use crate::session::print_data;
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 /// As often it is asked whether the process has ended.
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// What is examined.
+enum Subject {
+    /// The bundled builder of a name.
+    Bundled(OsString),
+    /// A file.
+    File(PluginFile),
+}
 
 /// Examines the builder that `target` names: a file, or one that is bundled.
 pub(crate) fn test(target: &OsStr, format: Format) -> Result<u8, Failure> {
@@ -73,27 +82,42 @@ fn member(place: Place, check: &Check) -> Value {
 }
 
 /// What is meant by `target`, and where its code is to run.
-fn subject(target: &OsStr) -> Result<(OsString, &'static [Place]), Failure> {
+fn subject(target: &OsStr) -> Result<(Subject, &'static [Place]), Failure> {
     if bundled().any(|bundled| target == bundled.name) {
-        return Ok((target.to_owned(), &[Place::Bundled]));
+        return Ok((Subject::Bundled(target.to_owned()), &[Place::Bundled]));
     }
     let named = |candidate: &Candidate| target == candidate.name.as_str();
     let catalog = Surroundings::read(&std::env::current_dir()?)?.catalog()?;
-    let known = catalog.candidates().into_iter().find(named).and_then(|candidate| candidate.path);
-    let path = known.as_deref().unwrap_or(Path::new(target));
+    let known = catalog.candidates().into_iter().find(named);
+    // A name means what a build would take. Whoever names a file means that file.
+    if let Some(problem) = known.as_ref().and_then(|known| Some(known.problem.as_ref()?.diagnostic(known))) {
+        return Err(Failure::new(problem));
+    }
+    let path = known.as_ref().and_then(|known| known.path.as_deref()).unwrap_or(Path::new(target));
     if !path.exists() {
         let diagnostic = Diagnostic::error(format!("there is no builder and no file `{}`", target.display()));
         return Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")));
     }
+    let file = PluginFile::read(path)?;
+    known.and_then(|known| known.pin).map_or(Ok(()), |pin| file.check_pin(pin))?;
     // What is no plugin at all is told once.
-    let file = PluginFile::read(path).and_then(|file| Descriptor::read(&file).map(|_| file.path));
-    let path = file.map_err(|error| Failure::new(error.diagnostic()))?;
-    Ok((path.into(), &[Place::File(Mode::InProcess), Place::File(Mode::Worker)]))
+    Descriptor::read(&file)?;
+    Ok((Subject::File(file), &[Place::File(Mode::InProcess), Place::File(Mode::Worker)]))
 }
 
 /// Has a process do one scene, and gives what it found and what its end shows.
-fn play(scene: Scene, place: Place, subject: &OsStr) -> Result<Vec<Check>, Failure> {
+fn play(scene: Scene, place: Place, subject: &Subject) -> Result<Vec<Check>, Failure> {
     let folder = tempfile::Builder::new().prefix("imagespec-plugin-test-").tempdir()?;
+    let subject = match subject {
+        Subject::Bundled(name) => name.clone(),
+        // The bytes that were looked at, whatever happens to the file meanwhile.
+        Subject::File(file) => {
+            let copy = folder.path().join(file.path.file_name().unwrap_or_default());
+            fs::write(&copy, &file.bytes)?;
+            fs::set_permissions(&copy, Permissions::from_mode(0o600))?;
+            copy.into()
+        }
+    };
     let mut command = Command::new(std::env::current_exe()?);
     command.args([ARGUMENT, kit::ARGUMENT, scene.name(), place.name()]).arg(subject).arg(folder.path());
     // So that nothing is left of a process that is ended.
