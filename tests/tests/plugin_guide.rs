@@ -94,11 +94,18 @@ fn the_guide_works_word_for_word_in_an_empty_folder() {
     // Its greeting, and what it traces.
     assert!(stderr.contains("good morning"), "{stderr}");
     assert!(stderr.contains("the base is the image"), "{stderr}");
+    newcomer.shell("cd hello\ncargo fmt --all --check\n");
+}
 
-    // What else its CI asks for. What clippy makes of the dependencies is kept: they take a minute.
+#[test]
+#[ignore = "compiles what clippy wants of all packages; tests/slow runs it"]
+fn a_new_plugin_passes_what_its_own_ci_asks_for() {
+    let newcomer = Newcomer::new();
+    newcomer.shell("imagespec plugin new hello --sdk ~/imagespec\n");
     let workflow = fs::read_to_string(newcomer.work().join("hello/.github/workflows/ci.yml")).unwrap();
+    // What clippy makes of the dependencies is kept: they take a minute.
     let kept = format!("CARGO_TARGET_DIR='{}/guide'", env!("CARGO_TARGET_TMPDIR"));
-    for command in ["cargo fmt --all --check", "cargo clippy --all-targets -- -D warnings"] {
+    for command in ["cargo fmt --all --check", "cargo clippy --all-targets -- -D warnings", "cargo test"] {
         assert!(workflow.contains(&format!("- run: {command}\n")), "{workflow}");
         newcomer.shell(&format!("cd hello\n{kept} {command}\n"));
     }

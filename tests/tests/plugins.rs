@@ -230,9 +230,9 @@ fn a_file_that_others_may_change_or_that_was_changed_is_not_loaded() {
     };
     insta::assert_snapshot!(digests(&changed), @"
     exit 1
-    error: cannot read plugin `nothing.so`
-    note: No such file or directory (os error 2)
-    hint: look at the path: in a config or project file it starts from the folder of that file
+    error: plugin `FOLDER/lib/libimagespec_noop.so` is not the file that was added
+    note: it was added with DIGEST and has DIGEST now
+    hint: if you put the new file there, and trust it, add it again: `imagespec plugin add FOLDER/lib/libimagespec_noop.so`
     ");
     assert_eq!(env.run(&["plugin", "verify"]).code, 1);
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", "nothing.so"])), @"
@@ -364,15 +364,14 @@ fn a_plugin_of_a_project_counts_after_its_user_approved_it() {
     let tested = |target: &str| inside(&["plugin", "test", target]);
     assert_eq!(inside(&["plugin", "remove", "noop"]).stdout, "noop\n");
     insta::assert_snapshot!(error(&env, &tested("noop")), @r#"
-     exit 1
-     error: the project names another file for builder `noop` than the one that you approved
-       --> imagespec.toml:4:8
-        |
-      4 | path = "tools/libimagespec_noop.so"
-        |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-     note: you approved sha256:DIGEST, and the project names sha256:0000000000000000000000000000000000000000000000000000000000000000
-     hint: look at what it is and approve it: `imagespec plugin add noop`
-     "#);
+    exit 1
+    error: builder `noop` is a file that the project names, and you did not approve it
+      --> imagespec.toml:4:8
+       |
+     4 | path = "tools/libimagespec_noop.so"
+       |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: look at what it is and approve it: `imagespec plugin add noop`
+    "#);
     assert_eq!(inside(&["plugin", "add", "--yes", "noop"]).code, 0);
 
     // Another pin is another plugin.
@@ -404,9 +403,9 @@ fn a_bundled_builder_is_not_replaced_by_accident() {
     fs::write(&file, bytes).unwrap();
     let path = file.display().to_string();
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", &path])), @"
-    oci  cannot be used: builder `oci` in `FOLDER/home/.local/share/imagespec/plugins/liboci.so` is not used: the bundled one comes first
-      hint: `imagespec plugin add --override PATH` has a plugin stand in for a bundled builder
-      from FOLDER/home/.local/share/imagespec/plugins: FOLDER/home/.local/share/imagespec/plugins/liboci.so, worker
+    exit 1
+    error: there is a bundled builder `oci`
+    hint: `--override` has the plugin stand in for it, for every build of yours
     ");
     // And its code says that it is not.
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "add", "--yes", "--override", &path])), @"
@@ -420,52 +419,11 @@ fn a_bundled_builder_is_not_replaced_by_accident() {
     assert_eq!(env.run(&["build", "spec.yaml"]).code, 0);
     let builders = env.run(&["builders"]).stdout;
     let hidden = &builders[builders.rfind("oci  cannot").unwrap()..];
-    insta::assert_snapshot!(hidden.replace(&env.path().display().to_string(), "FOLDER"), @r#"
-    segfault: exit 1
-    error: builder `hostile` crashed: a segmentation fault
-    hint: tell the builder's author; the image was not made
-
-    abort: exit 1
-    error: builder `hostile` crashed: abort
-    hint: tell the builder's author; the image was not made
-
-    overflow: exit 1
-    error: builder `hostile` crashed: abort
-    note: thread … has overflowed its stack
-    note: fatal runtime error: stack overflow, aborting
-    hint: tell the builder's author; the image was not made
-
-    exit: exit 1
-    error: builder `hostile` ended its process with code 0 in the middle of the work
-    hint: tell the builder's author; the image was not made
-
-    panic: exit 1
-    error: builder `hostile` panicked
-    note: at the disco at tests/hostile/src/lib.rs:LINE
-    hint: tell the builder's author
-
-    complain: exit 1
-    error: builder `hostile` crashed: abort
-    note: malloc(): corrupted top size
-    note: �[2J
-    hint: tell the builder's author; the image was not made
-
-    print: exit 1
-    error: builder `hostile` wrote to standard output, and was ended
-    note: it wrote `registry.example/evil:latest`
-    hint: tell the builder's author: what it has to say goes into events
-
-    lie: exit 1
-    error: builder `hostile` does not answer as a builder must: its report names no image, and no other one in its place
-    hint: tell its author; `imagespec plugin test hostile` shows what else is wrong
-
-    no such deed: exit 1
-    error: builder `hostile` panicked
-    note: assertion `left == right` failed: there is no such deed
-            left: "no such deed"
-           right: "" at tests/hostile/src/lib.rs:LINE
-    hint: tell the builder's author
-    "#);
+    insta::assert_snapshot!(hidden.replace(&env.path().display().to_string(), "FOLDER"), @"
+    oci  cannot be used: builder `oci` in `FOLDER/home/.local/share/imagespec/plugins/liboci.so` is not used: the bundled one comes first
+      hint: `imagespec plugin add --override PATH` has a plugin stand in for a bundled builder
+      from FOLDER/home/.local/share/imagespec/plugins: FOLDER/home/.local/share/imagespec/plugins/liboci.so, worker
+    ");
 }
 
 #[test]
@@ -615,7 +573,7 @@ fn a_builder_that_hangs_is_ended_after_it_was_cancelled() {
     };
     insta::assert_snapshot!(error(&env, &failed), @"
     exit 1
-    error: builder `hostile` sent more than a million events, and was ended
+    error: builder `hostile` did not stop 5 seconds after it was cancelled, and was ended
     hint: tell the builder's author
     ");
     assert!(!Path::new("/proc").join(&worker).exists(), "the worker lives");
