@@ -106,7 +106,7 @@ fn an_empty_folder_is_taken() {
     let finished = env.run(&["plugin", "new", "hello", "--path", "place/empty"]);
     assert_eq!((finished.code, finished.stdout.as_str()), (0, "place/empty\n"));
     insta::assert_snapshot!(finished.stderr, @"
-    it takes imagespec-plugin-sdk 0.1.0 from crates.io; `--sdk PATH` takes a checkout's
+    it takes imagespec-plugin-sdk 0.1.0 from crates.io, where it may not be yet: `--sdk PATH` takes a checkout's
     next: cd place/empty
           cargo build
           imagespec plugin add target/debug/libhello_plugin.so

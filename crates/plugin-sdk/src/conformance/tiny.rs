@@ -8,7 +8,8 @@ use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, Fa
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Event, Outcome};
 use imagespec_core::plan::{CopiedFile, ID_VARIABLE, Step};
-use imagespec_core::report::Report;
+use imagespec_core::platform::Platform;
+use imagespec_core::report::{PlatformImage, Report};
 use serde_json::{Value, json};
 
 use super::layout::{self, Written};
@@ -153,7 +154,15 @@ impl Tiny {
         if self.lie == Lie::TellsOfAFinishedStep {
             session.event(Event::Output { step: 0, line: "and another thing".to_owned() });
         }
-        Ok(Report { digest, images: Vec::new(), name: None, duration_ms: 0 })
+        let image = |platform: &Platform| PlatformImage {
+            platform: platform.clone(),
+            digest,
+            config_digest: digest,
+            base_digest: None,
+            layers: Vec::new(),
+        };
+        let images = request.plan.platforms.iter().map(image).collect();
+        Ok(Report { digest, images, name: None, duration_ms: 0 })
     }
 }
 
