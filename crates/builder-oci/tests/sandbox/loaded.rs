@@ -42,11 +42,11 @@ impl Code {
             // Any of them may end while it is looked at.
             let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+            let mut files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
             let has_it = |link: fs::DirEntry| {
                 fs::read_link(link.path()).is_ok_and(|target| target.to_string_lossy().contains(&self.name))
             };
-            if line.contains(&self.name) && files.map(has_it).any(|has_it| has_it) {
+            if line.contains(&self.name) && files.any(has_it) {
                 holders.push(line);
             }
         }
