@@ -424,6 +424,10 @@ fn a_bundled_builder_is_not_replaced_by_accident() {
       hint: `imagespec plugin add --override PATH` has a plugin stand in for a bundled builder
       from FOLDER/home/.local/share/imagespec/plugins: FOLDER/home/.local/share/imagespec/plugins/liboci.so, worker
     ");
+    // It is as it should be, until it is not.
+    assert_eq!(env.run(&["plugin", "verify"]).code, 0);
+    fs::write(env.path().join("home/.local/share/imagespec/plugins/liboci.so"), "").unwrap();
+    assert_eq!(env.run(&["plugin", "verify"]).code, 1);
 }
 
 #[test]

@@ -113,11 +113,7 @@ pub struct Chosen {
 impl Catalog {
     /// Everything that there is, the strongest first. No code of a plugin is run; of folders every file is read.
     pub fn candidates(&self) -> Vec<Candidate> {
-        let mut candidates: Vec<_> = self.overriding().collect();
-        candidates.extend(bundled().map(|bundled| candidate(bundled.name, Origin::Bundled, None)));
-        candidates.extend(self.project.iter().map(|(name, pinned)| self.pinned(name, Origin::Project, pinned)));
-        let others = self.user.iter().filter(|(_, pinned)| !pinned.overrides);
-        candidates.extend(others.map(|(name, pinned)| self.pinned(name, Origin::User, pinned)));
+        let mut candidates = self.outside_folders();
         // One that is pinned, too, is there once.
         let pinned: Vec<_> = self.project.values().chain(self.user.values()).map(|pinned| real(&pinned.path)).collect();
         let found = self.folders.iter().flat_map(|folder| in_folder(folder));
@@ -131,12 +127,9 @@ impl Catalog {
     /// # Errors
     /// When there is none, or the one that comes first cannot be used: a weaker one of the name never stands in for it.
     pub fn find(&self, name: &str) -> Result<Chosen, Diagnostic> {
-        // Folders are read only if nobody has the name, and for what else there is of it only those who are named.
-        let mut known: Vec<_> = self.overriding().filter(|candidate| candidate.name == name).collect();
-        known.extend(bundled().filter(|bundled| bundled.name == name).map(|_| candidate(name, Origin::Bundled, None)));
-        known.extend(self.project.get(name).map(|pinned| self.pinned(name, Origin::Project, pinned)));
-        let own = self.user.get(name).filter(|pinned| !pinned.overrides);
-        known.extend(own.map(|pinned| self.pinned(name, Origin::User, pinned)));
+        let mut known = self.outside_folders();
+        known.retain(|candidate| candidate.name == name);
+        // Their files are read only if nobody else has the name.
         if known.is_empty() {
             known.extend(self.folders.iter().flat_map(|folder| in_folder(folder)).filter(|found| found.name == name));
         }
@@ -155,33 +148,25 @@ impl Catalog {
             return Err(problem.diagnostic(&candidate));
         }
         let Some(path) = &candidate.path else {
-            let restart = Restart { program: self.program.clone(), arguments: Vec::new(), descriptor: None };
             let bundled = bundled().find(|bundled| bundled.name == candidate.name).expect("it was found there");
-            return Ok((bundled.make)(restart));
+            return Ok((bundled.make)(Restart::bundled(self.program.clone())));
         };
-        let load = || {
-            let file = PluginFile::read(path)?;
-            candidate.pin.map_or(Ok(()), |pin| file.check_pin(pin))?;
-            let descriptor = Descriptor::read(&file)?;
-            if descriptor.name != candidate.name {
-                return Err(PluginError::OtherName {
-                    path: path.clone(),
-                    name: descriptor.name,
-                    wanted: candidate.name.clone(),
-                });
-            }
-            Loaded::load(&file, candidate.mode, &self.program)
-        };
-        match load() {
+        let file = candidate.read(path)?;
+        match Loaded::load(&file, candidate.mode, &self.program) {
             Ok(loaded) => Ok(Box::new(loaded)),
-            Err(error) if candidate.origin == Origin::Project => Err(error.in_project()),
             Err(error) => Err(error.diagnostic()),
         }
     }
 
-    fn overriding(&self) -> impl Iterator<Item = Candidate> {
-        let overriding = self.user.iter().filter(|(_, pinned)| pinned.overrides);
-        overriding.map(|(name, pinned)| self.pinned(name, Origin::User, pinned))
+    /// Those that are found without reading a file.
+    fn outside_folders(&self) -> Vec<Candidate> {
+        let own = |overrides| {
+            let own = self.user.iter().filter(move |(_, pinned)| pinned.overrides == overrides);
+            own.map(|(name, pinned)| self.pinned(name, Origin::User, pinned))
+        };
+        let bundled = bundled().map(|bundled| candidate(bundled.name, Origin::Bundled, None));
+        let project = self.project.iter().map(|(name, pinned)| self.pinned(name, Origin::Project, pinned));
+        own(true).chain(bundled).chain(project).chain(own(false)).collect()
     }
 
     fn pinned(&self, name: &str, origin: Origin, pinned: &Pinned) -> Candidate {
@@ -211,6 +196,30 @@ impl Catalog {
                     .hint(format!("there is {}; `imagespec plugin add PATH` adds one that is a file", names.join(", ")))
             }
         }
+    }
+}
+
+impl Candidate {
+    /// Reads the file at `path`, its own: it must be the one that was pinned, and the plugin of this builder. None of its
+    /// code runs.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(&self, path: &Path) -> Result<PluginFile, Diagnostic> {
+        let read = || {
+            let file = PluginFile::read(path)?;
+            self.pin.map_or(Ok(()), |pin| file.check_pin(pin))?;
+            match Descriptor::read(&file)?.name {
+                name if name != self.name => {
+                    Err(PluginError::OtherName { path: path.to_owned(), name, wanted: self.name.clone() })
+                }
+                _ => Ok(file),
+            }
+        };
+        read().map_err(|error| match self.origin {
+            Origin::Project => error.in_project(),
+            Origin::Bundled | Origin::User | Origin::Folder(_) => error.diagnostic(),
+        })
     }
 }
 

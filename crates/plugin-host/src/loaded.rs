@@ -1,6 +1,7 @@
 //! A loaded plugin as a builder like any other.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
@@ -44,8 +45,8 @@ pub struct Loaded {
 }
 
 enum Place {
-    Worker(Worker),
-    InProcess(Library),
+    Worker(Arc<Worker>),
+    InProcess(Arc<Library>),
 }
 
 impl Loaded {
@@ -59,10 +60,10 @@ impl Loaded {
         let sealed = Sealed::new(&format!("imagespec-{}", descriptor.name), &file.bytes).map_err(memory)?;
         let failed = |error: CallError| PluginError::Failed(Box::new(error.into_build_error(&descriptor.name)));
         let place = match mode {
-            Mode::Worker => Place::Worker(Worker::start(program, &descriptor.name, &sealed).map_err(failed)?),
+            Mode::Worker => Place::Worker(Arc::new(Worker::start(program, &descriptor.name, &sealed).map_err(failed)?)),
             Mode::InProcess => {
                 let greeting = greeting(program, &sealed);
-                Place::InProcess(Library::load(sealed, &greeting).map_err(failed)?)
+                Place::InProcess(Arc::new(Library::load(sealed, &greeting).map_err(failed)?))
             }
         };
         let text = place.door().describe().map_err(failed)?;
@@ -78,8 +79,8 @@ impl Loaded {
         Ok(Self { description, place })
     }
 
-    /// What is behind the builder.
-    pub fn door(&self) -> &dyn Door {
+    /// What is behind the builder. It lives for as long as somebody has it.
+    pub fn door(&self) -> Arc<dyn Door> {
         self.place.door()
     }
 
@@ -147,10 +148,10 @@ impl Loaded {
 }
 
 impl Place {
-    fn door(&self) -> &dyn Door {
+    fn door(&self) -> Arc<dyn Door> {
         match self {
-            Self::Worker(worker) => worker,
-            Self::InProcess(library) => library,
+            Self::Worker(worker) => Arc::clone(worker) as Arc<dyn Door>,
+            Self::InProcess(library) => Arc::clone(library) as Arc<dyn Door>,
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imagespec_core::boundary::{CallError, Door};
+use imagespec_core::boundary::Door;
 use imagespec_core::builder::Restart;
 use imagespec_plugin_host::{Loaded, Mode, PluginFile, bundled};
 use imagespec_plugin_sdk::Speaker;
@@ -68,29 +68,6 @@ impl Place {
             Self::File(Mode::InProcess) => "in-process",
             Self::File(Mode::Worker) => "worker",
         }
-    }
-}
-
-/// A plugin that is loaded, as a door that lives as long as somebody waits behind it.
-struct Opened(Loaded);
-
-impl Door for Opened {
-    fn describe(&self) -> Result<String, CallError> {
-        self.0.door().describe()
-    }
-
-    fn call(
-        &self,
-        operation: u64,
-        method: &str,
-        request: &str,
-        events: &(dyn Fn(&str) + Sync),
-    ) -> Result<String, CallError> {
-        self.0.door().call(operation, method, request, events)
-    }
-
-    fn cancel(&self, operation: u64) {
-        self.0.door().cancel(operation);
     }
 }
 
@@ -196,7 +173,7 @@ fn open(place: Place, subject: &OsStr, file: Option<&PluginFile>) -> Result<Arc<
         let error = error.into_build_error();
         failed(&std::iter::once(&error.message).chain(&error.causes).cloned().collect::<Vec<_>>().join(": "))
     })?;
-    Ok(Arc::new(Opened(loaded)))
+    Ok(loaded.door())
 }
 
 fn failed(why: &str) -> Verdict {

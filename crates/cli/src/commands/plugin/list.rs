@@ -1,7 +1,7 @@
 //! `imagespec plugin list` and `verify`: the plugins that are known, without running any code of theirs.
 
 use imagespec_core::diagnostic::Diagnostic;
-use imagespec_plugin_host::{Candidate, Descriptor, PluginFile, Problem};
+use imagespec_plugin_host::{Candidate, Problem};
 use serde_json::json;
 
 use crate::arguments::Format;
@@ -46,13 +46,12 @@ pub(crate) fn verify(name: Option<&str>) -> Result<u8, Failure> {
     }
     let mut code = 0;
     for plugin in &plugins {
-        match check(plugin) {
-            Ok(()) => print_data(&format!("{}  ok", plugin.name))?,
-            // The file is as it should be.
-            Err(problem) if matches!(plugin.problem, Some(Problem::Hidden(_))) => {
+        match (check(plugin), &plugin.problem) {
+            (Ok(()), _) => print_data(&format!("{}  ok", plugin.name))?,
+            (Err(problem), Some(Problem::Hidden(_))) if check_file(plugin).is_ok() => {
                 print_line(Diagnostic::warning(problem.message).render().trim_end());
             }
-            Err(problem) => {
+            (Err(problem), _) => {
                 code = FAILED;
                 print_line(problem.render().trim_end());
             }
@@ -66,17 +65,12 @@ fn plugins() -> Result<Vec<Candidate>, Failure> {
     Ok(surroundings.catalog()?.candidates().into_iter().filter(|candidate| candidate.path.is_some()).collect())
 }
 
+/// The file counts more than that it is not used: it may be the reason for which its user looks.
 fn check(plugin: &Candidate) -> Result<(), Diagnostic> {
-    match &plugin.problem {
-        // The file counts more: it may be the reason for which its user looks.
-        Some(problem @ Problem::File(_)) => return Err(problem.diagnostic(plugin)),
-        Some(Problem::Hidden(_) | Problem::NotApproved { .. }) | None => {}
-    }
-    let path = plugin.path.as_ref().expect("a plugin is a file");
-    let looked_at = PluginFile::read(path).and_then(|file| {
-        plugin.pin.map_or(Ok(()), |pin| file.check_pin(pin))?;
-        Descriptor::read(&file)
-    });
-    looked_at.map_err(|error| error.diagnostic())?;
+    check_file(plugin)?;
     plugin.problem.as_ref().map_or(Ok(()), |problem| Err(problem.diagnostic(plugin)))
+}
+
+fn check_file(plugin: &Candidate) -> Result<(), Diagnostic> {
+    plugin.read(plugin.path.as_ref().expect("a plugin is a file")).map(drop)
 }

@@ -93,13 +93,14 @@ fn subject(target: &OsStr) -> Result<(Subject, &'static [Place]), Failure> {
     if let Some(problem) = known.as_ref().and_then(|known| Some(known.problem.as_ref()?.diagnostic(known))) {
         return Err(Failure::new(problem));
     }
-    let path = known.as_ref().and_then(|known| known.path.as_deref()).unwrap_or(Path::new(target));
-    if !path.exists() {
-        let diagnostic = Diagnostic::error(format!("there is no builder and no file `{}`", target.display()));
-        return Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")));
-    }
-    let file = PluginFile::read(path)?;
-    known.and_then(|known| known.pin).map_or(Ok(()), |pin| file.check_pin(pin))?;
+    let file = match known.as_ref().and_then(|known| Some((known, known.path.as_ref()?))) {
+        Some((known, path)) => known.read(path).map_err(Failure::new)?,
+        None if !Path::new(target).exists() => {
+            let diagnostic = Diagnostic::error(format!("there is no builder and no file `{}`", target.display()));
+            return Err(Failure::new(diagnostic.hint("name the file that `cargo build` made, `target/debug/lib….so`")));
+        }
+        None => PluginFile::read(Path::new(target))?,
+    };
     // What is no plugin at all is told once.
     Descriptor::read(&file)?;
     Ok((Subject::File(file), &[Place::File(Mode::InProcess), Place::File(Mode::Worker)]))
