@@ -35,7 +35,7 @@ pub trait Builder: Send + Sync {
     /// When the parts could not be found, or always, for a builder without [`Feature::Lock`].
     fn lock(&self, _request: &BuildRequest, _session: &dyn Session) -> Result<Plan, BuildError> {
         let message = format!("builder `{}` cannot lock", self.describe().name);
-        Err(BuildError { kind: FailureKind::Spec, message, causes: Vec::new(), hints: Vec::new(), field: None })
+        Err(BuildError::of(FailureKind::Spec, message))
     }
 }
 
@@ -378,6 +378,11 @@ pub enum FailureKind {
 }
 
 impl BuildError {
+    /// A failure of `kind` that came from nothing else.
+    pub fn of(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), field: None }
+    }
+
     /// A failure of `kind`, told by `error` and what it came from.
     pub fn new(kind: FailureKind, error: &dyn std::error::Error) -> Self {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();

@@ -183,5 +183,5 @@ impl Builder for Loaded {
 }
 
 fn internal(message: String) -> BuildError {
-    BuildError { kind: FailureKind::Internal, message, causes: Vec::new(), hints: Vec::new(), field: None }
+    BuildError::of(FailureKind::Internal, message)
 }

@@ -74,8 +74,7 @@ impl Exported {
 }
 
 fn failure(message: &str) -> BuildError {
-    let message = message.to_owned();
-    BuildError { kind: FailureKind::Internal, message, causes: Vec::new(), hints: Vec::new(), field: None }
+    BuildError::of(FailureKind::Internal, message)
 }
 
 /// The functions of the builder that `E` stands for.

@@ -105,7 +105,7 @@ fn read(request: &str) -> Result<BuildRequest, BuildError> {
 }
 
 fn internal(message: String) -> BuildError {
-    BuildError { kind: FailureKind::Internal, message, causes: Vec::new(), hints: Vec::new(), field: None }
+    BuildError::of(FailureKind::Internal, message)
 }
 
 thread_local! {

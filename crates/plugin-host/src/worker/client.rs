@@ -286,7 +286,7 @@ pub fn ending(status: ExitStatus) -> String {
 }
 
 fn internal(message: String) -> BuildError {
-    BuildError { kind: FailureKind::Internal, message, causes: Vec::new(), hints: Vec::new(), field: None }
+    BuildError::of(FailureKind::Internal, message)
 }
 
 fn gone(kind: FailureKind, message: String, causes: Vec<String>) -> CallError {

@@ -106,8 +106,7 @@ fn call(library: &Library, speaking: &Speaking, frame: &Frame) {
         Err(CallError::Gone(error)) => speaking.say(Kind::Failure, frame.operation, &boundary::error_to_json(&error)),
     };
     if said.is_err() {
-        let (message, none) = ("the builder's answer is too long".to_owned(), Vec::new());
-        let error = BuildError { kind: FailureKind::Internal, message, causes: none.clone(), hints: none, field: None };
+        let error = BuildError::of(FailureKind::Internal, "the builder's answer is too long");
         // This one is short.
         let _ = speaking.say(Kind::Failure, frame.operation, &boundary::error_to_json(&error));
     }
