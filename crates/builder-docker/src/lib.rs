@@ -1,0 +1,1 @@
+//! The builder `docker`: Docker Engine and Podman over their API alone, and the BuildKit inside.

@@ -1,0 +1,1 @@
+//! The builder docker as a file that imagespec loads.
