@@ -48,7 +48,7 @@ impl Stage<'_, '_> {
                 // The environment of conda has its own.
                 Step::Python(_) if has_conda => {}
                 Step::Python(step) => self.python(step, &name)?,
-                Step::Conda(_) => {}
+                Step::Conda(step) => self.conda(step)?,
                 Step::Pip(step) => self.pip(step)?,
                 Step::Copy(_) | Step::Run(_) => {}
             }
