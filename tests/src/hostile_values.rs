@@ -69,7 +69,7 @@ impl HostileSpec {
         commands.push("cat > /srv/here <<'END'\n# no comment \\\n$HOME\nEND\necho later >> /srv/here".to_owned());
         written.insert("srv/here".to_owned(), "# no comment \\\n$HOME\nlater\n".to_owned());
         let words = |numbers: &mut Numbers| (0..3).map(|_| numbers.value()).collect::<Vec<_>>();
-        let workdir = format!("/srv/x{}", numbers.value());
+        let workdir = format!("/srv/x{}", numbers.value().replace(['\n', '\t'], " "));
         let spec = json!({
             "name": "hostile", "base_image": base, "source_copy_mode": "none", "copy": ["data"], "env": env,
             "labels": labels, "workdir": workdir, "commands": commands,

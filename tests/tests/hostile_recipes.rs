@@ -19,6 +19,8 @@ use serde_json::Value;
 /// How many specs are built.
 const SEEDS: std::ops::Range<u64> = 1..9;
 const SHELL: &str = "/bin/busybox";
+/// The client of Debian, which knows BuildKit without a plugin.
+const CLIENT: &str = "/usr/bin/docker";
 
 fn recipe(folder: &Path) -> imagespec_buildkit::Recipe {
     let text = fs::read(folder.join("hostile.json")).unwrap();
@@ -97,7 +99,7 @@ fn hostile_values_are_in_the_image_what_they_are_in_the_spec() {
         }
         build.push(out.display().to_string());
         let host = format!("DOCKER_HOST=unix://{}", engine.socket().display());
-        let words = [&["DOCKER_BUILDKIT=1".to_owned(), host, "docker".to_owned()], build.as_slice()].concat();
+        let words = [&["DOCKER_BUILDKIT=1".to_owned(), host, CLIENT.to_owned()], build.as_slice()].concat();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let image = outsider("env", &words);
         let image = image.trim();
