@@ -85,7 +85,7 @@ async def install(asked):
             sorted(records, key=lambda record: record.name.normalized),
             PREFIX,
             cache_dir=f"{CACHE}/packages",
-            platform=subdir,
+            platform=rattler.Subdir(subdir),
             execute_link_scripts=False,
             show_progress=False,
             client=client,
