@@ -1,6 +1,8 @@
 //! Values that would be something else to a shell or a Dockerfile go through the recipe of a spec and a real engine, and
 //! are what they were.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Cursor, Read};

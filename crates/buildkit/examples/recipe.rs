@@ -1,6 +1,8 @@
 //! Writes the recipe of a spec to a folder, to be tried by hand: `cargo run --example recipe -- SPEC FOLDER CACHE [ID=VALUE…]`.
 //! Needs no engine. What is behind the folders are secrets.
 
+#![expect(clippy::print_stdout, reason = "its steps are what it answers")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -38,7 +38,8 @@ impl Stage<'_, '_> {
         let plan = self.plan;
         let has_conda = plan.steps.iter().any(|step| matches!(step, Step::Conda(_)));
         // What is built from source, and conda's own programs, see the variables of the image.
-        let is_early = has_conda || plan.steps.iter().any(|step| matches!(step, Step::Pip(pip) if packages::names_sources(&pip.input)));
+        let is_early = has_conda
+            || plan.steps.iter().any(|step| matches!(step, Step::Pip(pip) if packages::names_sources(&pip.input)));
         let mut has_config = false;
         for step in &plan.steps {
             if is_early && !has_config && matches!(step, Step::Conda(_) | Step::Pip(_)) {
