@@ -16,8 +16,11 @@ use crate::recipe::{Recipe, RecipeStep};
 const LINES_MAX: usize = 20;
 /// A longer line is cut: a program that prints no line ends should not fill the memory.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// How BuildKit's name of finding a base begins.
+const LOOK_UP: &str = "[internal] load metadata for ";
 /// How BuildKit's names of its own work begin that takes long enough to be told.
-const TOLD: [(&str, &str); 4] = [
+const TOLD: [(&str, &str); 5] = [
+    (LOOK_UP, "look up the base"),
     ("exporting to", "export the image"),
     ("importing cache manifest", "import the cache"),
     ("exporting cache", "export the cache"),
@@ -117,6 +120,18 @@ pub struct FailedStep {
     pub message: String,
     /// The last lines that it printed.
     pub lines: Vec<String>,
+}
+
+impl FailedStep {
+    /// The base that was looked up, if that is what failed.
+    pub fn looked_up(&self) -> Option<&str> {
+        self.name.strip_prefix(LOOK_UP)
+    }
+
+    /// The exit code of the program that failed, if one did. BuildKit says it at the end of what it says.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.message.rsplit_once("exit code: ")?.1.trim().parse().ok()
+    }
 }
 
 impl<'a> Follower<'a> {
@@ -237,14 +252,16 @@ fn tell_line(followed: &mut Followed, masked: &Masked, session: &dyn Session) {
     }
 }
 
-/// The recipe's step that BuildKit calls `name`: `[image 3/9] RUN …`, `[linux/arm64 image 3/9] RUN …`.
+/// The recipe's step that BuildKit calls `name`: `[image 3/9] RUN …`, `[linux/arm64 image 3/9] RUN …`, and without a stage
+/// where there is one alone.
 fn step_of<'a>(recipe: &'a Recipe, name: &str) -> Option<&'a RecipeStep> {
     let (inside, _) = name.strip_prefix('[')?.split_once(']')?;
     let mut words = inside.split_whitespace().rev();
     let (index, _) = words.next()?.split_once('/')?;
     let index: usize = index.parse().ok()?;
-    let stage = words.next()?;
-    recipe.steps.iter().find(|step| step.stage == stage && step.index == index)
+    // A platform is no name of a stage.
+    let stage = words.next().filter(|word| !word.contains('/'));
+    recipe.steps.iter().find(|step| stage.is_none_or(|stage| step.stage == stage) && step.index == index)
 }
 
 fn duration_ms(started: Option<&Timestamp>, completed: Option<&Timestamp>) -> u64 {

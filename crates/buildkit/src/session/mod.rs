@@ -22,6 +22,7 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use imagespec_core::digest::Digest;
 use imagespec_distribution::CredentialStore;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 
@@ -98,7 +99,7 @@ impl Session {
         methods
     }
 
-    /// Answers what BuildKit asks over `connection`, until it hangs up.
+    /// Answers what BuildKit asks over `connection`, until the future is dropped.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -106,7 +107,9 @@ impl Session {
     where
         C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        self.services().serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(connection))).await
+        // A server whose listener ends would end at once, and there is one connection alone.
+        let connections = tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
+        self.services().serve_with_incoming(connections).await
     }
 
     fn services(&self) -> Router {
