@@ -239,6 +239,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Whether earlier results may be used.
     pub cache: CachePolicy,
+    /// Whether an image that the builder keeps already may be the answer.
+    pub existing: ExistingPolicy,
     /// Whether anything may be fetched.
     pub network: NetworkPolicy,
     /// Folder for everything that a builder keeps between builds.
@@ -297,6 +299,18 @@ pub enum CachePolicy {
     Use,
     /// Make every layer again; what is downloaded and verified may be reused.
     Rebuild,
+}
+
+/// Whether an image of this name and spec hash, which the builder itself keeps ([`Output::Store`]), may be answered
+/// instead of building. Whoever asks has asked the registry of the image's name, and nobody else's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExistingPolicy {
+    /// Answer with it.
+    #[default]
+    Answer,
+    /// Build it again and have it take the place of the other.
+    Replace,
 }
 
 /// Whether anything may be fetched.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, NetworkPolicy, Output, SecretSource, Unsupported,
+    BuildError, BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, SecretSource, Unsupported,
 };
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
@@ -132,6 +132,10 @@ fn build_one(
             options,
             secrets: secrets.clone(),
             cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+            existing: match is_forced(arguments) || arguments.no_cache {
+                true => ExistingPolicy::Replace,
+                false => ExistingPolicy::Answer,
+            },
             network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
         },
     )?;
@@ -145,12 +149,13 @@ pub(super) struct Asked {
     pub(super) options: BTreeMap<String, serde_json::Value>,
     pub(super) secrets: BTreeMap<String, SecretSource>,
     pub(super) cache: CachePolicy,
+    pub(super) existing: ExistingPolicy,
     pub(super) network: NetworkPolicy,
 }
 
 /// The request to build or to lock `prepared`.
 pub(super) fn request(surroundings: &Surroundings, prepared: &Prepared, asked: Asked) -> Result<BuildRequest, Failure> {
-    let Asked { outputs, options, secrets, cache, network } = asked;
+    let Asked { outputs, options, secrets, cache, existing, network } = asked;
     Ok(BuildRequest {
         plan: prepared.plan.clone(),
         id: prepared.id.clone(),
@@ -162,6 +167,7 @@ pub(super) fn request(surroundings: &Surroundings, prepared: &Prepared, asked: A
         options,
         secrets,
         cache,
+        existing,
         network,
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,

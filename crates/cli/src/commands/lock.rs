@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use imagespec_core::builder::{CachePolicy, Feature, NetworkPolicy, Unsupported};
+use imagespec_core::builder::{CachePolicy, ExistingPolicy, Feature, NetworkPolicy, Unsupported};
 use imagespec_core::lock::Lock;
 
 use super::build::{Asked, request, told, unable};
@@ -33,8 +33,14 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
         return Err(unable(&surroundings, &unsupported, &prepared, &[]));
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
-    let asked =
-        Asked { outputs: Vec::new(), options, secrets, cache: CachePolicy::Use, network: NetworkPolicy::Online };
+    let asked = Asked {
+        outputs: Vec::new(),
+        options,
+        secrets,
+        cache: CachePolicy::Use,
+        existing: ExistingPolicy::default(),
+        network: NetworkPolicy::Online,
+    };
     let request = request(&surroundings, &prepared, asked)?;
     let locked = builder.lock(&request, &terminal).map_err(|error| told(error, &prepared))?;
     let path = lockfile::path(&prepared.loaded);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::REQUEST_VERSION;
-use crate::builder::{BuildRequest, CachePolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
+use crate::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
 use crate::digest::Digest;
 use crate::hash::{SpecHash, SpecId};
 use crate::plan::Plan;
@@ -46,6 +46,8 @@ struct RequestV1 {
     options: BTreeMap<String, serde_json::Value>,
     secrets: BTreeMap<String, SecretSource>,
     cache: CachePolicy,
+    #[serde(default)]
+    existing: ExistingPolicy,
     network: NetworkPolicy,
     cache_dir: PathBuf,
     timestamp: u64,
@@ -78,6 +80,7 @@ impl BuildRequest {
             options: request.options,
             secrets: request.secrets,
             cache: request.cache,
+            existing: request.existing,
             network: request.network,
             cache_dir: request.cache_dir,
             timestamp: request.timestamp,
@@ -108,6 +111,7 @@ impl BuildRequest {
             options: wire.options,
             secrets: wire.secrets,
             cache: wire.cache,
+            existing: wire.existing,
             network: wire.network,
             cache_dir: wire.cache_dir,
             timestamp: wire.timestamp,
@@ -136,6 +140,7 @@ mod tests {
             options: BTreeMap::from([("jobs".to_owned(), 4.into())]),
             secrets: BTreeMap::from([("token".to_owned(), SecretSource::Value("canary".to_owned()))]),
             cache: CachePolicy::Use,
+            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: "/cache".into(),
             timestamp: 1,
@@ -161,6 +166,14 @@ mod tests {
         let error = BuildRequest::from_json(&other).unwrap_err();
         assert_eq!(error.to_string(), "the request has version 2, and this builder reads version 1");
         assert!(matches!(BuildRequest::from_json("{"), Err(InvalidRequest::Json(_))));
+    }
+
+    #[test]
+    fn what_an_older_program_does_not_write_is_the_usual() {
+        let mut older: serde_json::Value = serde_json::from_str(&request().to_json().unwrap()).unwrap();
+        older.as_object_mut().unwrap().retain(|name, _| name != "existing");
+        let crossed = BuildRequest::from_json(&older.to_string()).unwrap();
+        assert_eq!(crossed.existing, ExistingPolicy::Answer);
     }
 
     #[test]

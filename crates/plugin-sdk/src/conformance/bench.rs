@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use imagespec_core::boundary::{self, BUILD};
-use imagespec_core::builder::{BuildError, BuildRequest, CachePolicy, FailureKind, Feature, NetworkPolicy, Output};
+use imagespec_core::builder::{BuildError, BuildRequest, CachePolicy, ExistingPolicy, FailureKind, Feature, NetworkPolicy, Output};
 use imagespec_core::digest::Digest;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::plan::{Base, Plan};
@@ -114,6 +114,7 @@ impl Bench {
             options: BTreeMap::new(),
             secrets: BTreeMap::new(),
             cache: CachePolicy::Use,
+            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: cache.to_owned(),
             timestamp: 0,
