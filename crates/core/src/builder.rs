@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,25 @@ pub trait Builder: Send + Sync {
     /// When the parts could not be found, or always, for a builder without [`Feature::Lock`].
     fn lock(&self, _request: &BuildRequest, _session: &dyn Session) -> Result<Plan, BuildError> {
         let message = format!("builder `{}` cannot lock", self.describe().name);
+        Err(BuildError::of(FailureKind::Spec, message))
+    }
+
+    /// Writes down how the image of `request` is made, in the words of the tool behind the builder (a Dockerfile), and
+    /// makes no image. Returns the text. `request.outputs` do not count, and `request.secrets` are not there.
+    ///
+    /// With a `folder`, which is absolute and empty, it also writes the text and all that it refers to there: whoever has
+    /// the folder can make the image without this program. What of `base_paths` the text refers to is copied, too. The
+    /// caller gives the folder its name when it is whole.
+    ///
+    /// # Errors
+    /// When something could not be read or written, or always, for a builder without [`Feature::Render`].
+    fn render(
+        &self,
+        _request: &BuildRequest,
+        _folder: Option<&Path>,
+        _session: &dyn Session,
+    ) -> Result<String, BuildError> {
+        let message = format!("builder `{}` cannot render", self.describe().name);
         Err(BuildError::of(FailureKind::Spec, message))
     }
 }
@@ -152,6 +171,8 @@ pub enum Feature {
     RuntimePackages,
     /// Exact parts: it finds them, and builds of those that it is given.
     Lock,
+    /// [`Builder::render`]
+    Render,
     /// [`Output::Store`]
     OutputStore,
     /// [`Output::Registry`]

@@ -55,6 +55,44 @@ struct RequestV1 {
     credential_files: Vec<PathBuf>,
 }
 
+/// What [`RENDER`](super::RENDER) is asked.
+#[derive(Debug, Clone)]
+pub struct RenderRequest {
+    /// What is to be rendered.
+    pub build: BuildRequest,
+    /// The folder to write to, absolute and empty.
+    pub folder: Option<PathBuf>,
+}
+
+impl RenderRequest {
+    /// The request as JSON: that of the build, with a member `folder`.
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Path`] alone.
+    pub fn to_json(&self) -> Result<String, InvalidRequest> {
+        let text = self.build.to_json()?;
+        let mut members: serde_json::Map<_, _> = serde_json::from_str(&text).expect("a request is an object");
+        let folder = serde_json::to_value(&self.folder).map_err(InvalidRequest::Path)?;
+        members.insert("folder".to_owned(), folder);
+        Ok(serde_json::Value::Object(members).to_string())
+    }
+
+    /// Reads what [`RenderRequest::to_json`] wrote.
+    ///
+    /// # Errors
+    /// As [`BuildRequest::from_json`], or when the folder is no path.
+    pub fn from_json(text: &str) -> Result<Self, InvalidRequest> {
+        #[derive(Deserialize)]
+        struct RenderV1 {
+            #[serde(default)]
+            folder: Option<PathBuf>,
+        }
+        let build = BuildRequest::from_json(text)?;
+        let RenderV1 { folder } = serde_json::from_str(text).map_err(InvalidRequest::Json)?;
+        Ok(Self { build, folder })
+    }
+}
+
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
@@ -155,6 +193,16 @@ mod tests {
         let crossed = BuildRequest::from_json(&request.to_json().unwrap()).unwrap();
         assert_eq!(format!("{crossed:?}"), format!("{request:?}"));
         assert_eq!(crossed.secrets, request.secrets);
+    }
+
+    #[test]
+    fn a_request_to_render_is_that_of_the_build_with_a_folder() {
+        for folder in [None, Some(PathBuf::from("/out/context"))] {
+            let request = RenderRequest { build: request(), folder };
+            let crossed = RenderRequest::from_json(&request.to_json().unwrap()).unwrap();
+            assert_eq!(format!("{crossed:?}"), format!("{request:?}"));
+        }
+        assert_eq!(RenderRequest::from_json(&request().to_json().unwrap()).unwrap().folder, None);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use imagespec_core::boundary::{self, BUILD};
-use imagespec_core::builder::{BuildError, BuildRequest, CachePolicy, ExistingPolicy, FailureKind, Feature, NetworkPolicy, Output};
+use imagespec_core::boundary::{self, BUILD, InvalidRequest};
+use imagespec_core::builder::{
+    BuildError, BuildRequest, CachePolicy, ExistingPolicy, FailureKind, Feature, NetworkPolicy, Output,
+};
 use imagespec_core::digest::Digest;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::plan::{Base, Plan};
@@ -194,9 +196,12 @@ pub(super) fn report(text: &str) -> Result<Report, Fault> {
 
 /// The request as text.
 pub(super) fn json(request: &BuildRequest) -> Result<String, Fault> {
-    request
-        .to_json()
-        .map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
+    text_of(request.to_json())
+}
+
+/// A request that became text.
+pub(super) fn text_of(request: Result<String, InvalidRequest>) -> Result<String, Fault> {
+    request.map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
 }
 
 /// A build that must go well, and did not.
