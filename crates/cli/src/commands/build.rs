@@ -95,7 +95,7 @@ fn build_one(
         return Err(unable(surroundings, &unsupported, prepared, &outputs));
     }
     if arguments.dry_run {
-        let text = preview(arguments, surroundings, prepared, &outputs)?;
+        let text = preview(arguments, surroundings, prepared, &outputs, &description.name)?;
         match arguments.progress {
             ProgressMode::Json => text.lines().for_each(|line| terminal.notice(line)),
             _ => print_line(text.trim_end()),
@@ -104,7 +104,10 @@ fn build_one(
     }
     let (mut wanted, mut there) = (Vec::new(), None);
     for output in outputs {
-        let found = if is_forced(arguments) { None } else { found(arguments, surroundings, prepared, &output)? };
+        let found = match is_forced(arguments) {
+            true => None,
+            false => found(arguments, surroundings, prepared, &output, &description.name)?,
+        };
         match found {
             Some(found) => there = Some((output, found)),
             None => wanted.push(output),
@@ -189,10 +192,17 @@ pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
     failure
 }
 
-/// Whether the image is at `output` already. Nothing is asked of layouts, archives and engines.
-fn existence(surroundings: &Surroundings, prepared: &Prepared, output: &Output) -> Result<Option<Existence>, Failure> {
+/// Whether the image is at `output` of `builder` already. Nothing is asked of layouts, archives, engines and what a
+/// builder keeps itself: that one answers with an image that it has, unless it is told otherwise.
+fn existence(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    output: &Output,
+    builder: &str,
+) -> Result<Option<Existence>, Failure> {
     match output {
-        Output::Store => local::in_store(&prepared.name),
+        Output::Store if local::keeps(builder) => local::in_store(&prepared.name),
+        Output::Store => Ok(None),
         Output::Registry => exists::in_its_registry(surroundings, prepared).map(Some),
         Output::Oci { .. } | Output::DockerArchive { .. } | Output::Docker { .. } => Ok(None),
     }
@@ -204,8 +214,9 @@ fn found(
     surroundings: &Surroundings,
     prepared: &Prepared,
     output: &Output,
+    builder: &str,
 ) -> Result<Option<Found>, Failure> {
-    let Some(existence) = existence(surroundings, prepared, output)? else { return Ok(None) };
+    let Some(existence) = existence(surroundings, prepared, output, builder)? else { return Ok(None) };
     match (existence, arguments.if_unknown) {
         (Existence::Yes { digest }, _) => Ok(Some(Found::Exists(digest))),
         (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
@@ -225,17 +236,18 @@ fn preview(
     surroundings: &Surroundings,
     prepared: &Prepared,
     outputs: &[Output],
+    builder: &str,
 ) -> Result<String, Failure> {
     let mut text = plan::text(prepared);
     for output in outputs {
-        let state = match existence(surroundings, prepared, output)? {
+        let state = match existence(surroundings, prepared, output, builder)? {
             None => String::new(),
             Some(Existence::Yes { .. }) if is_forced(arguments) => "; it exists, and would be overwritten".to_owned(),
             Some(Existence::Yes { .. }) => "; it exists".to_owned(),
             Some(Existence::No) => "; it does not exist".to_owned(),
             Some(Existence::Unknown(error)) => format!("; whether it exists is unknown: {error}"),
         };
-        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared)));
+        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared, builder)));
     }
     Ok(text)
 }
