@@ -46,11 +46,14 @@ fn request(events: u64) -> BuildRequest {
         options: BTreeMap::from([("events".to_owned(), events.into())]),
         secrets: BTreeMap::new(),
         cache: CachePolicy::Use,
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
         existing: ExistingPolicy::Replace,
         network: NetworkPolicy::Offline,
         cache_dir: "/nowhere".into(),
         timestamp: 0,
         registries: BTreeMap::new(),
+        ssh_agent: None,
         credential_files: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache_location::CacheLocation;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::Event;
@@ -173,6 +174,12 @@ pub enum Feature {
     Lock,
     /// [`Builder::render`]
     Render,
+    /// [`BuildRequest::cache_from`]
+    CacheImport,
+    /// [`BuildRequest::cache_to`]
+    CacheExport,
+    /// [`BuildRequest::ssh_agent`]
+    Ssh,
     /// [`Output::Store`]
     OutputStore,
     /// [`Output::Registry`]
@@ -224,15 +231,26 @@ impl Description {
         if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
     }
 
+    /// Compares what the builder can do with `wanted`: features, each with what asks for it.
+    ///
+    /// # Errors
+    /// Everything that it has not, in the same order.
+    pub fn check_features(
+        &self,
+        wanted: impl IntoIterator<Item = (Feature, &'static str)>,
+    ) -> Result<(), Vec<Unsupported>> {
+        let lacking = wanted.into_iter().filter(|(feature, _)| !self.features.contains(feature));
+        let unsupported = lacking.map(|(feature, field)| Unsupported { builder: self.name.clone(), field, feature });
+        let unsupported: Vec<_> = unsupported.collect();
+        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
+    }
+
     /// Compares what the builder can do with where the image is to go.
     ///
     /// # Errors
     /// Every output that it has not, in the order in which they were asked for.
     pub fn check_outputs(&self, outputs: &[Output]) -> Result<(), Vec<Unsupported>> {
-        let lacking = outputs.iter().map(Output::feature).filter(|(feature, _)| !self.features.contains(feature));
-        let unsupported = lacking.map(|(feature, field)| Unsupported { builder: self.name.clone(), field, feature });
-        let unsupported: Vec<_> = unsupported.collect();
-        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
+        self.check_features(outputs.iter().map(Output::feature))
     }
 }
 
@@ -260,6 +278,10 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Whether earlier results may be used.
     pub cache: CachePolicy,
+    /// Caches outside of the builder to take results from, the first one first. One that is not there is no error.
+    pub cache_from: Vec<CacheLocation>,
+    /// Where results are brought to for later builds, on this machine or another one.
+    pub cache_to: Vec<CacheLocation>,
     /// Whether an image that the builder keeps already may be the answer.
     pub existing: ExistingPolicy,
     /// Whether anything may be fetched.
@@ -270,6 +292,8 @@ pub struct BuildRequest {
     pub timestamp: u64,
     /// How to reach registries that need something special, by `HOST[:PORT]`.
     pub registries: BTreeMap<String, RegistryAccess>,
+    /// The socket of the user's SSH agent, for steps that fetch by `git+ssh`. Its keys never leave it.
+    pub ssh_agent: Option<PathBuf>,
     /// Docker `config.json` files to take registry credentials from; an earlier one counts more.
     pub credential_files: Vec<PathBuf>,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::REQUEST_VERSION;
 use crate::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
+use crate::cache_location::CacheLocation;
 use crate::digest::Digest;
 use crate::hash::{SpecHash, SpecId};
 use crate::plan::Plan;
@@ -47,11 +48,17 @@ struct RequestV1 {
     secrets: BTreeMap<String, SecretSource>,
     cache: CachePolicy,
     #[serde(default)]
+    cache_from: Vec<CacheLocation>,
+    #[serde(default)]
+    cache_to: Vec<CacheLocation>,
+    #[serde(default)]
     existing: ExistingPolicy,
     network: NetworkPolicy,
     cache_dir: PathBuf,
     timestamp: u64,
     registries: BTreeMap<String, RegistryAccess>,
+    #[serde(default)]
+    ssh_agent: Option<PathBuf>,
     credential_files: Vec<PathBuf>,
 }
 
@@ -118,11 +125,14 @@ impl BuildRequest {
             options: request.options,
             secrets: request.secrets,
             cache: request.cache,
+            cache_from: request.cache_from,
+            cache_to: request.cache_to,
             existing: request.existing,
             network: request.network,
             cache_dir: request.cache_dir,
             timestamp: request.timestamp,
             registries: request.registries,
+            ssh_agent: request.ssh_agent,
             credential_files: request.credential_files,
         };
         serde_json::to_string(&wire).map_err(InvalidRequest::Path)
@@ -149,11 +159,14 @@ impl BuildRequest {
             options: wire.options,
             secrets: wire.secrets,
             cache: wire.cache,
+            cache_from: wire.cache_from,
+            cache_to: wire.cache_to,
             existing: wire.existing,
             network: wire.network,
             cache_dir: wire.cache_dir,
             timestamp: wire.timestamp,
             registries: wire.registries,
+            ssh_agent: wire.ssh_agent,
             credential_files: wire.credential_files,
         })
     }
@@ -178,11 +191,14 @@ mod tests {
             options: BTreeMap::from([("jobs".to_owned(), 4.into())]),
             secrets: BTreeMap::from([("token".to_owned(), SecretSource::Value("canary".to_owned()))]),
             cache: CachePolicy::Use,
+            cache_from: vec!["ghcr.io/team/cache".parse().expect("it is a cache")],
+            cache_to: vec!["type=inline".parse().expect("it is a cache")],
             existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: "/cache".into(),
             timestamp: 1,
             registries: BTreeMap::from([("localhost:5000".to_owned(), RegistryAccess::default())]),
+            ssh_agent: Some("/run/agent".into()),
             credential_files: vec!["/config.json".into()],
         }
     }
@@ -219,9 +235,11 @@ mod tests {
     #[test]
     fn what_an_older_program_does_not_write_is_the_usual() {
         let mut older: serde_json::Value = serde_json::from_str(&request().to_json().unwrap()).unwrap();
-        older.as_object_mut().unwrap().retain(|name, _| name != "existing");
+        let newer = ["existing", "cache_from", "cache_to", "ssh_agent"];
+        older.as_object_mut().unwrap().retain(|name, _| !newer.contains(&name.as_str()));
         let crossed = BuildRequest::from_json(&older.to_string()).unwrap();
         assert_eq!(crossed.existing, ExistingPolicy::Answer);
+        assert_eq!((crossed.cache_from, crossed.cache_to, crossed.ssh_agent), (Vec::new(), Vec::new(), None));
     }
 
     #[test]

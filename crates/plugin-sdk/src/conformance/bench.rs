@@ -116,11 +116,14 @@ impl Bench {
             options: BTreeMap::new(),
             secrets: BTreeMap::new(),
             cache: CachePolicy::Use,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: cache.to_owned(),
             timestamp: 0,
             registries: BTreeMap::new(),
+            ssh_agent: None,
             credential_files: Vec::new(),
         }
     }
