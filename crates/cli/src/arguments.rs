@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::aids::CacheText;
 use crate::secrets::SecretText;
 
 /// From a short declaration to a container image, without a Dockerfile.
@@ -357,6 +358,15 @@ pub(crate) struct BuildArguments {
     /// Make every layer again.
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Take earlier results from a cache outside of the builder: `type=registry,ref=NAME`, or the name alone.
+    #[arg(long, value_name = "type=…,…|NAME")]
+    pub(crate) cache_from: Vec<CacheText>,
+    /// Bring results to a cache outside of the builder: `type=registry,ref=NAME,mode=max`.
+    #[arg(long, value_name = "type=…,…|NAME")]
+    pub(crate) cache_to: Vec<CacheText>,
+    /// Let steps use your SSH agent, that of SSH_AUTH_SOCK, to fetch what `git+ssh` names.
+    #[arg(long, value_name = "default")]
+    pub(crate) ssh: Option<String>,
     /// Build of what the cache has, and send no packet.
     #[arg(long)]
     pub(crate) offline: bool,

@@ -1,6 +1,7 @@
 //! The `imagespec` program: reads the command line, calls the libraries, prints what they say.
 
 mod age;
+mod aids;
 mod arguments;
 mod commands;
 mod documents;

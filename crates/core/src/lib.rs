@@ -4,6 +4,7 @@
 
 pub mod boundary;
 pub mod builder;
+pub mod cache_location;
 pub mod conda;
 pub mod diagnostic;
 pub mod digest;

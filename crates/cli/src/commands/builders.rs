@@ -4,6 +4,7 @@ use imagespec_core::builder::{Builder, Description, Output};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::plan::Plan;
 use imagespec_core::project::{BuilderOrigin, ChosenBuilder};
+use imagespec_core::reference::Reference;
 use imagespec_plugin_host::{Candidate, Catalog, Mode};
 use serde_json::{Value, json};
 
@@ -47,6 +48,15 @@ pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output],
     match able.unwrap_or_default().as_slice() {
         [] => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
         able => format!("choose one that can: {}", able.join(", ")),
+    }
+}
+
+/// What to do about an image called `name` that the builder `builder` keeps itself, as a hint.
+pub(crate) fn keeper(builder: &str, name: &Reference) -> String {
+    let name = name.familiar();
+    match builder {
+        "docker" => format!("builder `docker` keeps images in its engine: `docker run {name}` runs what it built"),
+        _ => format!("builder `{builder}` keeps images itself: ask it for `{name}`"),
     }
 }
 

@@ -45,6 +45,14 @@ pub(crate) fn started_again() -> Option<ExitCode> {
     Some(ExitCode::from(sandbox::start(&restart, &arguments)))
 }
 
+/// Whether the builder called `name` keeps its images in the store on this machine.
+///
+/// No feature of a builder says so: how the store is laid out is the affair of that builder alone, which is linked in
+/// here, and another one with [`Output::Store`] has a store of its own, as an engine is. Nobody but it can look there.
+pub(crate) fn keeps(name: &str) -> bool {
+    name == imagespec_builder_oci::NAME
+}
+
 /// Whether the store on this machine has the image called `name`.
 pub(crate) fn in_store(name: &Reference) -> Result<Option<Existence>, Failure> {
     Ok(Some(match image::in_store(name)? {
