@@ -11,7 +11,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan};
 use imagespec_core::reference::Reference;
-use imagespec_layout::{Archive, LayoutError, open_blob, read_layout};
+use imagespec_layout::{Archive, ReadError, open_blob, read_image};
 use serde_json::Value;
 
 use crate::builder::{Building, Failure};
@@ -33,13 +33,13 @@ pub(crate) enum BaseError {
         /// The folder.
         path: String,
         /// What is wrong.
-        source: LayoutError,
+        source: ReadError,
     },
     /// The engine took it, and does not have it.
     #[error("the engine does not have the base that it loaded")]
     Lost,
-    /// A layout with several platforms, and an engine that holds one.
-    #[error("the base holds {count} images, and the engine takes one")]
+    /// An image of several platforms on a base that is loaded.
+    #[error("a base that is loaded into the engine is of one platform, and this image has {count}")]
     ManyPlatforms {
         /// How many.
         count: usize,
@@ -117,17 +117,18 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
 
 /// The layout at `path` as an archive that an engine loads.
 fn archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<Archive, Failure> {
+    let count = building.plan().platforms.len();
+    if count > 1 {
+        return Err(BaseError::ManyPlatforms { count }.into());
+    }
     let layout = |source| BaseError::Layout { path: path.display().to_string(), source };
-    let (images, _) = read_layout(path, digest).map_err(layout)?;
-    let wanted = building.platform();
-    let [image] = images.as_slice() else {
-        let _ = wanted;
-        return Err(BaseError::ManyPlatforms { count: images.len() }.into());
-    };
+    let image = read_image(path, digest, building.platform()).map_err(layout)?;
     let name: Reference = name.parse().expect("the name of a loaded base is one");
-    let folder = path.to_owned();
-    let archive = Archive::of(&name, image, &|blob| open_blob(&folder, blob));
-    Ok(archive.map_err(layout)?)
+    let open = |digest| {
+        let blob = image.layers.iter().find(|layer| layer.digest == digest);
+        open_blob(path, *blob.expect("an archive opens layers of its image"))
+    };
+    Ok(Archive::of(&name, &image, &open).map_err(layout)?)
 }
 
 fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {

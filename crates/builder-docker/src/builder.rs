@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imagespec_buildkit::{
-    LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError, lower,
-    solve, uv,
-    wanted_uv,
+    KnownBase, LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError,
+    WriteError, lower, pinned_uv, solve, wanted_uv,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, ExistingPolicy, Feature, NetworkPolicy, Output, Session,
@@ -71,6 +70,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Uv(#[from] UvError),
     #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
     Solve(#[from] SolveError),
     #[error(transparent)]
     Saved(#[from] SavedError),
@@ -131,7 +132,7 @@ impl Builder for DockerBuilder {
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
         let start = Instant::now();
-        let mut report = with_building(request, session, Building::run)?;
+        let mut report = with_building(request, session, |building| building.run())?;
         report.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(report)
     }
@@ -151,7 +152,7 @@ impl Builder for DockerBuilder {
             }
             Ok(recipe.dockerfile)
         };
-        render().map_err(|failure| failure.tell(request))
+        render().map_err(|failure| failure.tell(request.name.registry()))
     }
 }
 
@@ -179,8 +180,8 @@ fn with_building<T>(
     };
     build().map_err(|failure| match session.is_cancelled() {
         // Whatever broke off because of it is no news.
-        true => Failure::Cancelled.tell(request),
-        false => failure.tell(request),
+        true => Failure::Cancelled.tell(""),
+        false => failure.tell(request.name.registry()),
     })
 }
 
@@ -205,12 +206,13 @@ fn wait<T, E: Into<Failure>>(
 fn recipe(
     request: &BuildRequest,
     progress: &Progress<'_>,
-    bases: &BTreeMap<String, imagespec_buildkit::KnownBase>,
+    bases: &BTreeMap<String, KnownBase>,
 ) -> Result<Recipe, Failure> {
     let mut programs = BTreeMap::new();
     for machine in wanted_uv(&request.plan) {
-        let program = uv(&request.cache_dir, machine, request.network, &|| progress.is_cancelled())?;
-        programs.insert(machine.to_owned(), program);
+        let cancelled = || progress.is_cancelled();
+        let program = pinned_uv(&request.cache_dir, machine, request.network, &|_| {}, &cancelled)?;
+        programs.extend(program.map(|program| (machine.to_owned(), program)));
     }
     Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
 }

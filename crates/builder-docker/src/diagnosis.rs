@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use imagespec_core::builder::{BuildError, BuildRequest};
+use imagespec_core::builder::{BuildError, FailureKind};
 
-use crate::engine::{About, Address, Engine, Wishes};
+use crate::engine::{About, Address, Engine};
+use crate::failure;
 use crate::options::Options;
 
 /// What is known of the engine that a build would use.
@@ -20,5 +21,10 @@ pub struct Diagnosis {
 pub fn diagnose(options: &BTreeMap<String, serde_json::Value>) -> Diagnosis {
     let wishes = Options::of(options).wishes();
     let address = Address::find(&wishes).ok().map(|address| (address.place.to_string(), address.origin));
-    Diagnosis { address, about: about(&wishes) }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let about = match runtime {
+        Ok(runtime) => runtime.block_on(Engine::connect(&wishes)).map(|engine| engine.about),
+        Err(error) => return Diagnosis { address, about: Err(BuildError::new(FailureKind::Machine, &error)) },
+    };
+    Diagnosis { address, about: about.map_err(|error| failure::engine(&error, "")) }
 }

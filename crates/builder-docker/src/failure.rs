@@ -1,7 +1,8 @@
 //! What went wrong, for the one who asked for the build: kind, field and what to do. The one place that says so.
 
-use imagespec_buildkit::{FailedStep, SolveError, exit_code};
-use imagespec_core::builder::{BuildError, BuildRequest, FailureKind};
+use imagespec_buildkit::dockerfile::exit_code;
+use imagespec_buildkit::{FailedStep, SolveError};
+use imagespec_core::builder::{BuildError, FailureKind};
 
 use crate::base::BaseError;
 use crate::builder::Failure;
@@ -13,41 +14,41 @@ const SCRIPT: &str = "imagespec: ";
 const WITHOUT_ENGINE: &str = "`--builder oci` needs no engine";
 
 impl Failure {
-    /// The error that crosses to the program.
-    pub(crate) fn tell(self, request: &BuildRequest) -> BuildError {
-        match &self {
+    /// The error that crosses to the program. The image's name is in `registry_name`.
+    pub(crate) fn tell(&self, registry_name: &str) -> BuildError {
+        match self {
             Self::Cancelled | Self::Solve(SolveError::Cancelled) => {
                 BuildError::of(FailureKind::Cancelled, "the build was cancelled")
             }
-            Self::Engine(error) => engine(error, request),
+            Self::Engine(error) => engine(error, registry_name),
             Self::Solve(SolveError::Step(step)) => failed_step(step),
-            Self::Solve(SolveError::Connection(_)) => BuildError::new(FailureKind::Temporary, &self)
+            Self::Solve(SolveError::Connection(_)) => BuildError::new(FailureKind::Temporary, self)
                 .hint("the engine may have been stopped: build again when it runs, what was done is in its cache"),
             Self::Solve(SolveError::Refused { message }) => {
                 let error = BuildError::of(kind_of(message, FailureKind::Machine), self.to_string());
                 with_hints_for(error, message)
             }
-            Self::NoBuildKit { .. } => BuildError::new(FailureKind::Machine, &self)
+            Self::NoBuildKit { .. } => BuildError::new(FailureKind::Machine, self)
                 .hint("`--builder oci --output type=docker` builds without it and loads the image into that engine"),
-            Self::ManyPlatforms { .. } => BuildError::new(FailureKind::Spec, &self)
+            Self::ManyPlatforms { .. } => BuildError::new(FailureKind::Spec, self)
                 .field("platform")
                 .hint("turn on the engine's containerd image store, or build for one platform")
                 .hint("`--builder oci` makes images of several platforms"),
-            Self::OtherEngine { .. } => BuildError::new(FailureKind::Spec, &self)
+            Self::OtherEngine { .. } => BuildError::new(FailureKind::Spec, self)
                 .hint("leave `--output type=docker` out: the image stays in the engine that makes it"),
             Self::Base(error) => {
                 let kind = match error {
                     BaseError::NotHandedOver { .. } | BaseError::Lost => FailureKind::Internal,
                     BaseError::Layout { .. } | BaseError::ManyPlatforms { .. } => FailureKind::Spec,
                 };
-                BuildError::new(kind, &self).field("base_image")
+                BuildError::new(kind, self).field("base_image")
             }
             Self::Lower(error) => error.tell(),
             Self::Uv(error) => error.tell(),
-            Self::Registry(error) => registry(error, request),
-            Self::Saved(SavedError::Invalid { .. }) | Self::Lost => BuildError::new(FailureKind::Internal, &self),
-            Self::Saved(SavedError::Io { .. }) | Self::Layout(_) | Self::Runtime(_) => {
-                BuildError::new(FailureKind::Machine, &self)
+            Self::Registry(error) => registry(error, registry_name),
+            Self::Saved(SavedError::Invalid { .. }) | Self::Lost => BuildError::new(FailureKind::Internal, self),
+            Self::Saved(SavedError::Io { .. }) | Self::Layout(_) | Self::Write(_) | Self::Runtime(_) => {
+                BuildError::new(FailureKind::Machine, self)
             }
             Self::Credentials(error) => {
                 let told = BuildError::new(FailureKind::Machine, error);
@@ -60,7 +61,8 @@ impl Failure {
     }
 }
 
-fn engine(error: &EngineError, request: &BuildRequest) -> BuildError {
+/// The same of an engine alone.
+pub(crate) fn engine(error: &EngineError, registry_name: &str) -> BuildError {
     match error {
         EngineError::Address(_) => BuildError::new(FailureKind::Machine, error)
             .hint("an address is `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`"),
@@ -87,7 +89,7 @@ fn engine(error: &EngineError, request: &BuildRequest) -> BuildError {
             };
             let told = with_hints_for(BuildError::of(kind, error.to_string()), problem);
             match kind {
-                FailureKind::Denied => told.hint(format!("log in by `docker login {}`", request.name.registry())),
+                FailureKind::Denied => told.hint(format!("log in by `docker login {registry_name}`")),
                 _ => told,
             }
         }
@@ -134,11 +136,11 @@ fn failed_step(failed: &FailedStep) -> BuildError {
     at(with_hints_for(BuildError::of(kind, format!("{how}{lines}")), &said))
 }
 
-fn registry(error: &imagespec_distribution::Error, request: &BuildRequest) -> BuildError {
+fn registry(error: &imagespec_distribution::Error, registry_name: &str) -> BuildError {
     let kind = if error.is_temporary() { FailureKind::Temporary } else { kind_of(&error.to_string(), FailureKind::Machine) };
     let told = BuildError::new(kind, error);
     match kind {
-        FailureKind::Denied => told.hint(format!("log in by `docker login {}`", request.name.registry())),
+        FailureKind::Denied => told.hint(format!("log in by `docker login {registry_name}`")),
         _ => told,
     }
 }

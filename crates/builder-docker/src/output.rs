@@ -3,7 +3,7 @@
 use imagespec_core::builder::{Output, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
-use imagespec_layout::{self as layout, LayoutError, Observer};
+use imagespec_layout::{self as layout, Observer};
 
 use crate::builder::{Building, Failure};
 use crate::saved::Saved;
@@ -59,7 +59,7 @@ fn needs_us(building: &Building<'_>) -> bool {
 }
 
 /// Has the engine hand the image over.
-fn save(building: &Building<'_>) -> Result<Saved, Failure> {
+pub(crate) fn save(building: &Building<'_>) -> Result<Saved, Failure> {
     let name = building.request.name.familiar();
     let step = building.progress.begin(&format!("save {name}"));
     let (feeder, reader) = stream::pipe();
@@ -96,9 +96,9 @@ fn push(building: &Building<'_>, saved: Option<&Saved>) -> Result<Option<Digest>
 fn write(building: &Building<'_>, output: &Output, saved: &Saved) -> Result<(), Failure> {
     let cancelled = || building.progress.is_cancelled();
     let observer = Observer { cancelled: &cancelled, written: &|| {} };
-    let open = |digest| Ok::<Box<dyn std::io::Read + Send>, _>(Box::new(std::fs::File::open(saved.blob_path(digest))?));
+    let open = |digest| saved.open(digest).map_err(Failure::from);
     let name = &building.request.name;
-    let written = |title: String, write: &dyn Fn() -> Result<(), LayoutError>| {
+    let written = |title: String, write: &dyn Fn() -> Result<(), Failure>| {
         let step = building.progress.begin(&title);
         write()?;
         step.finish(Outcome::Done, String::new());

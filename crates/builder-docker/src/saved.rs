@@ -14,7 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use imagespec_core::digest::{Digest, Hasher};
 use imagespec_distribution::Blob;
-use imagespec_layout::{CONFIG, Image, LAYER_GZIP, MANIFEST, read_layout};
+use imagespec_layout::{CONFIG, Compression as LayerCompression, Image, MANIFEST, Stored, open_blob, read_layout};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tar::{Archive, EntryType};
@@ -78,16 +78,26 @@ impl Saved {
         fs::create_dir_all(parent).map_err(failed)?;
         let folder = TempDir::with_prefix_in("docker-save-", parent).map_err(failed)?;
         let entries = unpack(source, folder.path())?;
-        if let Some(saved) = of_layout(&entries, folder.path())? {
-            return Ok(Self { images: saved.0, index: saved.1, folder });
+        if let Some(Stored { images, index, .. }) = of_layout(&entries, folder.path())? {
+            return Ok(Self { images, index, folder });
         }
         let image = of_manifest(&entries, folder.path())?;
         Ok(Self { images: vec![image], index: None, folder })
     }
 
-    /// The blob `digest`, which is verified by whoever reads it.
+    /// Where the layer `digest` lies.
     pub(crate) fn blob_path(&self, digest: Digest) -> PathBuf {
         blob_path(self.folder.path(), digest)
+    }
+
+    /// A reader of the layer `digest`, which fails at the end if the content is another one.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) fn open(&self, digest: Digest) -> Result<Box<dyn Read + Send>, SavedError> {
+        let mut layers = self.images.iter().flat_map(|image| &image.layers);
+        let blob = layers.find(|layer| layer.digest == digest).ok_or_else(|| invalid("it lacks a layer"))?;
+        open_blob(self.folder.path(), *blob).map_err(|error| invalid(&error))
     }
 }
 
@@ -131,7 +141,7 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
 }
 
 /// The images of a layout, if there is one and its layers are compressed.
-fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<(Vec<Image>, Option<Vec<u8>>)>, SavedError> {
+fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedError> {
     if !entries.files.contains_key("index.json") {
         return Ok(None);
     }
@@ -141,13 +151,14 @@ fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<(Vec<Image>, Opt
     };
     let digest = manifest["digest"].as_str().and_then(|digest| digest.parse().ok());
     let digest = digest.ok_or_else(|| invalid("its index has no digest"))?;
-    let (images, index) = read_layout(folder, digest).map_err(|error| invalid(&error))?;
-    let is_compressed = images.iter().all(|image| {
+    let stored = read_layout(folder, digest).map_err(|error| invalid(&error))?;
+    let is_compressed = stored.images.iter().all(|image| {
         let manifest: Value = serde_json::from_slice(&image.manifest).unwrap_or_default();
         let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        layers.iter().all(|layer| !layer["mediaType"].as_str().unwrap_or_default().ends_with(".tar"))
+        let mut types = layers.iter().map(|layer| layer["mediaType"].as_str().unwrap_or_default());
+        types.all(|media_type| LayerCompression::of(media_type) != Some(LayerCompression::None))
     });
-    Ok(is_compressed.then_some((images, index)))
+    Ok(is_compressed.then_some(stored))
 }
 
 /// The image that `manifest.json` names, its layers compressed.
@@ -171,7 +182,7 @@ fn of_manifest(entries: &Entries, folder: &Path) -> Result<Image, SavedError> {
     }
     let descriptors: Vec<_> = layers
         .iter()
-        .map(|layer| json!({ "mediaType": LAYER_GZIP, "digest": layer.digest.to_string(), "size": layer.size_bytes }))
+        .map(|layer| json!({ "mediaType": LayerCompression::Gzip.media_type(), "digest": layer.digest.to_string(), "size": layer.size_bytes }))
         .collect();
     let digest = Digest::of(&config).to_string();
     let manifest = json!({

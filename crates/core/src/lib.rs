@@ -25,9 +25,11 @@ pub mod reference;
 pub mod report;
 pub mod requirements;
 pub mod resolve;
+pub mod runtime;
 pub mod schema;
 pub mod spec;
 pub mod suggestion;
+pub mod uv;
 
 #[cfg(test)]
 mod testing;
