@@ -3,6 +3,7 @@
 mod age;
 mod aids;
 mod arguments;
+mod bases;
 mod commands;
 mod documents;
 mod explained;

@@ -10,7 +10,7 @@ mod run;
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use imagespec_builder_oci::cache::Cache;
@@ -22,6 +22,7 @@ use imagespec_core::explanation::HashedPlan;
 use imagespec_core::reference::Reference;
 use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
+use tempfile::TempDir;
 
 pub(crate) use cache::cache;
 pub(crate) use inspect::inspect;
@@ -114,6 +115,25 @@ pub(crate) fn in_archive(text: &str, file: PathBuf) -> Result<Carried, Failure> 
 
 fn carried(found: &image::Found) -> Result<Carried, Failure> {
     Ok((found.name.clone(), found.read(&|| false, carried_plan)?))
+}
+
+/// A folder for what is needed during one command. The cache that it lies in keeps it.
+pub(crate) struct Workspace {
+    folder: TempDir,
+    _cache: Cache,
+}
+
+impl Workspace {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Makes one. While it is used, nobody removes things from the cache; what a killed command left, `prune` finds.
+pub(crate) fn workspace() -> Result<Workspace, Failure> {
+    let cache = open_cache()?;
+    let folder = tempfile::Builder::new().prefix("base-").tempdir_in(cache.root().join("tmp"))?;
+    Ok(Workspace { folder, _cache: cache })
 }
 
 /// Where the cache is; it is made if it is absent.
