@@ -70,6 +70,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
         Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
+        Command::Render(arguments) => commands::render::render(arguments, &cancellation()?)?,
         Command::Inspect { subject, settings, format } => local::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
