@@ -64,12 +64,13 @@ pub enum RecipeSecret {
 
 /// An instruction of the Dockerfile that makes a layer: FROM, RUN, COPY, ADD and WORKDIR.
 ///
-/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several.
+/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several, and without the
+/// stage where there is one alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeStep {
     /// Name of its stage.
     pub stage: String,
-    /// Its place among those of its stage, from 1, which is FROM.
+    /// Its place among those of its stage, from 1, which is FROM. `FROM scratch` does not count.
     pub index: usize,
     /// What the user sees: `install 2 Debian packages`.
     pub title: String,

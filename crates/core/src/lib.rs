@@ -15,6 +15,7 @@ pub mod files;
 pub mod hash;
 pub mod lock;
 pub mod lower;
+pub mod masked;
 pub mod options;
 pub mod place;
 pub mod plan;
