@@ -150,7 +150,13 @@ pub(crate) enum Command {
         command: CacheCommand,
     },
     /// Check what this machine can do.
-    Doctor,
+    ///
+    /// Each line is `ok`, `warn` or `fail`, with what to do about it. The exit code is 1 if something fails.
+    Doctor {
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -93,7 +93,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
             PluginCommand::Verify { name } => return commands::plugin::verify(name.as_deref()),
         },
         Command::Cache { command } => return local::cache(command),
-        Command::Doctor => commands::doctor::doctor()?,
+        Command::Doctor { format } => return commands::doctor::doctor(*format),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut script);

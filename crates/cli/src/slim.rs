@@ -16,6 +16,7 @@ use imagespec_distribution::Existence;
 use tempfile::TempDir;
 
 use crate::arguments::{CacheCommand, Format, RunArguments, Settings};
+use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
@@ -101,8 +102,9 @@ pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
 }
 
 /// What there is to say about a sandbox.
-pub(crate) fn sandbox_mode() -> Result<String, Failure> {
-    Ok("not looked for: it is the affair of a builder, and none is inside this program".to_owned())
+pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
+    let text = "not looked for: it is the affair of a builder, and none is inside this program";
+    Ok(Finding::new(Mark::Warn, text))
 }
 
 /// A failure.

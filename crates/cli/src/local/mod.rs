@@ -29,6 +29,7 @@ pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
 use crate::arguments::Settings;
+use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
@@ -142,13 +143,13 @@ pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
 }
 
 /// Which sandbox works on this machine, or why none does.
-pub(crate) fn sandbox_mode() -> Result<String, Failure> {
+pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
     Ok(match sandbox()?.probe() {
-        Ok(mode) => mode.to_string(),
-        Err(error) => match error.hint() {
-            Some(hint) => format!("not available: {error}; {hint}"),
-            None => format!("not available: {error}"),
-        },
+        Ok(mode) => Finding::new(Mark::Ok, mode.to_string()),
+        Err(error) => {
+            let finding = Finding::new(Mark::Fail, format!("not available: {error}"));
+            error.hint().into_iter().fold(finding, Finding::hint)
+        }
     })
 }
 
