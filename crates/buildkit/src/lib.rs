@@ -11,4 +11,4 @@ pub use channel::channel;
 pub use progress::{FailedStep, Progress, Step};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
 pub use session::Session;
-pub use solve::{CacheEntry, Solve, SolveError, solve};
+pub use solve::{Solve, SolveError, Solved, solve};

@@ -1,0 +1,24 @@
+//! Whether an engine answers, what it is, and what to do. For `imagespec doctor`.
+
+use std::collections::BTreeMap;
+
+use imagespec_core::builder::{BuildError, BuildRequest};
+
+use crate::engine::{About, Address, Engine, Wishes};
+use crate::options::Options;
+
+/// What is known of the engine that a build would use.
+#[derive(Debug, Clone)]
+pub struct Diagnosis {
+    /// Where it is, as DOCKER_HOST says it, and who says so; none if what says so is no address.
+    pub address: Option<(String, String)>,
+    /// What it is, or why it does not answer.
+    pub about: Result<About, BuildError>,
+}
+
+/// Asks the engine that a build with these options would use.
+pub fn diagnose(options: &BTreeMap<String, serde_json::Value>) -> Diagnosis {
+    let wishes = Options::of(options).wishes();
+    let address = Address::find(&wishes).ok().map(|address| (address.place.to_string(), address.origin));
+    Diagnosis { address, about: about(&wishes) }
+}
