@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, SecretSource, Unsupported,
+    BuildError, BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, SecretSource,
 };
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
 
-use super::{builders, exists, plan};
+use super::builders::{self, Wanted};
+use super::{exists, plan};
 use crate::aids::Aids;
 use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
+use crate::bases::InTurn;
 use crate::documents::Documents;
 use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
@@ -90,22 +92,19 @@ fn build_one(
     let (builder, warnings) = builders::find(surroundings, &chosen)?;
     warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
-    if let Err(unsupported) = description.check(&prepared.plan) {
-        return Err(unable(surroundings, &unsupported, prepared, &outputs::of(arguments, prepared)?));
-    }
+    let outputs = outputs::of(arguments, prepared)?;
+    let features: Vec<_> = asked.aids.features().collect();
+    let wanted = Wanted { plan: &prepared.plan, outputs: &outputs, features: &features };
+    let base = wanted
+        .check(surroundings, &description)
+        .map_err(|unsupported| wanted.unable(surroundings, &unsupported, prepared))?;
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
         terminal.warn(&warning);
     }
-    let outputs = outputs::of(arguments, prepared)?;
-    if let Err(unsupported) = description.check_outputs(&outputs) {
-        return Err(unable(surroundings, &unsupported, prepared, &outputs));
-    }
-    if let Err(unsupported) = description.check_features(asked.aids.features()) {
-        return Err(unable(surroundings, &unsupported, prepared, &outputs));
-    }
     if arguments.dry_run {
-        let text = preview(arguments, surroundings, prepared, &outputs, &description.name)?;
+        let mut text = preview(arguments, surroundings, prepared, &outputs, &description.name)?;
+        base.iter().for_each(|base| text.push_str(&base.notice()));
         match arguments.progress {
             ProgressMode::Json => text.lines().for_each(|line| terminal.notice(line)),
             _ => print_line(text.trim_end()),
@@ -137,7 +136,7 @@ fn build_one(
         }
     }
     secrets::check(&asked.secrets, prepared)?;
-    let request = BuildRequest {
+    let mut request = BuildRequest {
         outputs: wanted,
         secrets: asked.secrets.clone(),
         cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
@@ -151,7 +150,9 @@ fn build_one(
         ssh_agent: asked.aids.ssh_agent.clone(),
         ..request(surroundings, prepared, options)?
     };
-    let report = builder.build(&request, terminal).map_err(|error| told(error, prepared))?;
+    let session = InTurn::new(terminal);
+    let _made = builders::provide(base, surroundings, prepared, &mut request, &session, terminal)?;
+    let report = builder.build(&request, &session).map_err(|error| told(error, prepared))?;
     tell(prepared, Some(report.digest), Some(&report), documents, terminal)
 }
 
@@ -185,7 +186,7 @@ pub(super) fn request(
 }
 
 /// A builder's failure, with the place of the field that asked for what failed.
-pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
+pub(crate) fn told(error: BuildError, prepared: &Prepared) -> Failure {
     let place = |field: &str| prepared.resolved.place_of(field).cloned();
     let place = error.field.as_deref().and_then(|field| match field {
         // A builder does not know whether packages were listed in the spec or in a file that it names.
@@ -281,24 +282,6 @@ fn tell(
         Some(_) => print_data(&name),
         None => print_data(&format!("{name}@{digest}")),
     }
-}
-
-/// The builder's refusal, with each field that it cannot do.
-pub(super) fn unable(
-    surroundings: &Surroundings,
-    unsupported: &[Unsupported],
-    prepared: &Prepared,
-    outputs: &[Output],
-) -> Failure {
-    let diagnostics = unsupported.iter().map(|lacking| {
-        let diagnostic = Diagnostic::error(lacking.to_string());
-        Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
-    });
-    let mut diagnostics: Vec<_> = diagnostics.collect();
-    let not = unsupported.first().map_or("", |lacking| lacking.builder.as_str());
-    let hint = builders::able(surroundings, &prepared.plan, outputs, not);
-    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(hint.clone()));
-    Failure { diagnostics, code: FAILED }
 }
 
 /// Whether the image is built even if it exists.

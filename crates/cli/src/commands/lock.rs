@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use imagespec_core::builder::{BuildRequest, Feature};
 use imagespec_core::lock::Lock;
 
-use super::build::{request, told, unable};
-use super::builders;
+use super::build::{request, told};
+use super::builders::{self, Wanted};
 use crate::arguments::{LockArguments, Overrides};
 use crate::failure::Failure;
 use crate::prepare::{Surroundings, shown};
@@ -25,10 +25,13 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
     let (builder, warnings) = builders::find(&surroundings, &chosen)?;
     warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
+    // Who makes the base must lock it, too: no other builder does that part.
+    let features = [(Feature::Lock, "lock")];
+    let wanted = Wanted { features: &features, ..Wanted::of(&prepared.plan) };
     let mut unsupported = description.check(&prepared.plan).err().unwrap_or_default();
-    unsupported.extend(description.check_features([(Feature::Lock, "lock")]).err().into_iter().flatten());
+    unsupported.extend(description.check_features(features).err().into_iter().flatten());
     if !unsupported.is_empty() {
-        return Err(unable(&surroundings, &unsupported, &prepared, &[]));
+        return Err(wanted.unable(&surroundings, &unsupported, &prepared));
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
     let request = BuildRequest { secrets, ..request(&surroundings, &prepared, options)? };
