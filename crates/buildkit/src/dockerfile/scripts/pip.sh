@@ -22,7 +22,10 @@ for distribution in importlib.metadata.distributions():
   set -- "$@" --constraints $tools/conda.txt
 fi
 case $form in
-  requirements) set -- --requirements $tools/requirements.txt --constraints $tools/constraints.txt "$@" ;;
+  requirements)
+    [ ! -e $tools/constraints.txt ] || set -- --constraints $tools/constraints.txt "$@"
+    set -- --requirements $tools/requirements.txt "$@"
+    ;;
   pylock) set -- --requirements $tools/pylock.toml "$@" ;;
   uv-lock)
     $uv export --quiet --directory $tools/project --python /opt/venv/bin/python --frozen --no-emit-project --no-dev \
