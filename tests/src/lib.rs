@@ -24,7 +24,7 @@ pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
 pub use conda_python::CondaPython;
 pub use emulation::Emulation;
-pub use engine::{DockerEngine, is_root, skip, tell_skipped};
+pub use engine::{Engine, EngineSetup, Kind, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
 pub use guarded::GuardedIndex;
 pub use index::{PackageIndex, WrittenWheel};
