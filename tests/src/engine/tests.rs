@@ -27,18 +27,16 @@ fn traces(folder: &Path) -> Vec<String> {
     found
 }
 
-/// What of the network is not an engine's own: interfaces, routes and rules of the firewall.
+/// What this machine's own interfaces, routes and rules of the firewall know of the networks of engines.
 fn network() -> Vec<String> {
-    let told = [vec!["ip", "-brief", "link"], vec!["ip", "route"], vec!["iptables-save"]];
+    let told = [vec!["ip", "address"], vec!["ip", "route"], vec!["iptables-save"]];
     let told = told.map(|words| output(Command::new(words[0]).args(&words[1..])));
     let told = told.iter().flat_map(|text| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>());
-    // Counters and dates say nothing.
-    told.filter(|line| !line.starts_with(['#', ':'])).collect()
+    told.filter(|line| ["tap0", "198.18.", "198.19."].iter().any(|own| line.contains(own))).collect()
 }
 
 #[test]
 fn every_engine_reaches_the_network_and_a_registry_and_leaves_nothing() {
-    let before = network();
     for kind in Kind::ALL {
         let registry = DockerRegistry::start(Setup::Password);
         let setup = EngineSetup { insecure: vec![registry.host()], ..EngineSetup::default() };
@@ -55,7 +53,7 @@ fn every_engine_reaches_the_network_and_a_registry_and_leaves_nothing() {
         fs::copy("/bin/busybox", context.path().join("busybox")).expect("busybox-static is installed");
         let steps = format!(
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"nslookup\", \"deb.debian.org\"]\n\
-             RUN [\"/bin/busybox\", \"nc\", \"-z\", \"{}\", \"{}\"]\n",
+             RUN [\"/bin/busybox\", \"wget\", \"-q\", \"-O\", \"-\", \"http://{}:{}/\"]\n",
             Engine::MACHINE,
             registry.address().port()
         );
@@ -73,13 +71,12 @@ fn every_engine_reaches_the_network_and_a_registry_and_leaves_nothing() {
         engine.kill();
         engine.start_again().unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(engine.docker(&["run", "--rm", &name, "/bin/busybox", "echo", "again"]), "again\n");
-        assert_eq!(network(), before, "while {} runs", kind.name());
+        assert_eq!(network(), Vec::<String>::new(), "{}", kind.name());
 
         let folder = engine.folder.clone();
         drop(engine);
         assert_eq!(traces(&folder), Vec::<String>::new(), "{}", kind.name());
     }
-    assert_eq!(network(), before);
 }
 
 #[test]
