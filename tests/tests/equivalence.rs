@@ -1,0 +1,130 @@
+//! The builder does not change what a program sees: images of one spec, made by `oci` and by `docker`, are compared in a
+//! real engine. Needs the network, for Debian's archive and the package index.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+#[path = "equivalence/cases.rs"]
+mod cases;
+
+use std::fs;
+
+use imagespec_tests::{
+    Difference, DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, insta, seen, skip,
+};
+
+use cases::{CASES, Case, Place, variables};
+
+/// What may differ between the images of the two builders: subjects that begin so, and why. The same table stands in
+/// docs/builders.md.
+const ALLOWED: [(&str, &str); 0] = [];
+
+/// Builds the spec into the engine and returns a name that no other build takes.
+fn built(place: &Place, case: &Case, builder: &str) -> (String, String) {
+    let variables = variables(place);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let spec = format!("{}/imagespec.yaml", case.name);
+    let secrets: &[&str] = if case.name == "debian-packages-and-commands" { &["--secret", "id=token,env=TOKEN"] } else { &[] };
+    let arguments = [&["build", &spec, "--builder", builder, "--output", "type=docker"], secrets].concat();
+    let built = place.env.run_with(&arguments, &variables);
+    assert_eq!(built.code, 0, "{} by {builder}: {}", case.name, built.stderr);
+    let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
+    let own = format!("seen-{}:{builder}", case.name);
+    place.engine.docker(&["tag", &name, &own]);
+    place.engine.docker(&["image", "rm", &name]);
+    (name, own)
+}
+
+/// What a program sees in the image, and what its container prints.
+fn looked_at(place: &Place, case: &Case, image: &str) -> Seen {
+    let mut found = seen(&place.engine, image, case.program);
+    if let Some((arguments, printed)) = case.runs {
+        let ran = place.engine.docker(&[&["run", "--rm", "--network", "none", image], arguments].concat());
+        assert!(ran.ends_with(printed), "{image} prints {ran}");
+        found.insert("output".to_owned(), ran);
+    }
+    found
+}
+
+/// The differences that no row of the table allows, as lines. Marks the rows that were needed.
+fn forbidden(case: &Case, found: &[Difference], needed: &mut [bool]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for difference in found {
+        let row = ALLOWED.iter().position(|(subject, _)| difference.subject.starts_with(subject));
+        match row {
+            Some(row) => needed[row] = true,
+            None => lines.push(format!("{}: {difference}", case.name)),
+        }
+    }
+    lines
+}
+
+/// Compares the images of all specs in one engine, one after the other: they share its cache.
+fn compare(kind: Kind, builders: [&str; 2]) {
+    let engine = match Engine::start(kind) {
+        Ok(engine) => engine,
+        Err(why) => return skip(&format!("that builders agree, in {}", kind.name()), &why),
+    };
+    let place = Place { env: TestEnv::with_debian(), engine, registry: DockerRegistry::start(Setup::Password) };
+    let mut needed = [false; ALLOWED.len()];
+    let mut lines = Vec::new();
+    for case in &CASES {
+        let folder = place.env.path().join(case.name);
+        fs::create_dir(&folder).unwrap();
+        (case.write)(&place, &folder);
+        let [(first_name, first), (second_name, second)] = builders.map(|builder| built(&place, case, builder));
+        // The hash of a spec does not tell who builds it.
+        assert_eq!(first_name, second_name);
+        let found = differences(&looked_at(&place, case, &first), &looked_at(&place, case, &second));
+        lines.extend(forbidden(case, &found, &mut needed));
+        place.engine.docker(&["image", "rm", "--force", &first, &second]);
+    }
+    assert!(lines.is_empty(), "{} and {} differ in {}:\n{}", builders[0], builders[1], kind.name(), lines.join("\n"));
+    for ((subject, _), is_needed) in ALLOWED.iter().zip(needed) {
+        assert!(is_needed, "`{subject}` may differ, and does not: the row is not needed any more");
+    }
+}
+
+#[test]
+fn docker_20_makes_images_in_which_a_program_sees_what_it_sees_in_those_of_oci() {
+    compare(Kind::Docker20, ["oci", "docker"]);
+}
+
+#[test]
+fn docker_26_makes_images_in_which_a_program_sees_what_it_sees_in_those_of_oci() {
+    compare(Kind::Docker26, ["oci", "docker"]);
+}
+
+#[test]
+fn what_may_differ_stands_in_the_documentation() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/builders.md")).unwrap();
+    for (subject, reason) in ALLOWED {
+        assert!(page.contains(&format!("| `{subject}` | {reason} |")), "docs/builders.md has no row `{subject}`, {reason}");
+    }
+}
+
+#[test]
+fn the_comparison_finds_what_a_program_would() {
+    let engine = match Engine::start(Kind::Docker20) {
+        Ok(engine) => engine,
+        Err(why) => return skip("the comparison of images", &why),
+    };
+    let env = TestEnv::with_debian();
+    env.write("app.yaml", "name: app\npython_version: 3.11\ncopy: [data.txt]\nenv: {SAME: same, OTHER: one}\n");
+    env.write("data.txt", "data\n");
+    let built = env.run_online(&["build", "app.yaml", "--output", "type=docker"], &[("DOCKER_HOST", &engine.host())]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let first = built.stdout.trim().split_once('@').unwrap().0;
+    let packages = "/opt/venv/lib/python3.11/site-packages";
+    let steps = format!(
+        "FROM {first}\nENV OTHER=two MORE=\nLABEL more=yes\nUSER 5:6\nWORKDIR /srv/\nENTRYPOINT [\"env\", \"A=B\"]\nUSER root\n\
+         RUN chmod 600 /root/data.txt && echo more > /root/more.txt && ln -s more.txt /root/link && chmod 700 /opt/venv && \
+         mkdir -p {packages}/demo-1.dist-info && printf 'Name: Demo\\nVersion: 1\\n' > {packages}/demo-1.dist-info/METADATA && \
+         echo /srv > {packages}/more.pth && chmod 755 /root && chown 7:8 /root\nUSER 5:6\n"
+    );
+    env.write("other/Dockerfile", &steps);
+    engine.docker(&["build", "--network", "none", "--tag", "other", &env.path().join("other").display().to_string()]);
+    let [first, second] = [first, "other"].map(|image| seen(&engine, image, Program::Python));
+    assert_eq!(differences(&first, &first), []);
+    let lines: Vec<_> = differences(&first, &second).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"");
+}
