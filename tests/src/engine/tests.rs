@@ -31,7 +31,8 @@ fn traces(folder: &Path) -> Vec<String> {
 fn network() -> Vec<String> {
     let told = [vec!["ip", "address"], vec!["ip", "route"], vec!["iptables-save"]];
     let told = told.map(|words| output(Command::new(words[0]).args(&words[1..])));
-    let told = told.iter().flat_map(|text| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>());
+    let told =
+        told.iter().flat_map(|text| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>());
     told.filter(|line| ["tap0", "198.18.", "198.19."].iter().any(|own| line.contains(own))).collect()
 }
 
@@ -45,7 +46,8 @@ fn every_engine_reaches_the_network_and_a_registry_and_leaves_nothing() {
             Err(why) => return skip(kind.name(), &why),
         };
         let version = engine.version();
-        let wanted = ["20.10.", "26.1.", "26.1.", "4."][Kind::ALL.iter().position(|one| *one == kind).expect("one of all")];
+        let wanted =
+            ["20.10.", "26.1.", "26.1.", "4."][Kind::ALL.iter().position(|one| *one == kind).expect("one of all")];
         assert!(version.starts_with(wanted), "{version}");
 
         // A program of this machine that needs no library, and is many.

@@ -9,26 +9,26 @@ use imagespec_tests::{
 };
 
 /// A spec in a folder of its own.
-pub struct Case {
+pub(crate) struct Case {
     /// The folder's name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether its image has a Python.
-    pub program: Program,
+    pub(crate) program: Program,
     /// What its container is told to run, and prints; nothing where it has no program.
-    pub runs: Option<(&'static [&'static str], &'static str)>,
+    pub(crate) runs: Option<(&'static [&'static str], &'static str)>,
     /// Writes `NAME/imagespec.yaml` and what it names.
-    pub write: fn(&Place, &Path),
+    pub(crate) write: fn(&Place, &Path),
 }
 
 /// Where the images are made.
-pub struct Place {
-    pub env: TestEnv,
-    pub engine: Engine,
-    pub registry: DockerRegistry,
+pub(crate) struct Place {
+    pub(crate) env: TestEnv,
+    pub(crate) engine: Engine,
+    pub(crate) registry: DockerRegistry,
 }
 
 /// Each spec asks for something that the others do not.
-pub const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 12] = [
     Case {
         name: "quickstart",
         program: Program::Python,
@@ -61,7 +61,10 @@ pub const CASES: [Case; 12] = [
     Case {
         name: "debian-packages-and-commands",
         program: Program::Python,
-        runs: Some((&["sh", "-c", "cat /srv/made /srv/secret && file --brief /etc/hostname"], "made in /root\n8 bytes\nASCII text\n")),
+        runs: Some((
+            &["sh", "-c", "cat /srv/made /srv/secret && file --brief /etc/hostname"],
+            "made in /root\n8 bytes\nASCII text\n",
+        )),
         write: |_, folder| {
             spec(
                 folder,
@@ -120,7 +123,8 @@ cmd: [default, '$(id)']
             spec(folder, "python_version: 3.11\nrequirements: requirements.txt\n");
             let hashed = "idna --hash=sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3 \
                           --hash=sha256:12f65c9b470abda6dc35cf8e63cc574b1c52b11df2c86030af0ac09b01b13ea9\n";
-            fs::write(folder.join("requirements.txt"), format!("-c constraints.txt\n-r more/six.txt\n{hashed}")).unwrap();
+            fs::write(folder.join("requirements.txt"), format!("-c constraints.txt\n-r more/six.txt\n{hashed}"))
+                .unwrap();
             fs::write(folder.join("constraints.txt"), "idna==3.10\nsix==1.16.0\n").unwrap();
             fs::create_dir(folder.join("more")).unwrap();
             let six = "six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254\n";
@@ -276,7 +280,7 @@ CMD ["nothing"]
 }
 
 /// The variables that the program has when it builds in `place`.
-pub fn variables(place: &Place) -> Vec<(String, String)> {
+pub(crate) fn variables(place: &Place) -> Vec<(String, String)> {
     let mut variables = network_variables();
     let config = place.registry.config();
     let folder = config.parent().unwrap().display().to_string();

@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-#[path = "equivalence/cases.rs"]
 mod cases;
 
 use std::fs;
@@ -18,20 +17,20 @@ use cases::{CASES, Case, Place, variables};
 /// docs/builders.md.
 const ALLOWED: [(&str, &str); 0] = [];
 
-/// Builds the spec into the engine and returns a name that no other build takes.
-fn built(place: &Place, case: &Case, builder: &str) -> (String, String) {
+/// Builds the spec into the engine, has the image under a name of `own` alone, and returns the name that it had.
+fn built(place: &Place, case: &Case, builder: &str, own: &str) -> String {
     let variables = variables(place);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let spec = format!("{}/imagespec.yaml", case.name);
-    let secrets: &[&str] = if case.name == "debian-packages-and-commands" { &["--secret", "id=token,env=TOKEN"] } else { &[] };
+    let secrets: &[&str] =
+        if case.name == "debian-packages-and-commands" { &["--secret", "id=token,env=TOKEN"] } else { &[] };
     let arguments = [&["build", &spec, "--builder", builder, "--output", "type=docker"], secrets].concat();
     let built = place.env.run_with(&arguments, &variables);
     assert_eq!(built.code, 0, "{} by {builder}: {}", case.name, built.stderr);
     let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
-    let own = format!("seen-{}:{builder}", case.name);
-    place.engine.docker(&["tag", &name, &own]);
+    place.engine.docker(&["tag", &name, own]);
     place.engine.docker(&["image", "rm", &name]);
-    (name, own)
+    name
 }
 
 /// What a program sees in the image, and what its container prints.
@@ -71,12 +70,11 @@ fn compare(kind: Kind, builders: [&str; 2]) {
         let folder = place.env.path().join(case.name);
         fs::create_dir(&folder).unwrap();
         (case.write)(&place, &folder);
-        let [(first_name, first), (second_name, second)] = builders.map(|builder| built(&place, case, builder));
         // The hash of a spec does not tell who builds it.
-        assert_eq!(first_name, second_name);
-        let found = differences(&looked_at(&place, case, &first), &looked_at(&place, case, &second));
+        assert_eq!(built(&place, case, builders[0], "first"), built(&place, case, builders[1], "second"));
+        let found = differences(&looked_at(&place, case, "first"), &looked_at(&place, case, "second"));
         lines.extend(forbidden(case, &found, &mut needed));
-        place.engine.docker(&["image", "rm", "--force", &first, &second]);
+        place.engine.docker(&["image", "rm", "--force", "first", "second"]);
     }
     assert!(lines.is_empty(), "{} and {} differ in {}:\n{}", builders[0], builders[1], kind.name(), lines.join("\n"));
     for ((subject, _), is_needed) in ALLOWED.iter().zip(needed) {
@@ -98,7 +96,10 @@ fn docker_26_makes_images_in_which_a_program_sees_what_it_sees_in_those_of_oci()
 fn what_may_differ_stands_in_the_documentation() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/builders.md")).unwrap();
     for (subject, reason) in ALLOWED {
-        assert!(page.contains(&format!("| `{subject}` | {reason} |")), "docs/builders.md has no row `{subject}`, {reason}");
+        assert!(
+            page.contains(&format!("| `{subject}` | {reason} |")),
+            "docs/builders.md has no row `{subject}`, {reason}"
+        );
     }
 }
 
