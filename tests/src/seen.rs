@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Map, Value, json};
@@ -115,11 +115,12 @@ pub fn differences(first: &Seen, second: &Seen) -> Vec<Difference> {
 fn see_config(engine: &Engine, image: &str, seen: &mut Seen) {
     let inspected: Value = json_of(&engine.docker(&["image", "inspect", image]));
     let (image, config) = (&inspected[0], &inspected[0]["Config"]);
-    for field in ["Architecture", "Os", "Variant"] {
-        put(seen, format!("config {field}"), &image[field]);
-    }
-    for field in CONFIG {
-        put(seen, format!("config {field}"), &config[field]);
+    let fields = CONFIG.iter().map(|field| (field, &config[field]));
+    for (field, value) in ["Architecture", "Os", "Variant"].iter().map(|field| (field, &image[field])).chain(fields) {
+        // Engines write nothing, `null` and an empty value for the same.
+        if ![json!(null), json!([]), json!({}), json!(""), json!(false)].contains(value) {
+            seen.insert(format!("config {field}"), text_of(value));
+        }
     }
     put_each(seen, "label", config["Labels"].as_object().unwrap_or(&Map::new()));
     for variable in config["Env"].as_array().into_iter().flatten() {
@@ -158,7 +159,8 @@ fn see_files(engine: &Engine, image: &str, seen: &mut Seen) {
     let mut archive = Archive::new(child.stdout.take().expect("it is piped"));
     for entry in archive.entries().expect("an archive is written") {
         let mut entry = entry.expect("an archive is written");
-        let path = entry.path().expect("a path is text").to_path_buf();
+        // Without the slash of a folder.
+        let path: PathBuf = entry.path().expect("a path is text").components().collect();
         if !is_looked_at(&path) {
             continue;
         }
@@ -196,21 +198,18 @@ fn described(header: &Header, target: Option<&str>, content: &[u8]) -> String {
         None => String::new(),
     };
     // The mode of a link says nothing.
-    if kind == "link" { format!("link {owner} {what}") } else { format!("{kind} {mode:04o} {owner} {what}") }
+    let mode = if kind == "link" { String::new() } else { format!(" {mode:04o}") };
+    format!("{kind}{mode} {owner} {what}").trim_end().to_owned()
 }
 
 fn put_each(seen: &mut Seen, subject: &str, values: &Map<String, Value>) {
     for (name, value) in values {
-        put(seen, format!("{subject} {name}"), value);
+        seen.insert(format!("{subject} {name}"), text_of(value));
     }
 }
 
-/// Engines write nothing, `null` and an empty value for the same.
-fn put(seen: &mut Seen, subject: String, value: &Value) {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    if ![json!(null), json!([]), json!({}), json!(""), json!(false)].contains(value) {
-        seen.insert(subject, text);
-    }
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn json_of(text: &str) -> Value {

@@ -106,7 +106,7 @@ env:
   UNICODE: größe 大 🦀
   EQUALS: a=b=c
   OTHER: ${PLAIN}
-labels: {plain: value, hostile.one: '$HOME "it''s" \ # `id`', empty: '', größe: 大}
+labels: {plain: value, hostile.one: '$HOME "it''s" \ # `id`', empty: '', unicode: größe 大}
 entrypoint: [python, /root/look.py, two words, $HOME, it's, '"', '\', '\n', '#', größe, '']
 cmd: [default, '$(id)']
 "#,
@@ -121,11 +121,10 @@ cmd: [default, '$(id)']
         runs: Some((&["python", "-c", "import idna, six; print(idna.__version__, six.__version__)"], "3.10 1.16.0\n")),
         write: |_, folder| {
             spec(folder, "python_version: 3.11\nrequirements: requirements.txt\n");
-            let hashed = "idna --hash=sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3 \
-                          --hash=sha256:12f65c9b470abda6dc35cf8e63cc574b1c52b11df2c86030af0ac09b01b13ea9\n";
-            fs::write(folder.join("requirements.txt"), format!("-c constraints.txt\n-r more/six.txt\n{hashed}"))
-                .unwrap();
-            fs::write(folder.join("constraints.txt"), "idna==3.10\nsix==1.16.0\n").unwrap();
+            let idna = "idna==3.10 --hash=sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3 \
+                        --hash=sha256:12f65c9b470abda6dc35cf8e63cc574b1c52b11df2c86030af0ac09b01b13ea9\n";
+            fs::write(folder.join("requirements.txt"), format!("-c constraints.txt\n-r more/six.txt\n{idna}")).unwrap();
+            fs::write(folder.join("constraints.txt"), "idna<4\nsix==1.16.0\nnumpy<2\n").unwrap();
             fs::create_dir(folder.join("more")).unwrap();
             let six = "six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254\n";
             fs::write(folder.join("more/six.txt"), six).unwrap();
@@ -200,7 +199,6 @@ cmd: [default, '$(id)']
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna; print(idna.__version__)"], "3.10\n")),
         write: |_, folder| {
-            // What the image has is not asked for again, so that the container needs no network.
             spec(folder, "python_version: 3.11\npackages: [idna==3.10]\nruntime_packages: [idna]\n");
         },
     },
@@ -241,7 +239,6 @@ fn files(folder: &Path) {
     fs::set_permissions(folder.join("data/empty"), fs::Permissions::from_mode(0o700)).unwrap();
     symlink("deep/file.txt", folder.join("data/latest")).unwrap();
     symlink("deep", folder.join("data/folder")).unwrap();
-    symlink("missing", folder.join("data/dangling")).unwrap();
 }
 
 /// A base with settings of its own, made by Docker, in a registry that asks for a password. Returns its name.

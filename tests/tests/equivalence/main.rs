@@ -37,7 +37,9 @@ fn built(place: &Place, case: &Case, builder: &str, own: &str) -> String {
 fn looked_at(place: &Place, case: &Case, image: &str) -> Seen {
     let mut found = seen(&place.engine, image, case.program);
     if let Some((arguments, printed)) = case.runs {
-        let ran = place.engine.docker(&[&["run", "--rm", "--network", "none", image], arguments].concat());
+        // The container has no network to install packages from.
+        let run = ["run", "--rm", "--network", "none", "--env", "IMAGESPEC_RUNTIME_PACKAGES=", image];
+        let ran = place.engine.docker(&[&run, arguments].concat());
         assert!(ran.ends_with(printed), "{image} prints {ran}");
         found.insert("output".to_owned(), ran);
     }
@@ -118,7 +120,7 @@ fn the_comparison_finds_what_a_program_would() {
     let packages = "/opt/venv/lib/python3.11/site-packages";
     let steps = format!(
         "FROM {first}\nENV OTHER=two MORE=\nLABEL more=yes\nUSER 5:6\nWORKDIR /srv/\nENTRYPOINT [\"env\", \"A=B\"]\nUSER root\n\
-         RUN chmod 600 /root/data.txt && echo more > /root/more.txt && ln -s more.txt /root/link && chmod 700 /opt/venv && \
+         RUN chmod 600 /root/data.txt && echo more > /root/more.txt && ln -s more.txt /root/link && chmod 711 /opt/venv && \
          mkdir -p {packages}/demo-1.dist-info && printf 'Name: Demo\\nVersion: 1\\n' > {packages}/demo-1.dist-info/METADATA && \
          echo /srv > {packages}/more.pth && chmod 755 /root && chown 7:8 /root\nUSER 5:6\n"
     );
@@ -127,5 +129,26 @@ fn the_comparison_finds_what_a_program_would() {
     let [first, second] = [first, "other"].map(|image| seen(&engine, image, Program::Python));
     assert_eq!(differences(&first, &first), []);
     let lines: Vec<_> = differences(&first, &second).iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    config Entrypoint: nothing and "[\"env\",\"A=B\"]"
+    config User: nothing and "5:6"
+    config WorkingDir: "/root" and "/srv/"
+    config variable MORE: nothing and ""
+    config variable OTHER: "one" and "two"
+    file /opt/venv: "folder 0755 0:0" and "folder 0711 0:0"
+    file /root: "folder 0755 0:0" and "folder 0755 7:8"
+    file /root/data.txt: "file 0644 0:0 5 bytes 6667b2d1aab6" and "file 0600 0:0 5 bytes 6667b2d1aab6"
+    file /root/link: nothing and "link 0:0 to more.txt"
+    file /root/more.txt: nothing and "file 0644 0:0 5 bytes 2396099c6c08"
+    label more: nothing and "yes"
+    package demo: nothing and "1"
+    process folder: "/root" and "/srv"
+    process group: "0" and "6"
+    process groups: "[0]" and "[6]"
+    process user: "0" and "5"
+    python path: "[\"\",\"/root\",\"/usr/lib/python311.zip\",\"/usr/lib/python3.11\",\"/usr/lib/python3.11/lib-dynload\",\"/opt/venv/lib/python3.11/site-packages\",\"/usr/local/lib/python3.11/dist-packages\",\"/usr/lib/python3/dist-packages\"]" and "[\"\",\"/root\",\"/usr/lib/python311.zip\",\"/usr/lib/python3.11\",\"/usr/lib/python3.11/lib-dynload\",\"/opt/venv/lib/python3.11/site-packages\",\"/srv\",\"/usr/local/lib/python3.11/dist-packages\",\"/usr/lib/python3/dist-packages\"]"
+    variable HOME: "/root" and "/usr/games"
+    variable MORE: nothing and ""
+    variable OTHER: "one" and "two"
+    "#);
 }
