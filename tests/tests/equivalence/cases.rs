@@ -16,14 +16,13 @@ pub(crate) struct Case {
     pub(crate) program: Program,
     /// What its container is told to run, and prints; nothing where it has no program.
     pub(crate) runs: Option<(&'static [&'static str], &'static str)>,
-    /// Writes `NAME/imagespec.yaml` and what it names.
-    pub(crate) write: fn(&Place, &Path),
+    /// Writes `NAME/imagespec.yaml` and what it names. The engine may help.
+    pub(crate) write: fn(&Place, &Engine, &Path),
 }
 
-/// Where the images are made.
+/// What the images are made from.
 pub(crate) struct Place {
     pub(crate) env: TestEnv,
-    pub(crate) engine: Engine,
     pub(crate) registry: DockerRegistry,
 }
 
@@ -33,7 +32,7 @@ pub(crate) const CASES: [Case; 12] = [
         name: "quickstart",
         program: Program::Python,
         runs: Some((&[], "mean age 11.5\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
             for file in ["imagespec.yaml", "report.py"] {
                 fs::copy(example.join(file), folder.join(file)).unwrap();
@@ -44,7 +43,7 @@ pub(crate) const CASES: [Case; 12] = [
         name: "files-on-scratch",
         program: Program::Absent,
         runs: None,
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "base_image: scratch\nsource_root: src\nsource_copy_mode: all\ncopy: [data]\n");
             files(folder);
         },
@@ -53,7 +52,7 @@ pub(crate) const CASES: [Case; 12] = [
         name: "files",
         program: Program::Python,
         runs: Some((&["sh", "-c", "data/run && cat data/latest"], "ran\ntext\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "python_version: 3.11\nsource_root: src\ncopy: [data]\n");
             files(folder);
         },
@@ -65,7 +64,7 @@ pub(crate) const CASES: [Case; 12] = [
             &["sh", "-c", "cat /srv/made /srv/secret && file --brief /etc/hostname"],
             "made in /root\n8 bytes\nASCII text\n",
         )),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(
                 folder,
                 r#"python_version: 3.11
@@ -88,7 +87,7 @@ secrets: [{id: token, target: /run/token}]
             &["$HOME", "a b", ""],
             "['two words', '$HOME', \"it's\", '\"', '\\\\', '\\\\n', '#', 'größe', '', '$HOME', 'a b', ''] /srv/a b 1000 1000\n",
         )),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(
                 folder,
                 r#"python_version: 3.11
@@ -119,7 +118,7 @@ cmd: [default, '$(id)']
         name: "requirements-with-hashes",
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna, six; print(idna.__version__, six.__version__)"], "3.10 1.16.0\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "python_version: 3.11\nrequirements: requirements.txt\n");
             let idna = "idna==3.10 --hash=sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3 \
                         --hash=sha256:12f65c9b470abda6dc35cf8e63cc574b1c52b11df2c86030af0ac09b01b13ea9\n";
@@ -134,7 +133,7 @@ cmd: [default, '$(id)']
         name: "lock-file",
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "python_version: 3.11\nrequirements: uv.lock\ncopy: [look.py]\n");
             locks(folder, &["uv.lock", "pyproject.toml"]);
         },
@@ -143,7 +142,7 @@ cmd: [default, '$(id)']
         name: "pylock",
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "python_version: 3.11\nrequirements: pylock.toml\ncopy: [look.py]\n");
             locks(folder, &["pylock.toml"]);
         },
@@ -152,7 +151,7 @@ cmd: [default, '$(id)']
         name: "spec-on-a-spec",
         program: Program::Python,
         runs: Some((&[], "beneath above changed 3.10 1.16.0\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(
                 folder,
                 "base_image: base.yaml\npackages: [six==1.16.0]\ncopy: [above.py]\nenv: {WHAT: changed}\n\
@@ -172,8 +171,8 @@ cmd: [default, '$(id)']
         program: Program::Python,
         // Its entry point is the base's.
         runs: Some((&["told"], "app from the base 3.10 told\n")),
-        write: |place, folder| {
-            let base = push_base(place);
+        write: |place, engine, folder| {
+            let base = push_base(place, engine);
             spec(folder, &format!("base_image: {base}\npackages: [idna==3.10]\ncommands: ['id -u > /srv/who']\n"));
         },
     },
@@ -181,7 +180,7 @@ cmd: [default, '$(id)']
         name: "conda",
         program: Program::Python,
         runs: Some((&["python", "-c", "import greet, idna; print(greet.HELLO, idna.__version__)"], "conda 3.10\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             let python = CondaPython::made_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
             let mut channel = CondaChannel::new(&folder.join("channel"));
             channel.add(&python.package("linux-64"));
@@ -198,7 +197,7 @@ cmd: [default, '$(id)']
         name: "packages-at-the-start",
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna; print(idna.__version__)"], "3.10\n")),
-        write: |_, folder| {
+        write: |_, _, folder| {
             spec(folder, "python_version: 3.11\npackages: [idna==3.10]\nruntime_packages: [idna]\n");
         },
     },
@@ -242,8 +241,8 @@ fn files(folder: &Path) {
 }
 
 /// A base with settings of its own, made by Docker, in a registry that asks for a password. Returns its name.
-fn push_base(place: &Place) -> String {
-    let Place { env, engine, registry } = place;
+fn push_base(place: &Place, engine: &Engine) -> String {
+    let Place { env, registry } = place;
     env.write("base/imagespec.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\napt_packages: [python3]\n");
     let host = engine.host();
     let built = env.run_online(&["build", "base/imagespec.yaml", "--output", "type=docker"], &[("DOCKER_HOST", &host)]);
@@ -276,12 +275,14 @@ CMD ["nothing"]
     name
 }
 
-/// The variables that the program has when it builds in `place`.
-pub(crate) fn variables(place: &Place) -> Vec<(String, String)> {
-    let mut variables = network_variables();
-    let config = place.registry.config();
-    let folder = config.parent().unwrap().display().to_string();
-    let own = [("DOCKER_HOST", place.engine.host()), ("DOCKER_CONFIG", folder), ("TOKEN", "12345678".to_owned())];
-    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    variables
+impl Place {
+    /// The variables that the program has when it builds with an engine.
+    pub(crate) fn variables(&self, engine: &Engine) -> Vec<(String, String)> {
+        let mut variables = network_variables();
+        let config = self.registry.config();
+        let folder = config.parent().unwrap().display().to_string();
+        let own = [("DOCKER_HOST", engine.host()), ("DOCKER_CONFIG", folder), ("TOKEN", "12345678".to_owned())];
+        variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        variables
+    }
 }

@@ -11,15 +11,15 @@ use imagespec_tests::{
     Difference, DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, insta, seen, skip,
 };
 
-use cases::{CASES, Case, Place, variables};
+use cases::{CASES, Case, Place};
 
 /// What may differ between the images of the two builders: subjects that begin so, and why. The same table stands in
 /// docs/builders.md.
 const ALLOWED: [(&str, &str); 0] = [];
 
 /// Builds the spec into the engine, has the image under a name of `own` alone, and returns the name that it had.
-fn built(place: &Place, case: &Case, builder: &str, own: &str) -> String {
-    let variables = variables(place);
+fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) -> String {
+    let variables = place.variables(engine);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let spec = format!("{}/imagespec.yaml", case.name);
     let secrets: &[&str] =
@@ -28,18 +28,18 @@ fn built(place: &Place, case: &Case, builder: &str, own: &str) -> String {
     let built = place.env.run_with(&arguments, &variables);
     assert_eq!(built.code, 0, "{} by {builder}: {}", case.name, built.stderr);
     let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
-    place.engine.docker(&["tag", &name, own]);
-    place.engine.docker(&["image", "rm", &name]);
+    engine.docker(&["tag", &name, own]);
+    engine.docker(&["image", "rm", &name]);
     name
 }
 
 /// What a program sees in the image, and what its container prints.
-fn looked_at(place: &Place, case: &Case, image: &str) -> Seen {
-    let mut found = seen(&place.engine, image, case.program);
+fn looked_at(engine: &Engine, case: &Case, image: &str) -> Seen {
+    let mut found = seen(engine, image, case.program);
     if let Some((arguments, printed)) = case.runs {
         // The container has no network to install packages from.
         let run = ["run", "--rm", "--network", "none", "--env", "IMAGESPEC_RUNTIME_PACKAGES=", image];
-        let ran = place.engine.docker(&[&run, arguments].concat());
+        let ran = engine.docker(&[&run, arguments].concat());
         assert!(ran.ends_with(printed), "{image} prints {ran}");
         found.insert("output".to_owned(), ran);
     }
@@ -59,39 +59,42 @@ fn forbidden(case: &Case, found: &[Difference], needed: &mut [bool]) -> Vec<Stri
     lines
 }
 
-/// Compares the images of all specs in one engine, one after the other: they share its cache.
-fn compare(kind: Kind, builders: [&str; 2]) {
-    let engine = match Engine::start(kind) {
-        Ok(engine) => engine,
-        Err(why) => return skip(&format!("that builders agree, in {}", kind.name()), &why),
-    };
-    let place = Place { env: TestEnv::with_debian(), engine, registry: DockerRegistry::start(Setup::Password) };
+#[test]
+fn images_of_oci_and_of_docker_are_the_same_to_a_program() {
+    const BUILDERS: [&str; 2] = ["oci", "docker"];
+    let mut engines = Vec::new();
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        match Engine::start(kind) {
+            Ok(engine) => engines.push(engine),
+            Err(why) => skip(&format!("that builders agree, in {}", kind.name()), &why),
+        }
+    }
+    let Some(first) = engines.first() else { return };
+    // The engines have one cache of `oci`: what it makes is loaded into each.
+    let place = Place { env: TestEnv::with_debian(), registry: DockerRegistry::start(Setup::Password) };
     let mut needed = [false; ALLOWED.len()];
     let mut lines = Vec::new();
     for case in &CASES {
         let folder = place.env.path().join(case.name);
         fs::create_dir(&folder).unwrap();
-        (case.write)(&place, &folder);
-        // The hash of a spec does not tell who builds it.
-        assert_eq!(built(&place, case, builders[0], "first"), built(&place, case, builders[1], "second"));
-        let found = differences(&looked_at(&place, case, "first"), &looked_at(&place, case, "second"));
-        lines.extend(forbidden(case, &found, &mut needed));
-        place.engine.docker(&["image", "rm", "--force", "first", "second"]);
+        (case.write)(&place, first, &folder);
+        for engine in &engines {
+            let [first, second] = ["first", "second"];
+            // The hash of a spec does not tell who builds it.
+            assert_eq!(
+                built(&place, engine, case, BUILDERS[0], first),
+                built(&place, engine, case, BUILDERS[1], second)
+            );
+            let found = differences(&looked_at(engine, case, first), &looked_at(engine, case, second));
+            let found = forbidden(case, &found, &mut needed);
+            lines.extend(found.iter().map(|line| format!("{}: {line}", engine.kind().name())));
+            engine.docker(&["image", "rm", "--force", first, second]);
+        }
     }
-    assert!(lines.is_empty(), "{} and {} differ in {}:\n{}", builders[0], builders[1], kind.name(), lines.join("\n"));
+    assert!(lines.is_empty(), "{BUILDERS:?} differ:\n{}", lines.join("\n"));
     for ((subject, _), is_needed) in ALLOWED.iter().zip(needed) {
         assert!(is_needed, "`{subject}` may differ, and does not: the row is not needed any more");
     }
-}
-
-#[test]
-fn docker_20_makes_images_in_which_a_program_sees_what_it_sees_in_those_of_oci() {
-    compare(Kind::Docker20, ["oci", "docker"]);
-}
-
-#[test]
-fn docker_26_makes_images_in_which_a_program_sees_what_it_sees_in_those_of_oci() {
-    compare(Kind::Docker26, ["oci", "docker"]);
 }
 
 #[test]
