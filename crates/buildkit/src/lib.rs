@@ -2,13 +2,19 @@
 //! Knows neither engines nor endpoints: whoever calls it brings the connections.
 
 mod channel;
+pub mod dockerfile;
 mod progress;
 mod recipe;
 mod session;
 mod solve;
+pub mod uv;
+mod write;
 
 pub use channel::channel;
+pub use dockerfile::{KnownBase, LowerError, Machine, UvProgram, loaded_base, lower, wanted_uv};
 pub use progress::{FailedStep, Progress, Step};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
 pub use session::Session;
-pub use solve::{CacheEntry, Solve, SolveError, solve};
+pub use solve::{Solve, SolveError, Solved, solve};
+pub use uv::{UvError, pinned_uv};
+pub use write::WriteError;

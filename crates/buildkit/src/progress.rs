@@ -1,6 +1,6 @@
 //! What the caller of a build is told: steps of our own, and BuildKit's own stream of vertices, statuses and logs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -92,6 +92,7 @@ pub(crate) struct Follower<'a> {
     recipe: &'a Recipe,
     masked: Masked,
     vertices: BTreeMap<String, Followed>,
+    cached: BTreeSet<(String, usize)>,
     failed: Option<FailedStep>,
 }
 
@@ -136,7 +137,7 @@ impl FailedStep {
 
 impl<'a> Follower<'a> {
     pub(crate) fn new(progress: &'a Progress<'a>, recipe: &'a Recipe, masked: Masked) -> Self {
-        Self { progress, recipe, masked, vertices: BTreeMap::new(), failed: None }
+        Self { progress, recipe, masked, vertices: BTreeMap::new(), cached: BTreeSet::new(), failed: None }
     }
 
     /// Tells what is new.
@@ -157,6 +158,11 @@ impl<'a> Follower<'a> {
         self.failed.take()
     }
 
+    /// Stage and index of each of the recipe's steps that was done earlier.
+    pub(crate) fn cached(self) -> BTreeSet<(String, usize)> {
+        self.cached
+    }
+
     fn vertex(&mut self, vertex: &Vertex) {
         let recipe = self.recipe;
         let followed = self.vertices.entry(vertex.digest.clone()).or_insert_with(|| Followed {
@@ -168,6 +174,9 @@ impl<'a> Follower<'a> {
             last: VecDeque::new(),
             transfers: BTreeMap::new(),
         });
+        if let Some(step) = followed.recipe_step.as_ref().filter(|_| vertex.cached) {
+            self.cached.insert((step.stage.clone(), step.index));
+        }
         let title = match &followed.recipe_step {
             Some(step) => Some(step.title.clone()),
             None => TOLD.iter().find(|(name, _)| followed.name.starts_with(name)).map(|(_, title)| (*title).to_owned()),

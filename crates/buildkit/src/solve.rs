@@ -1,6 +1,6 @@
 //! One build by BuildKit: the request, its progress, and what came out. Protocol: `moby.buildkit.v1.Control`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -8,6 +8,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, CacheOptionsEntry, SolveRequest, StatusRequest, StatusResponse,
 };
 use imagespec_core::builder::CachePolicy;
+use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::masked::Masked;
 use imagespec_core::platform::Platform;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -34,9 +35,9 @@ pub struct Solve<'a> {
     /// What becomes of the result: BuildKit's name of an exporter, and its attributes.
     pub exporter: (&'a str, BTreeMap<String, String>),
     /// Where earlier results are looked for, and where results are written to.
-    pub cache_from: Vec<CacheEntry>,
+    pub cache_from: Vec<CacheLocation>,
     /// Where results are written to for others.
-    pub cache_to: Vec<CacheEntry>,
+    pub cache_to: Vec<CacheLocation>,
     /// Whether earlier results may be used.
     pub cache: CachePolicy,
     /// Seconds since 1970 that the image carries, where BuildKit can.
@@ -45,13 +46,13 @@ pub struct Solve<'a> {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A cache that others share: BuildKit's name of its type, and attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheEntry {
-    /// `registry`, `inline`, `gha`, …
-    pub kind: String,
-    /// `ref`, `mode`, …
-    pub attributes: BTreeMap<String, String>,
+/// What came out of a solve.
+#[derive(Debug, Clone, Default)]
+pub struct Solved {
+    /// What the exporter says of the result: `containerimage.digest` and others.
+    pub exporter: BTreeMap<String, String>,
+    /// Stage and index of each of the recipe's steps that was done earlier.
+    pub cached: BTreeSet<(String, usize)>,
 }
 
 /// Why there is no result.
@@ -74,7 +75,7 @@ pub enum SolveError {
     Connection(#[source] Box<Status>),
 }
 
-/// Has `solve` done over `channel`, whose other end has `session`. Returns what the exporter says of the result.
+/// Has `solve` done over `channel`, whose other end has `session`.
 ///
 /// # Errors
 /// When there is no result; BuildKit is then told to stop.
@@ -83,7 +84,7 @@ pub async fn solve(
     session: &Session,
     solve: &Solve<'_>,
     progress: &Progress<'_>,
-) -> Result<BTreeMap<String, String>, SolveError> {
+) -> Result<Solved, SolveError> {
     let client = ControlClient::new(channel)
         .max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_SIZE_BYTES_MAX);
@@ -119,7 +120,10 @@ pub async fn solve(
         follower.take(&status);
     }
     match result {
-        Ok(response) => Ok(response.into_inner().exporter_response.into_iter().collect()),
+        Ok(response) => Ok(Solved {
+            exporter: response.into_inner().exporter_response.into_iter().collect(),
+            cached: follower.cached(),
+        }),
         Err(_) if progress.is_cancelled() => Err(SolveError::Cancelled),
         Err(status) if is_of_connection(&status) => Err(SolveError::Connection(Box::new(status))),
         Err(status) => match follower.failed() {
@@ -180,8 +184,8 @@ impl Solve<'_> {
             frontend: FRONTEND.to_owned(),
             frontend_attrs: map(&attributes),
             cache: Some(CacheOptions {
-                exports: self.cache_to.iter().map(CacheEntry::to_wire).collect(),
-                imports: self.cache_from.iter().map(CacheEntry::to_wire).collect(),
+                exports: self.cache_to.iter().map(cache).collect(),
+                imports: self.cache_from.iter().map(cache).collect(),
                 ..CacheOptions::default()
             }),
             ..SolveRequest::default()
@@ -189,10 +193,8 @@ impl Solve<'_> {
     }
 }
 
-impl CacheEntry {
-    fn to_wire(&self) -> CacheOptionsEntry {
-        CacheOptionsEntry { r#type: self.kind.clone(), attrs: map(&self.attributes) }
-    }
+fn cache(location: &CacheLocation) -> CacheOptionsEntry {
+    CacheOptionsEntry { r#type: location.kind.clone(), attrs: map(&location.attributes) }
 }
 
 fn map(entries: &BTreeMap<String, String>) -> HashMap<String, String> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ImageInspect, SystemInfo, SystemVersion};
-use bollard::query_parameters::{PushImageOptions, TagImageOptions};
+use bollard::query_parameters::{PushImageOptions};
 use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use hyper_util::client::legacy::Client;
@@ -182,14 +182,16 @@ impl Engine {
         }
     }
 
-    /// Calls the image `image` also `name`.
+    /// Lengths in bytes of what the entries of the image's history added, the first one first, without those that added
+    /// nothing.
     ///
     /// # Errors
-    /// When the engine has no such image.
-    pub async fn tag(&self, image: &str, name: &str) -> Result<(), EngineError> {
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
-        let options = TagImageOptions { repo: Some(repository.to_owned()), tag: Some(tag.to_owned()) };
-        self.docker.tag_image(image, Some(options)).await.map_err(|error| self.told("name the image", &error))
+    /// When the engine does not say.
+    pub async fn layer_sizes(&self, name: &str) -> Result<Vec<u64>, EngineError> {
+        let history = self.docker.image_history(name).await;
+        let history = history.map_err(|error| self.told("say what the image is made of", &error))?;
+        let sizes = history.into_iter().rev().filter_map(|entry| u64::try_from(entry.size).ok());
+        Ok(sizes.filter(|size_bytes| *size_bytes > 0).collect())
     }
 
     /// Loads an archive as `docker save` writes it, and returns what the engine says of it.
@@ -258,21 +260,6 @@ impl Engine {
             }
         }
         Ok(digest)
-    }
-
-    /// What the engine's registry, or its mirror, has under `name`.
-    ///
-    /// # Errors
-    /// When it does not say.
-    pub async fn resolve(&self, name: &Reference, login: Option<Login>) -> Result<Option<Digest>, EngineError> {
-        let credentials = login.map(|login| DockerCredentials {
-            password: Some(login.password().to_owned()),
-            username: Some(login.username),
-            ..Default::default()
-        });
-        let found = self.docker.inspect_registry_image(&name.to_string(), credentials).await;
-        let found = found.map_err(|error| self.told("find the base in its registry", &error))?;
-        Ok(found.descriptor.digest.and_then(|digest| digest.parse().ok()))
     }
 
     /// gRPC to the BuildKit inside.

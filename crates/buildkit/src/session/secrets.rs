@@ -25,7 +25,7 @@ impl SecretsService for Secrets {
     async fn get_secret(&self, request: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
         let id = request.into_inner().id;
         let data = match self.secrets.get(&id) {
-            None => return Err(Status::not_found(format!("secret {id} is not given"))),
+            None | Some(RecipeSecret::Absent) => return Err(Status::not_found(format!("secret {id} is not given"))),
             Some(RecipeSecret::Given(source)) => {
                 read(source).map_err(|error| Status::unavailable(format!("secret {id} cannot be read: {error}")))?
             }
