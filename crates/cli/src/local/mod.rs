@@ -2,6 +2,7 @@
 //! `slim.rs` in its place.
 
 mod cache;
+mod engine;
 mod failure;
 mod image;
 mod inspect;
@@ -25,6 +26,7 @@ use imagespec_distribution::Existence;
 use tempfile::TempDir;
 
 pub(crate) use cache::cache;
+pub(crate) use engine::engine_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
