@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imagespec_core::builder::{BuildError, FailureKind};
 
-use crate::engine::{About, Address, Engine};
+use crate::engine::{About, Address, DEFAULT, Engine};
 use crate::failure;
 use crate::options::Options;
 
@@ -15,6 +15,13 @@ pub struct Diagnosis {
     pub address: Option<(String, String)>,
     /// What it is, or why it does not answer.
     pub about: Result<About, BuildError>,
+}
+
+impl Diagnosis {
+    /// Whether nobody says where the engine is, so that it was looked for where engines usually are.
+    pub fn is_default(&self) -> bool {
+        self.address.as_ref().is_some_and(|(_, origin)| origin == DEFAULT)
+    }
 }
 
 /// Asks the engine that a build with these options would use.

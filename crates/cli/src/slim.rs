@@ -107,6 +107,12 @@ pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
     Ok(Finding::new(Mark::Warn, text))
 }
 
+/// What there is to say about engines.
+pub(crate) fn engine_findings(_surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+    let text = "not looked for: it is the affair of a builder, and none is inside this program";
+    Ok(vec![Finding::new(Mark::Warn, text)])
+}
+
 /// A failure.
 pub(crate) fn run(_arguments: &RunArguments, _cancelled: &Arc<AtomicBool>) -> Result<u8, Failure> {
     Err(absent("run programs", TAKE_ANOTHER))

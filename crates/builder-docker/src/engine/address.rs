@@ -12,6 +12,8 @@ use imagespec_core::digest::Digest;
 use serde::Deserialize;
 use url::Url;
 
+/// Who says so where nobody does.
+pub(crate) const DEFAULT: &str = "the default";
 /// Where Docker puts its socket.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// Where rootless Docker and Podman put theirs, beneath XDG_RUNTIME_DIR.
@@ -158,7 +160,7 @@ impl Address {
         let rootless = ROOTLESS_SOCKETS.iter().filter_map(|name| Some(runtime.as_ref()?.join(name)));
         let found = [PathBuf::from(DOCKER_SOCKET)].into_iter().chain(rootless).find(|socket| socket.exists());
         let socket = found.unwrap_or_else(|| DOCKER_SOCKET.into());
-        Ok(Self { place: Place::Unix(socket), origin: "the default".to_owned() })
+        Ok(Self { place: Place::Unix(socket), origin: DEFAULT.to_owned() })
     }
 }
 

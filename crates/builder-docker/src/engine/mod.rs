@@ -23,6 +23,7 @@ use imagespec_distribution::Login;
 use tonic::transport::Channel;
 use tower_service::Service;
 
+pub(crate) use address::DEFAULT;
 pub use address::{Address, AddressError, Place, TlsFiles, Wishes};
 pub use dial::{Connection, DialError, dial};
 pub use upgrade::UpgradeError;

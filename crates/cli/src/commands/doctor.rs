@@ -1,5 +1,6 @@
 //! `imagespec doctor`: what this machine can do, and what to do where it cannot. The exit code is 1 if something fails.
 
+use std::env;
 use std::fs::File;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::arguments::Format;
 use crate::failure::{FAILED, Failure};
 use crate::local;
-use crate::prepare;
+use crate::prepare::{self, Surroundings};
 use crate::session::print_data;
 
 /// Whether a thing that builds may need is there.
@@ -61,10 +62,10 @@ impl Finding {
     }
 
     /// What fails with `failure`.
-    fn of(failure: Failure) -> Self {
+    pub(crate) fn of(failure: Failure, mark: Mark) -> Self {
         let mut diagnostics = failure.diagnostics.into_iter();
         let first = diagnostics.next().expect("a failure says what failed");
-        Self { mark: Mark::Fail, text: first.message, notes: first.notes, hints: first.hints }
+        Self { mark, text: first.message, notes: first.notes, hints: first.hints }
     }
 
     fn text(&self) -> String {
@@ -83,7 +84,8 @@ impl Finding {
 pub(crate) fn doctor(format: Format) -> Result<u8, Failure> {
     let sections = [
         Section { name: "cache", findings: vec![cache()] },
-        Section { name: "sandbox", findings: vec![local::sandbox_finding().unwrap_or_else(Finding::of)] },
+        Section { name: "sandbox", findings: vec![local::sandbox_finding().unwrap_or_else(failed)] },
+        Section { name: "engine", findings: engine() },
         Section { name: "logins", findings: logins() },
     ];
     match format {
@@ -108,10 +110,20 @@ impl Section {
     }
 }
 
+fn failed(failure: Failure) -> Finding {
+    Finding::of(failure, Mark::Fail)
+}
+
+fn engine() -> Vec<Finding> {
+    let surroundings = env::current_dir().map_err(Failure::from).and_then(|folder| Surroundings::read(&folder));
+    let findings = surroundings.and_then(|surroundings| local::engine_findings(&surroundings));
+    findings.unwrap_or_else(|failure| vec![failed(failure)])
+}
+
 fn cache() -> Finding {
     match local::cache_root() {
         Ok(folder) => Finding::new(Mark::Ok, folder.display().to_string()),
-        Err(failure) => Finding::of(failure),
+        Err(failure) => failed(failure),
     }
 }
 

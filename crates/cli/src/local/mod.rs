@@ -2,6 +2,7 @@
 //! `slim.rs` in its place.
 
 mod cache;
+mod engine;
 mod failure;
 mod image;
 mod inspect;
@@ -27,6 +28,7 @@ use imagespec_distribution::Existence;
 use tempfile::TempDir;
 
 pub(crate) use cache::cache;
+pub(crate) use engine::engine_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
