@@ -7,12 +7,12 @@ use imagespec_core::digest::Digest;
 use imagespec_core::explanation::HashedPlan;
 use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, Step, VENV};
 use imagespec_core::platform::Platform;
+use imagespec_core::runtime;
 use serde_json::{Map, Value, json};
 
 use crate::base::{BaseImage, ImageLayer};
 use crate::inspect::HISTORY_PREFIX;
 use crate::python::BasePython;
-use crate::runtime;
 
 /// A finished image: its documents as bytes and its layers.
 #[derive(Debug, Clone)]

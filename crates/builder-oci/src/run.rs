@@ -7,9 +7,9 @@ use oci_spec::image::ImageManifest;
 use crate::cache::{Cache, CacheError};
 use crate::documents::{Config, Container, OpenError, blob, platform};
 use crate::emulation::{self, CannotExecute};
-use crate::runtime;
 use crate::sandbox::{Network, Output, Run, Sandbox, SandboxError, User};
 use crate::snapshot::{SnapshotError, Stack};
+use imagespec_core::runtime;
 
 /// Why a program could not be run in an image.
 #[derive(Debug, thiserror::Error)]

@@ -56,20 +56,24 @@ pub enum Entry {
 /// Where a secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecipeSecret {
-    /// One that the user gave.
+    /// One that the user gave, or what this machine tells a program.
     Given(SecretSource),
+    /// One that the spec names and nobody gave. A build needs it; a recipe to look at does not.
+    Absent,
     /// A file of this machine that is no secret, and must leave no trace: its authorities. One that is absent is empty.
     Authorities(PathBuf),
 }
 
 /// An instruction of the Dockerfile that makes a layer: FROM, RUN, COPY, ADD and WORKDIR.
 ///
-/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several.
+/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several, and without the
+/// stage where there is one alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeStep {
     /// Name of its stage.
     pub stage: String,
-    /// Its place among those of its stage, from 1, which is FROM.
+    /// Its place among those of its stage, from 1. FROM counts where it names an image, and not where it names `scratch`
+    /// or another stage. BuildKit pads the number with blanks: `[image  2/10]`.
     pub index: usize,
     /// What the user sees: `install 2 Debian packages`.
     pub title: String,

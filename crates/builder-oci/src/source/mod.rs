@@ -23,6 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use imagespec_core::plan::{PipStep, VENV};
+use imagespec_core::uv::UV_VERSION;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -31,7 +32,7 @@ use crate::execute::{self, ExecuteError, Execution, Program};
 use crate::progress::Step;
 use crate::sandbox::{Access, Mount, Network};
 use crate::secret::{Masked, Secrets};
-use crate::wheel::{Environment, Observer, UV_VERSION, Uv};
+use crate::wheel::{Environment, Observer, Uv};
 
 pub(crate) use error::SourceError;
 pub(crate) use hint::{NO_FOLDER, NO_GIT, hint, is_denied};

@@ -34,7 +34,6 @@ pub use memory::{keep, recall};
 pub use message::UvMessage;
 pub use name::{InvalidWheelName, Libc, Rank, Target, WheelName, best};
 pub use pylock::{PylockError, SelectedWheel, Selection, select};
-pub(crate) use resolve::UV_VERSION;
 pub use resolve::{Dependencies, Resolution, ResolveError, Uv};
 pub(crate) use scripts::launchers;
 pub use source::{Origin, SelectedSource};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imagespec_core::digest::Digest;
+use imagespec_core::uv::PinnedUv;
 use pep440_rs::Version;
 use url::Url;
 
@@ -22,38 +23,10 @@ use super::name::{InvalidWheelName, Libc, Target, WheelName};
 use super::process;
 use crate::cache::{Cache, CacheError, Key};
 
-/// The uv that is fetched.
-pub(crate) const UV_VERSION: &str = "0.13.9";
 /// The oldest uv that writes `pylock.toml`, by its minor version.
 const OLDEST: [u64; 2] = [0, 7];
 /// glibc versions, after `2.`, that uv has a platform for.
 const GLIBC_MINORS: [u16; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
-/// Where the wheels of a pinned uv lie, by the machine that runs it.
-struct Pinned {
-    machine: &'static str,
-    folder: &'static str,
-    file_name: &'static str,
-    sha256: &'static str,
-    size_bytes: u64,
-}
-
-const PINNED: [Pinned; 2] = [
-    Pinned {
-        machine: "x86_64",
-        folder: "fe/fe/794884de0efd3ac77a427cab21aa72c0483e100c55a42cd5cbb02c141b84",
-        file_name: "uv-0.13.9-py3-none-musllinux_1_1_x86_64.whl",
-        sha256: "2c45530751517d6c3bbc69a19473f6effe47cce047bede01ffd8af7ea7b36b25",
-        size_bytes: 19_295_638,
-    },
-    Pinned {
-        machine: "aarch64",
-        folder: "57/15/94b6cd62ac3ff6550288328e8035288875197cbc183f51554b266a69877b",
-        file_name: "uv-0.13.9-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
-        sha256: "5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe",
-        size_bytes: 18_026_789,
-    },
-];
-
 /// The program uv.
 #[derive(Debug, Clone)]
 pub struct Uv {
@@ -212,8 +185,8 @@ impl Uv {
         observer: Observer<'_>,
     ) -> Result<(PathBuf, Digest), ResolveError> {
         let no_uv = || ResolveError::NoUv { machine: machine.to_owned() };
-        let pinned = PINNED.iter().find(|pinned| pinned.machine == machine).ok_or_else(no_uv)?;
-        let sha256 = Digest::from_hex(pinned.sha256).expect("the pinned digest is one");
+        let pinned = PinnedUv::of(machine).ok_or_else(no_uv)?;
+        let sha256 = pinned.digest();
         let key = Key::new("uv", [pinned.sha256.as_bytes()]);
         if let Some(program) = unpacked(cache, key)? {
             return Ok((program, sha256));
@@ -222,8 +195,7 @@ impl Uv {
         if let Some(program) = unpacked(cache, key)? {
             return Ok((program, sha256));
         }
-        let url = format!("https://files.pythonhosted.org/packages/{}/{}", pinned.folder, pinned.file_name);
-        let url = Url::parse(&url).expect("the pinned address is one");
+        let url = Url::parse(&pinned.url()).expect("the pinned address is one");
         let size_bytes = Some(pinned.size_bytes);
         let wanted = Wanted { url: &url, file: pinned.file_name, digest: sha256, size_bytes };
         // The index of a build has no say in where uv comes from.
