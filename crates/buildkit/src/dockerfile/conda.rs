@@ -11,7 +11,7 @@ use imagespec_core::plan::{CondaStep, PythonStep};
 use serde_json::{Value, json};
 
 use super::error::LowerError;
-use super::mounts::bind;
+use super::mounts::{apt_caches, bind};
 use super::stage::Stage;
 use super::writer::Told;
 use super::{Lowering, OWN, TOOLS, count, script};
@@ -31,7 +31,7 @@ const RATTLER: &str = "py-rattler==0.28.0 \
 const REPODATA: &str = "repodata.json";
 
 impl Stage<'_, '_> {
-    pub(super) fn conda(&mut self, step: &CondaStep) -> Result<(), LowerError> {
+    pub(super) fn conda(&mut self, step: &CondaStep, base: &str) -> Result<(), LowerError> {
         let machines: Vec<_> = self.plan.platforms.iter().map(|platform| platform.machine()).collect();
         for platform in &self.plan.platforms {
             if !matches!(platform.machine(), "x86_64" | "aarch64") {
@@ -52,6 +52,7 @@ impl Stage<'_, '_> {
         if folders > 0 {
             mounts.push(bind(&format!("{prefix}channels"), "channels"));
         }
+        mounts.extend(apt_caches(base));
         mounts.extend(self.lowering.uv(&machines)?);
         let title = format!("install {}", count(packages.len(), "conda package"));
         let field = self.field("conda_packages");

@@ -43,7 +43,7 @@ pub(super) fn pip() -> String {
 
 /// Installs conda packages.
 pub(super) fn conda() -> String {
-    [PREPARE, UV, include_str!("scripts/conda.sh")].concat()
+    [PREPARE, APT, UV, include_str!("scripts/conda.sh")].concat()
 }
 
 /// Runs a command that may read secrets.

@@ -50,7 +50,7 @@ impl Stage<'_, '_> {
                 // The environment of conda has its own.
                 Step::Python(_) if has_conda => {}
                 Step::Python(step) => self.python(step, &name)?,
-                Step::Conda(step) => self.conda(step)?,
+                Step::Conda(step) => self.conda(step, &name)?,
                 Step::Pip(step) => self.pip(step)?,
                 Step::Copy(_) | Step::Run(_) => {}
             }

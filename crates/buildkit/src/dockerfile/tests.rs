@@ -212,78 +212,6 @@ runtime_packages: [ipdb]
     #   docker build --secret id=key,src=FILE --secret id=netrc,src=FILE --secret id=other,src=FILE --secret id=token,src=FILE --ssh default .
     FROM base AS image
 
-    # What programs find
-    ENV PATH=/opt/venv/bin:$PATH \
-        CONDA_PREFIX=/opt/venv \
-        LD_LIBRARY_PATH=/opt/venv/lib \
-        PYTHONPATH=/root \
-        IMAGESPEC_RUNTIME_PACKAGES="${IMAGESPEC_RUNTIME_PACKAGES:+$IMAGESPEC_RUNTIME_PACKAGES }ipdb"
-    WORKDIR /srv
-
-    # Debian packages
-    RUN --mount=type=bind,source=.imagespec/apt.sh,target=/dev/imagespec/apt.sh \
-        --mount=type=cache,id=imagespec-apt-cae662172fd4-lists,target=/dev/imagespec/apt/lists,sharing=locked \
-        --mount=type=cache,id=imagespec-apt-cae662172fd4-archives,target=/dev/imagespec/apt/archives,sharing=locked \
-        --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
-        ["/bin/sh", "/dev/imagespec/apt.sh", "git", "libgomp1"]
-
-    # Conda packages, and Python among them
-    RUN --mount=type=bind,source=.imagespec/conda.sh,target=/dev/imagespec/conda.sh \
-        --mount=type=bind,source=.imagespec/conda.py,target=/dev/imagespec/conda.py \
-        --mount=type=bind,source=.imagespec/rattler.txt,target=/dev/imagespec/rattler.txt \
-        --mount=type=bind,source=.imagespec/conda.json,target=/dev/imagespec/conda.json \
-        --mount=type=bind,source=.imagespec/channels,target=/dev/imagespec/channels \
-        --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
-        --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
-        ["/bin/sh", "/dev/imagespec/conda.sh"]
-
-    # Python packages
-    RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
-        --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
-        --mount=type=bind,source=.imagespec/constraints.txt,target=/dev/imagespec/constraints.txt \
-        --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
-        --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
-        --mount=type=secret,id=key,target=/dev/imagespec/secrets/key,required=true \
-        --mount=type=secret,id=netrc,target=/dev/imagespec/secrets/netrc,required=true \
-        --mount=type=ssh,target=/dev/imagespec/ssh \
-        ["/bin/sh", "/dev/imagespec/pip.sh", "--file", "key", "/root/.ssh/id_ed25519", "--netrc", "netrc", "/root/.netrc", "--", "requirements", "--default-index", "https://pypi.example/simple", "--index", "https://extra.example/simple", "--pre"]
-
-    # What installs packages when a container starts
-    COPY .imagespec/image/start/ /opt/imagespec/
-
-    # Files
-    COPY root/ /root/
-
-    # Commands
-    RUN --mount=type=bind,source=.imagespec/command.sh,target=/dev/imagespec/command.sh \
-        --mount=type=secret,id=other,target=/dev/imagespec/secrets/other,required=true \
-        --mount=type=secret,id=token,target=/dev/imagespec/secrets/token,required=true \
-        ["/bin/sh", "/dev/imagespec/command.sh", "--variable", "other", "OTHER", "--file", "token", "/run/secret", "--", "sha256sum < /run/secret > /srv/secret"]
-    RUN --mount=type=bind,source=.imagespec/command.sh,target=/dev/imagespec/command.sh \
-        --mount=type=secret,id=other,target=/dev/imagespec/secrets/other,required=true \
-        --mount=type=secret,id=token,target=/dev/imagespec/secrets/token,required=true \
-        ["/bin/sh", "/dev/imagespec/command.sh", "--variable", "other", "OTHER", "--file", "token", "/run/secret", "--", "make install"]
-
-    # What a container runs
-    USER 1000:1000
-    ENTRYPOINT ["/opt/imagespec/start", "python", "/root/app.py"]
-    CMD ["--help"]
-    LABEL team=search
-
-    # Whose image it is
-    ENV IMAGESPEC_ID=…
-    LABEL imagespec.id=… \
-        imagespec.spec-hash=… \
-        imagespec.version=0.1.0 \
-        org.opencontainers.image.base.name=docker.io/library/base
-    "#);
-    insta::assert_snapshot!(steps(&recipe), @r#"
-    # Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:
-    #   docker build --secret id=key,src=FILE --secret id=netrc,src=FILE --secret id=other,src=FILE --secret id=token,src=FILE --ssh default .
-    FROM base AS image
-
     # Debian packages
     RUN --mount=type=bind,source=.imagespec/apt.sh,target=/dev/imagespec/apt.sh \
         --mount=type=cache,id=imagespec-apt-cae662172fd4-lists,target=/dev/imagespec/apt/lists,sharing=locked \
@@ -305,6 +233,8 @@ runtime_packages: [ipdb]
         --mount=type=bind,source=.imagespec/rattler.txt,target=/dev/imagespec/rattler.txt \
         --mount=type=bind,source=.imagespec/conda.json,target=/dev/imagespec/conda.json \
         --mount=type=bind,source=.imagespec/channels,target=/dev/imagespec/channels \
+        --mount=type=cache,id=imagespec-apt-cae662172fd4-lists,target=/dev/imagespec/apt/lists,sharing=locked \
+        --mount=type=cache,id=imagespec-apt-cae662172fd4-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
         --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
@@ -350,6 +280,17 @@ runtime_packages: [ipdb]
         imagespec.version=0.1.0 \
         org.opencontainers.image.base.name=docker.io/library/base
     "#);
+    insta::assert_snapshot!(steps(&recipe), @"
+    [image 1] base base (base_image)
+    [image 2] install 2 Debian packages (apt_packages)
+    [image 3] working directory (workdir)
+    [image 4] install 2 conda packages (conda_packages)
+    [image 5] install 3 Python packages (packages)
+    [image 6] prepare 1 runtime package (runtime_packages)
+    [image 7] copy 1 file (copy)
+    [image 8] run sha256sum < /run/secret > /srv/secret (commands[0])
+    [image 9] run make install (commands[1])
+    ");
     assert!(recipe.wants_ssh);
     assert_eq!(recipe.secrets["other"], RecipeSecret::Absent);
     assert_eq!(recipe.secrets["token"], RecipeSecret::Given(SecretSource::Value("s3cret".to_owned())));
@@ -362,18 +303,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
         ("app.py", ""),
     ]);
     let recipe = project.lower("base_image: base.yaml\npackages: [idna]\ncopy: [app.py]\ncommands: ['true']\n").unwrap();
-    insta::assert_snapshot!(shown(&recipe), @"
-    [image 1] base base (base_image)
-    [image 2] install 2 Debian packages (apt_packages)
-    [image 3] working directory (workdir)
-    [image 4] install 2 conda packages (conda_packages)
-    [image 5] install 3 Python packages (packages)
-    [image 6] prepare 1 runtime package (runtime_packages)
-    [image 7] copy 1 file (copy)
-    [image 8] run sha256sum < /run/secret > /srv/secret (commands[0])
-    [image 9] run make install (commands[1])
-    ");
-    insta::assert_snapshot!(steps(&recipe), @r#"
+    insta::assert_snapshot!(shown(&recipe), @r#"
     # Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:
     #   docker build .
     FROM python:3.11-slim AS base1
@@ -448,6 +378,18 @@ fn a_nested_spec_is_a_stage_of_its_own() {
         imagespec.spec-hash=… \
         imagespec.version=0.1.0
     "#);
+    insta::assert_snapshot!(steps(&recipe), @"
+    [base1 1] base python:3.11-slim (base_image)
+    [base1 2] install 1 Debian package (base_image)
+    [base1 3] python environment (-)
+    [base1 4] install 1 Python package (base_image)
+    [base1 5] working directory (-)
+    [image 1] python environment (-)
+    [image 2] install 1 Python package (packages)
+    [image 3] working directory (-)
+    [image 4] copy 1 file (copy)
+    [image 5] run true (commands[0])
+    ");
 }
 
 #[test]
@@ -604,7 +546,6 @@ fn several_platforms_bring_a_uv_each() {
     # Python packages
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
-        --mount=type=bind,source=.imagespec/constraints.txt,target=/dev/imagespec/constraints.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
         --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
         --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
@@ -635,52 +576,7 @@ fn several_platforms_bring_a_uv_each() {
     "#);
     assert_eq!(wanted_uv(&project.request(spec).plan), ["x86_64", "aarch64"]);
     let other = "base_image: base\nplatform: linux/s390x\npackages: [six]\n";
-    insta::assert_snapshot!(project.lower(other).unwrap_err(), @r#"
-    # Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:
-    #   docker build .
-    FROM base AS image
-
-    # Python, and its environment at /opt/venv
-    RUN --mount=type=bind,source=.imagespec/python.sh,target=/dev/imagespec/python.sh \
-        --mount=type=cache,id=imagespec-apt-cae662172fd4-lists,target=/dev/imagespec/apt/lists,sharing=locked \
-        --mount=type=cache,id=imagespec-apt-cae662172fd4-archives,target=/dev/imagespec/apt/archives,sharing=locked \
-        --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
-        --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
-        --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
-        ["/bin/sh", "/dev/imagespec/python.sh", "", ""]
-
-    # Python packages
-    RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
-        --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
-        --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
-        --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
-        --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
-        ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
-
-    # What installs packages when a container starts
-    COPY .imagespec/image/start/ /opt/imagespec/
-    RUN --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
-        --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
-        ["/bin/sh", "-c", "cp /dev/imagespec/uv-$(uname -m) /opt/imagespec/uv"]
-
-    # What programs find
-    ENV PATH=/opt/venv/bin:$PATH \
-        PYTHONPATH=/root \
-        IMAGESPEC_RUNTIME_PACKAGES="${IMAGESPEC_RUNTIME_PACKAGES:+$IMAGESPEC_RUNTIME_PACKAGES }ipdb"
-    WORKDIR /root
-
-    # What a container runs
-    ENTRYPOINT ["/opt/imagespec/start", "a"]
-
-    # Whose image it is
-    ENV IMAGESPEC_ID=…
-    LABEL imagespec.id=… \
-        imagespec.spec-hash=… \
-        imagespec.version=0.1.0 \
-        org.opencontainers.image.base.name=docker.io/library/base
-    "#);
+    insta::assert_snapshot!(project.lower(other).unwrap_err(), @"Python packages are installed by uv, which has no build for linux/s390x");
 }
 
 #[test]

@@ -53,6 +53,7 @@ def portable(record):
     if isinstance(document.get("link"), dict):
         document["link"]["source"] = ""
     record.write_text(json.dumps(document, indent=2) + "\n")
+    record.chmod(0o644)
 
 
 async def install(asked):
@@ -85,7 +86,7 @@ async def install(asked):
             sorted(records, key=lambda record: record.name.normalized),
             PREFIX,
             cache_dir=f"{CACHE}/packages",
-            platform=subdir,
+            platform=rattler.Subdir(subdir),
             execute_link_scripts=False,
             show_progress=False,
             client=client,
@@ -96,6 +97,7 @@ async def install(asked):
         portable(record)
     # What makes a folder an environment for conda and its kin.
     (PREFIX / "conda-meta/history").touch()
+    (PREFIX / "CACHEDIR.TAG").unlink(missing_ok=True)
     if not (PREFIX / "bin/python").exists():
         fail("the conda packages bring no Python")
 

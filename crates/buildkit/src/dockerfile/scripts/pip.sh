@@ -19,7 +19,7 @@ for distribution in importlib.metadata.distributions():
     if name and (installer or "").strip() == "conda" and re.fullmatch(r"[0-9][A-Za-z0-9.!+]*", version or ""):
         print(name + "==" + version)
 ' > $tools/conda.txt
-  set -- "$@" --constraints $tools/conda.txt
+  [ ! -s $tools/conda.txt ] || set -- "$@" --constraints $tools/conda.txt
 fi
 case $form in
   requirements)
@@ -33,5 +33,6 @@ case $form in
     set -- --requirements $tools/pylock.toml "$@"
     ;;
 esac
-$uv pip install --python /opt/venv/bin/python --compile-bytecode "$@"
+# Conda's Python may say that it is managed by conda alone.
+$uv pip install --python /opt/venv/bin/python --break-system-packages --compile-bytecode "$@"
 rm -rf /opt/venv/.lock $TMPDIR
