@@ -114,6 +114,31 @@ fn the_schema_is_json_and_its_help_says_how_editors_read_it() {
 }
 
 #[test]
+fn doctor_says_what_fails_and_what_to_do_about_it() {
+    let env = TestEnv::new();
+    let doctor = |arguments: &[&str]| {
+        let finished = env.run(arguments);
+        (finished.code, finished.stdout.replace(&env.path().display().to_string(), "FOLDER"))
+    };
+    let (_, text) = doctor(&["doctor"]);
+    assert!(text.starts_with("cache\n  ok    FOLDER/cache\nsandbox\n"), "{text}");
+    let (_, text) = doctor(&["doctor", "--format", "json"]);
+    let sections: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(sections[0]["section"], "cache");
+    assert_eq!(sections[0]["findings"][0]["mark"], "ok");
+    env.write("no-folder", "");
+    let mut command = env.command(&["doctor"]);
+    let output = command.env("IMAGESPEC_CACHE_DIR", env.path().join("no-folder/cache")).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).replace(&env.path().display().to_string(), "FOLDER");
+    insta::assert_snapshot!(text.split("sandbox").next().unwrap_or_default(), @"
+    cache
+      fail  cannot make `FOLDER/no-folder/cache/blobs/sha256` in the cache
+            Not a directory (os error 20)
+    ");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
     let env = project();
     env.stdout(&["build", "app.yaml"]);

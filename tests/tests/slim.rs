@@ -103,8 +103,12 @@ fn doctor_tells_what_it_can() {
     let env = TestEnv::slim();
     let text = env.stdout(&["doctor"]).replace(&env.path().display().to_string(), "FOLDER");
     snapshot!(text, @"
-    cache    FOLDER/cache
-    sandbox  not looked for: it is the affair of a builder, and none is inside this program
-    login    none; `docker login HOST` makes one
+    cache
+      ok    FOLDER/cache
+    sandbox
+      warn  not looked for: it is the affair of a builder, and none is inside this program
+    logins
+      ok    none, which public images do without
+            hint: `docker login HOST` makes one
     ");
 }

@@ -1,1 +1,17 @@
 //! The builder `docker`: Docker Engine and Podman over their API alone, and the BuildKit inside.
+
+mod base;
+mod builder;
+mod diagnosis;
+pub mod engine;
+mod failure;
+mod options;
+mod output;
+mod registry;
+mod renamed;
+mod report;
+mod saved;
+mod stream;
+
+pub use builder::DockerBuilder;
+pub use diagnosis::{Diagnosis, diagnose};

@@ -122,12 +122,15 @@ impl OciBuilder {
     }
 }
 
-inventory::submit! { Bundled { name: "oci", make: |restart| Box::new(OciBuilder::new(restart)) } }
+/// The name that users choose it by.
+pub const NAME: &str = "oci";
+
+inventory::submit! { Bundled { name: NAME, make: |restart| Box::new(OciBuilder::new(restart)) } }
 
 impl Builder for OciBuilder {
     fn describe(&self) -> Description {
         Description {
-            name: "oci".to_owned(),
+            name: NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "embedded, needs no daemon".to_owned(),
             features: BTreeSet::from([

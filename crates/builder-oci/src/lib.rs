@@ -41,7 +41,7 @@ mod survey;
 mod watch;
 mod workdir;
 
-pub use builder::OciBuilder;
+pub use builder::{NAME, OciBuilder};
 pub use carried::{carried_plan, carried_plan_of_archive};
 pub use documents::{OpenError, Source};
 pub use emulation::CannotExecute;

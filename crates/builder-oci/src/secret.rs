@@ -7,15 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::SecretSource;
+pub(crate) use imagespec_core::masked::Masked;
 use imagespec_core::plan::{SecretMount, SecretTarget};
 use tempfile::TempDir;
 
 use crate::sandbox::{Access, Mount};
 
-/// What stands in place of a secret.
-const MASK: &str = "****";
-/// Shorter ones are not masked: they would stand in every other word.
-const MASKED_CHARACTERS_MIN: usize = 4;
 /// Secrets are tokens and keys. What is larger is a mistake.
 const SIZE_BYTES_MAX: u64 = 1 << 20;
 /// File systems in memory, so that no secret comes to lie on a disk.
@@ -70,24 +67,6 @@ pub(crate) struct Secrets {
     pub(crate) env: Vec<(String, String)>,
     /// What must not be shown.
     pub(crate) masked: Masked,
-}
-
-/// Texts that must not be shown.
-#[derive(Clone, Default)]
-pub(crate) struct Masked(Vec<String>);
-
-impl Masked {
-    /// `text` without them.
-    pub(crate) fn apply(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASK))
-    }
-
-    /// Programs print line by line, so each line of a secret counts. The longest first, as one may hold another.
-    pub(crate) fn add(&mut self, secret: &str) {
-        let lines = secret.lines().map(str::trim).filter(|line| line.chars().count() >= MASKED_CHARACTERS_MIN);
-        self.0.extend(lines.map(str::to_owned));
-        self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    }
 }
 
 /// Reads the secrets that `wanted` names from where `given` says.
@@ -171,14 +150,6 @@ mod tests {
         assert_eq!(secrets.masked.apply("it is s3cret!"), "it is ****!");
         drop(secrets);
         assert!(!source.exists());
-    }
-
-    #[test]
-    fn the_longer_of_two_secrets_is_masked_first() {
-        let mut masked = Masked::default();
-        masked.add("key\npass\n");
-        masked.add("passphrase");
-        assert_eq!(masked.apply("passphrase pass key"), "**** **** key");
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub enum RecipeSecret {
 
 /// An instruction of the Dockerfile that makes a layer: FROM, RUN, COPY, ADD and WORKDIR.
 ///
-/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several.
+/// BuildKit names it `[STAGE INDEX/COUNT] …`, with the platform before the stage where there are several, and without the
+/// stage where there is one alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeStep {
     /// Name of its stage.

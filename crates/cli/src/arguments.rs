@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::aids::CacheText;
 use crate::secrets::SecretText;
 
 /// From a short declaration to a container image, without a Dockerfile.
@@ -36,6 +37,11 @@ pub(crate) enum Command {
     },
     /// Build images, unless they exist.
     Build(Box<BuildArguments>),
+    /// Print how the image would be made, in the words of the tool behind the builder: a Dockerfile.
+    ///
+    /// No image is made, and no secret is asked for. With `--output dir=DIR` the text is written to a folder with all
+    /// that it refers to, and the path is printed: whoever has the folder needs no imagespec to make the image.
+    Render(Box<RenderArguments>),
     /// Write down which exact parts the image is made of, for `build --locked`.
     ///
     /// The lock lies beside the spec as `SPEC.lock`, that of an image without a file as `imagespec.NAME.lock` beside the
@@ -144,7 +150,13 @@ pub(crate) enum Command {
         command: CacheCommand,
     },
     /// Check what this machine can do.
-    Doctor,
+    ///
+    /// Each line is `ok`, `warn` or `fail`, with what to do about it. The exit code is 1 if something fails.
+    Doctor {
+        /// For people, or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -327,6 +339,30 @@ pub(crate) struct LockArguments {
     pub(crate) secrets: Vec<SecretText>,
 }
 
+/// What `render` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RenderArguments {
+    /// The spec: a YAML, TOML or JSON file, a folder with an `imagespec.yaml`, or one of the project's images by name.
+    pub(crate) spec: String,
+    /// The builder, `oci` by default.
+    #[arg(long)]
+    pub(crate) builder: Option<String>,
+    /// Write a folder that is not there yet, or empty: `dir=DIR`.
+    #[arg(long, value_name = "dir=DIR")]
+    pub(crate) output: Option<String>,
+    /// Render of what the cache has, and send no packet.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Set an option of the builder; `imagespec builders --format json` lists them.
+    #[arg(long = "builder-opt", value_name = "KEY=VALUE")]
+    pub(crate) builder_options: Vec<String>,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub(crate) progress: ProgressMode,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
 /// What `build` takes.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArguments {
@@ -357,6 +393,15 @@ pub(crate) struct BuildArguments {
     /// Make every layer again.
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Take earlier results from a cache outside of the builder: `type=registry,ref=NAME`, or the name alone.
+    #[arg(long, value_name = "type=…,…|NAME")]
+    pub(crate) cache_from: Vec<CacheText>,
+    /// Bring results to a cache outside of the builder: `type=registry,ref=NAME,mode=max`.
+    #[arg(long, value_name = "type=…,…|NAME")]
+    pub(crate) cache_to: Vec<CacheText>,
+    /// Let steps use your SSH agent, that of SSH_AUTH_SOCK, to fetch what `git+ssh` names.
+    #[arg(long, value_name = "default")]
+    pub(crate) ssh: Option<String>,
     /// Build of what the cache has, and send no packet.
     #[arg(long)]
     pub(crate) offline: bool,

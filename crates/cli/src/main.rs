@@ -1,7 +1,9 @@
 //! The `imagespec` program: reads the command line, calls the libraries, prints what they say.
 
 mod age;
+mod aids;
 mod arguments;
+mod bases;
 mod commands;
 mod documents;
 mod explained;
@@ -68,6 +70,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Init { target } => commands::init::init(target)?,
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
         Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
+        Command::Render(arguments) => commands::render::render(arguments, &cancellation()?)?,
         Command::Inspect { subject, settings, format } => local::inspect(subject, settings, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
@@ -90,7 +93,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
             PluginCommand::Verify { name } => return commands::plugin::verify(name.as_deref()),
         },
         Command::Cache { command } => return local::cache(command),
-        Command::Doctor => commands::doctor::doctor()?,
+        Command::Doctor { format } => return commands::doctor::doctor(*format),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "imagespec", &mut script);

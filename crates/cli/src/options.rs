@@ -27,18 +27,7 @@ pub(crate) fn collect(
         ));
     }
     let known = Options::of(description);
-    let (mut options, mut errors) = (BTreeMap::new(), Vec::<OptionError>::new());
-    let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
-    let tables = [&surroundings.user, &surroundings.project].into_iter().flatten();
-    let tables = tables.filter_map(|project| project.builders.get(&description.name));
-    for (name, given) in tables.flatten() {
-        errors.extend(known.check(name, given).err());
-        options.insert(name.clone(), given.value.clone());
-    }
-    // The mirror is the project's own setting, and builders that have no use for it are not to refuse it.
-    if let Some(mirror) = mirror.filter(|_| known.has(MIRROR)) {
-        options.insert(MIRROR.to_owned(), mirror.value.clone().into());
-    }
+    let (mut options, mut errors) = from_files(&known, description, surroundings);
     for (name, given) in &prepared.loaded.spec.builder_options {
         errors.extend(known.check(name, given).err());
         options.insert(name.clone(), given.value.clone());
@@ -56,6 +45,35 @@ pub(crate) fn collect(
         }
     }
     if errors.is_empty() { Ok(options) } else { Err(errors.into()) }
+}
+
+/// The options of a builder that the spec did not choose: those of the user's config, the project file and its mirror.
+pub(crate) fn of_files(
+    description: &Description,
+    surroundings: &Surroundings,
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let (options, errors) = from_files(&Options::of(description), description, surroundings);
+    if errors.is_empty() { Ok(options) } else { Err(errors.into()) }
+}
+
+fn from_files(
+    known: &Options<'_>,
+    description: &Description,
+    surroundings: &Surroundings,
+) -> (BTreeMap<String, Value>, Vec<OptionError>) {
+    let (mut options, mut errors) = (BTreeMap::new(), Vec::<OptionError>::new());
+    let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
+    let tables = [&surroundings.user, &surroundings.project].into_iter().flatten();
+    let tables = tables.filter_map(|project| project.builders.get(&description.name));
+    for (name, given) in tables.flatten() {
+        errors.extend(known.check(name, given).err());
+        options.insert(name.clone(), given.value.clone());
+    }
+    // The mirror is the project's own setting, and builders that have no use for it are not to refuse it.
+    if let Some(mirror) = mirror.filter(|_| known.has(MIRROR)) {
+        options.insert(MIRROR.to_owned(), mirror.value.clone().into());
+    }
+    (options, errors)
 }
 
 const MIRROR: &str = "debian_mirror";

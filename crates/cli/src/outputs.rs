@@ -4,6 +4,7 @@ use imagespec_core::builder::Output;
 
 use crate::arguments::BuildArguments;
 use crate::failure::Failure;
+use crate::local;
 use crate::prepare::{self, Prepared};
 
 /// Refuses an output that takes one image if there are more.
@@ -49,9 +50,10 @@ pub(crate) fn refuse_offline(arguments: &BuildArguments, prepared: &Prepared) ->
     ))
 }
 
-/// What `output` is called.
-pub(crate) fn shown(output: &Output, prepared: &Prepared) -> String {
+/// What `output` of `builder` is called.
+pub(crate) fn shown(output: &Output, prepared: &Prepared, builder: &str) -> String {
     match output {
+        Output::Store if !local::keeps(builder) => format!("where builder `{builder}` keeps images"),
         Output::Store => "the store on this machine".to_owned(),
         Output::Registry => prepared.name.registry().to_owned(),
         Output::Oci { dest } => format!("oci:{}", dest.display()),

@@ -165,11 +165,20 @@ impl Surroundings {
 
     /// The builder for `prepared`, and who chose it.
     pub(crate) fn builder(&self, flag: Option<&str>, prepared: &Prepared) -> ChosenBuilder {
+        self.choose(flag, Some(&prepared.loaded))
+    }
+
+    /// The builder for what does not choose one itself.
+    pub(crate) fn preferred_builder(&self) -> ChosenBuilder {
+        self.choose(None, None)
+    }
+
+    fn choose(&self, flag: Option<&str>, loaded: Option<&Loaded>) -> ChosenBuilder {
         let environment = env::var("IMAGESPEC_BUILDER").ok().filter(|name| !name.is_empty());
         choose_builder(&BuilderCandidates {
             flag,
-            spec: prepared.loaded.spec.builder.as_ref(),
-            image: prepared.loaded.image_builder.as_ref(),
+            spec: loaded.and_then(|loaded| loaded.spec.builder.as_ref()),
+            image: loaded.and_then(|loaded| loaded.image_builder.as_ref()),
             project: self.project.as_ref().and_then(|project| project.builder.as_ref()),
             environment: environment.as_deref(),
             user: self.user.as_ref().and_then(|user| user.builder.as_ref()),

@@ -1,7 +1,7 @@
 //! What is said and done in a program that was built without the bundled builders: there is no store to look into and
 //! no sandbox to run something in. Those of a plugin are its own affair.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,8 +13,10 @@ use imagespec_core::explanation::HashedPlan;
 use imagespec_core::reference::Reference;
 use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
+use tempfile::TempDir;
 
 use crate::arguments::{CacheCommand, Format, RunArguments, Settings};
+use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
@@ -28,6 +30,11 @@ const COMPARABLE: &str = "compare with a spec, or with what `imagespec plan --fo
 /// Nothing here starts this program again.
 pub(crate) fn started_again() -> Option<ExitCode> {
     None
+}
+
+/// No builder's images are where this program could look.
+pub(crate) fn keeps(_name: &str) -> bool {
+    false
 }
 
 /// Nobody can say whether a store has the image.
@@ -73,14 +80,37 @@ pub(crate) fn in_archive(text: &str, _file: PathBuf) -> Result<Carried, Failure>
     Err(absent(&format!("read `{text}`"), COMPARABLE))
 }
 
+/// A folder for what is needed during one command.
+pub(crate) struct Workspace(TempDir);
+
+impl Workspace {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Makes one, where a builder that is a file may look after what a killed command left.
+pub(crate) fn workspace() -> Result<Workspace, Failure> {
+    let parent = prepare::cache_folder()?.join("tmp");
+    std::fs::create_dir_all(&parent)?;
+    Ok(Workspace(tempfile::Builder::new().prefix("base-").tempdir_in(parent)?))
+}
+
 /// Where builders are told to keep what they keep.
 pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
     prepare::cache_folder()
 }
 
 /// What there is to say about a sandbox.
-pub(crate) fn sandbox_mode() -> Result<String, Failure> {
-    Ok("not looked for: it is the affair of a builder, and none is inside this program".to_owned())
+pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
+    let text = "not looked for: it is the affair of a builder, and none is inside this program";
+    Ok(Finding::new(Mark::Warn, text))
+}
+
+/// What there is to say about engines.
+pub(crate) fn engine_findings(_surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+    let text = "not looked for: it is the affair of a builder, and none is inside this program";
+    Ok(vec![Finding::new(Mark::Warn, text)])
 }
 
 /// A failure.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache_location::CacheLocation;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::event::Event;
@@ -35,6 +36,25 @@ pub trait Builder: Send + Sync {
     /// When the parts could not be found, or always, for a builder without [`Feature::Lock`].
     fn lock(&self, _request: &BuildRequest, _session: &dyn Session) -> Result<Plan, BuildError> {
         let message = format!("builder `{}` cannot lock", self.describe().name);
+        Err(BuildError::of(FailureKind::Spec, message))
+    }
+
+    /// Writes down how the image of `request` is made, in the words of the tool behind the builder (a Dockerfile), and
+    /// makes no image. Returns the text. `request.outputs` do not count, and `request.secrets` are not there.
+    ///
+    /// With a `folder`, which is absolute and empty, it also writes the text and all that it refers to there: whoever has
+    /// the folder can make the image without this program. What of `base_paths` the text refers to is copied, too. The
+    /// caller gives the folder its name when it is whole.
+    ///
+    /// # Errors
+    /// When something could not be read or written, or always, for a builder without [`Feature::Render`].
+    fn render(
+        &self,
+        _request: &BuildRequest,
+        _folder: Option<&Path>,
+        _session: &dyn Session,
+    ) -> Result<String, BuildError> {
+        let message = format!("builder `{}` cannot render", self.describe().name);
         Err(BuildError::of(FailureKind::Spec, message))
     }
 }
@@ -152,6 +172,14 @@ pub enum Feature {
     RuntimePackages,
     /// Exact parts: it finds them, and builds of those that it is given.
     Lock,
+    /// [`Builder::render`]
+    Render,
+    /// [`BuildRequest::cache_from`]
+    CacheImport,
+    /// [`BuildRequest::cache_to`]
+    CacheExport,
+    /// [`BuildRequest::ssh_agent`]
+    Ssh,
     /// [`Output::Store`]
     OutputStore,
     /// [`Output::Registry`]
@@ -203,15 +231,26 @@ impl Description {
         if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
     }
 
+    /// Compares what the builder can do with `wanted`: features, each with what asks for it.
+    ///
+    /// # Errors
+    /// Everything that it has not, in the same order.
+    pub fn check_features(
+        &self,
+        wanted: impl IntoIterator<Item = (Feature, &'static str)>,
+    ) -> Result<(), Vec<Unsupported>> {
+        let lacking = wanted.into_iter().filter(|(feature, _)| !self.features.contains(feature));
+        let unsupported = lacking.map(|(feature, field)| Unsupported { builder: self.name.clone(), field, feature });
+        let unsupported: Vec<_> = unsupported.collect();
+        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
+    }
+
     /// Compares what the builder can do with where the image is to go.
     ///
     /// # Errors
     /// Every output that it has not, in the order in which they were asked for.
     pub fn check_outputs(&self, outputs: &[Output]) -> Result<(), Vec<Unsupported>> {
-        let lacking = outputs.iter().map(Output::feature).filter(|(feature, _)| !self.features.contains(feature));
-        let unsupported = lacking.map(|(feature, field)| Unsupported { builder: self.name.clone(), field, feature });
-        let unsupported: Vec<_> = unsupported.collect();
-        if unsupported.is_empty() { Ok(()) } else { Err(unsupported) }
+        self.check_features(outputs.iter().map(Output::feature))
     }
 }
 
@@ -239,6 +278,12 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Whether earlier results may be used.
     pub cache: CachePolicy,
+    /// Caches outside of the builder to take results from, the first one first. One that is not there is no error.
+    pub cache_from: Vec<CacheLocation>,
+    /// Where results are brought to for later builds, on this machine or another one.
+    pub cache_to: Vec<CacheLocation>,
+    /// Whether an image that the builder keeps already may be the answer.
+    pub existing: ExistingPolicy,
     /// Whether anything may be fetched.
     pub network: NetworkPolicy,
     /// Folder for everything that a builder keeps between builds.
@@ -247,6 +292,8 @@ pub struct BuildRequest {
     pub timestamp: u64,
     /// How to reach registries that need something special, by `HOST[:PORT]`.
     pub registries: BTreeMap<String, RegistryAccess>,
+    /// The socket of the user's SSH agent, for steps that fetch by `git+ssh`. Its keys never leave it.
+    pub ssh_agent: Option<PathBuf>,
     /// Docker `config.json` files to take registry credentials from; an earlier one counts more.
     pub credential_files: Vec<PathBuf>,
 }
@@ -297,6 +344,18 @@ pub enum CachePolicy {
     Use,
     /// Make every layer again; what is downloaded and verified may be reused.
     Rebuild,
+}
+
+/// Whether an image of this name and spec hash, which the builder itself keeps ([`Output::Store`]), may be answered
+/// instead of building. Whoever asks has asked the registry of the image's name, and nobody else's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExistingPolicy {
+    /// Answer with it.
+    #[default]
+    Answer,
+    /// Build it again and have it take the place of the other.
+    Replace,
 }
 
 /// Whether anything may be fetched.

@@ -4,6 +4,7 @@
 
 pub mod boundary;
 pub mod builder;
+pub mod cache_location;
 pub mod conda;
 pub mod diagnostic;
 pub mod digest;
@@ -14,6 +15,7 @@ pub mod files;
 pub mod hash;
 pub mod lock;
 pub mod lower;
+pub mod masked;
 pub mod options;
 pub mod place;
 pub mod plan;

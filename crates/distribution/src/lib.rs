@@ -32,7 +32,7 @@ mod transport;
 
 pub use blob::{Blob, BlobSource, InvalidDescriptor};
 pub use client::{Client, ClientOptions};
-pub use credentials::{CredentialError, CredentialStore};
+pub use credentials::{CredentialError, CredentialStore, Login};
 pub use error::{Asker, ConnectionProblem, Error, RegistryAnswer};
 pub use index::{NoPlatform, choose};
 pub use manifest::{Document, Existence, PulledManifest};

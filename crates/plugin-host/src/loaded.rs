@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imagespec_core::boundary::{self, CallError, Door, InvalidAnswer};
+use imagespec_core::boundary::{self, CallError, Door, InvalidAnswer, InvalidRequest, RenderRequest};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Session};
 use imagespec_core::event::Event;
 use imagespec_core::plan::Plan;
@@ -84,10 +84,16 @@ impl Loaded {
         self.place.door()
     }
 
-    fn converse(&self, method: &str, request: &BuildRequest, session: &dyn Session) -> Result<String, BuildError> {
+    /// Has `method` done with what `request` became.
+    fn converse(
+        &self,
+        method: &str,
+        request: Result<String, InvalidRequest>,
+        session: &dyn Session,
+    ) -> Result<String, BuildError> {
         static OPERATIONS: AtomicU64 = AtomicU64::new(1);
         let operation = OPERATIONS.fetch_add(1, Ordering::Relaxed);
-        let request = request.to_json().map_err(|error| BuildError::new(FailureKind::Spec, &error))?;
+        let request = request.map_err(|error| BuildError::new(FailureKind::Spec, &error))?;
         let (sender, receiver) = sync_channel(1024);
         thread::scope(|scope| {
             let call = scope.spawn(|| {
@@ -169,16 +175,27 @@ impl Builder for Loaded {
     }
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
-        let answer = self.converse(boundary::BUILD, request, session)?;
+        let answer = self.converse(boundary::BUILD, request.to_json(), session)?;
         boundary::report_from_json(&answer).map_err(|invalid| invalid.into_build_error(&self.description.name))
     }
 
     fn lock(&self, request: &BuildRequest, session: &dyn Session) -> Result<Plan, BuildError> {
-        let answer = self.converse(boundary::LOCK, request, session)?;
+        let answer = self.converse(boundary::LOCK, request.to_json(), session)?;
         Plan::from_json(&answer).map_err(|invalid| {
             let message = format!("builder `{}` answers with a plan that cannot be used", self.description.name);
             BuildError { causes: vec![invalid.to_string()], ..internal(message) }.hint("tell its author")
         })
+    }
+
+    fn render(
+        &self,
+        request: &BuildRequest,
+        folder: Option<&Path>,
+        session: &dyn Session,
+    ) -> Result<String, BuildError> {
+        let request = RenderRequest { build: request.clone(), folder: folder.map(Path::to_owned) };
+        let answer = self.converse(boundary::RENDER, request.to_json(), session)?;
+        boundary::rendered_from_json(&answer).map_err(|invalid| invalid.into_build_error(&self.description.name))
     }
 }
 

@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
-use imagespec_core::boundary::{self, CallError, Door};
+use imagespec_core::boundary::{self, CallError, Door, InvalidRequest, RenderRequest};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, FailureKind, Session};
 use imagespec_core::event::Event;
 
@@ -67,6 +67,10 @@ impl Speaker {
                 Ok(serde_json::to_string(&report).expect("a report has only string keys"))
             }
             boundary::LOCK => Ok(self.builder.lock(&read(request)?, session)?.to_json()),
+            boundary::RENDER => {
+                let RenderRequest { build, folder } = RenderRequest::from_json(request).map_err(unreadable)?;
+                Ok(boundary::rendered_to_json(&self.builder.render(&build, folder.as_deref(), session)?))
+            }
             _ => Err(internal(format!("builder `{}` has no method `{}`", self.name, method.escape_debug()))),
         }
     }
@@ -101,7 +105,11 @@ fn answered(error: BuildError) -> CallError {
 }
 
 fn read(request: &str) -> Result<BuildRequest, BuildError> {
-    BuildRequest::from_json(request).map_err(|error| BuildError::new(FailureKind::Internal, &error))
+    BuildRequest::from_json(request).map_err(unreadable)
+}
+
+fn unreadable(error: InvalidRequest) -> BuildError {
+    BuildError::new(FailureKind::Internal, &error)
 }
 
 fn internal(message: String) -> BuildError {

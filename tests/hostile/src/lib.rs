@@ -2,7 +2,9 @@
 //! anybody asks it to build.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +13,9 @@ use imagespec_plugin_sdk::core::builder::{
     BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session,
 };
 use imagespec_plugin_sdk::core::digest::Digest;
-use imagespec_plugin_sdk::core::event::{Event, Unit};
+use imagespec_plugin_sdk::core::event::{Event, Outcome, Unit};
+use imagespec_plugin_sdk::core::hash::SpecHash;
+use imagespec_plugin_sdk::core::plan::Base;
 use imagespec_plugin_sdk::core::report::Report;
 
 imagespec_plugin_sdk::export_builder! { name: "hostile", make: |_restart| Box::new(Hostile) }
@@ -28,7 +32,15 @@ impl Builder for Hostile {
             name: "hostile".to_owned(),
             version: "6.6.6".to_owned(),
             summary: "a pleasure to work with".to_owned(),
-            features: BTreeSet::from([Feature::BaseScratch, Feature::OutputStore]),
+            features: BTreeSet::from([
+                Feature::BaseScratch,
+                Feature::BaseOciLayout,
+                Feature::BaseNested,
+                Feature::Render,
+                Feature::CacheExport,
+                Feature::Ssh,
+                Feature::OutputStore,
+            ]),
             options_schema: serde_json::json!({
                 "type": "object",
                 "properties": { "do": { "type": "string" }, "events": { "type": "integer" } },
@@ -41,7 +53,11 @@ impl Builder for Hostile {
         for number in 0..request.options.get("events").and_then(serde_json::Value::as_u64).unwrap_or_default() {
             session.event(Event::StepProgress { step: 0, done: number, total: None, unit: Unit::Items });
         }
-        do_it(request.options.get("do").and_then(|deed| deed.as_str()).unwrap_or_default(), Some(session));
+        let deed = deed(request);
+        if deed == "gossip" {
+            gossip(request, session);
+        }
+        do_it(deed, Some(session));
         let message = "the image was not made".to_owned();
         match session.is_cancelled() {
             true => Err(BuildError {
@@ -53,12 +69,56 @@ impl Builder for Hostile {
             }),
             // Nothing was made, which a report must admit by the name of what there is instead.
             false => {
-                let is_lie = request.options.get("do").is_some_and(|deed| deed == "lie");
-                let name = (!is_lie).then(|| request.name.clone());
+                let name = (deed != "lie").then(|| request.name.clone());
                 Ok(Report { digest: Digest::of(b""), images: Vec::new(), name, duration_ms: 0 })
             }
         }
     }
+
+    fn render(
+        &self,
+        request: &BuildRequest,
+        folder: Option<&Path>,
+        session: &dyn Session,
+    ) -> Result<String, BuildError> {
+        if let Some(folder) = folder {
+            fs::write(folder.join("recipe"), "half of it").expect("it can be written");
+        }
+        do_it(deed(request), Some(session));
+        let base = match &request.plan.base {
+            Base::OciLayout { .. } => "a layout",
+            _ => "nothing",
+        };
+        let text = format!("an image on {base}, with {} secrets\n", request.secrets.len());
+        if let Some(folder) = folder {
+            fs::write(folder.join("recipe"), &text).expect("it can be written");
+        }
+        Ok(text)
+    }
+}
+
+fn deed(request: &BuildRequest) -> &str {
+    request.options.get("do").and_then(|deed| deed.as_str()).unwrap_or_default()
+}
+
+/// Tells everybody what it was asked.
+fn gossip(request: &BuildRequest, session: &dyn Session) {
+    let tell = |message: String| session.event(Event::Notice { message });
+    tell(format!("plan {} of {}", SpecHash::of(&request.plan), request.spec_hash));
+    tell(format!("existing {:?}", request.existing));
+    tell(format!("cache to {:?}, ssh agent {:?}", request.cache_to, request.ssh_agent));
+    let mut base = &request.plan.base;
+    while let Base::Plan(plan) = base {
+        base = &plan.base;
+    }
+    if let Base::OciLayout { digest } = base {
+        let index = request.base_paths.get(digest).map(|folder| fs::read_to_string(folder.join("index.json")));
+        let has_it = index.is_some_and(|index| index.is_ok_and(|index| index.contains(&digest.to_string())));
+        tell(format!("base is a layout, which is {}", if has_it { "there" } else { "not there" }));
+    }
+    session.event(Event::StepStarted { step: 0, title: "gossip".to_owned() });
+    let (outcome, summary) = (Outcome::Done, String::new());
+    session.event(Event::StepFinished { step: 0, duration_ms: 0, outcome, summary });
 }
 
 fn do_it(deed: &str, session: Option<&dyn Session>) {
@@ -95,7 +155,7 @@ fn do_it(deed: &str, session: Option<&dyn Session>) {
             tracing::debug!(answer = 42, "said by the builder");
             tracing::trace!("said by nobody");
         }
-        "lie" => {}
+        "lie" | "gossip" => {}
         other => assert_eq!(other, "", "there is no such deed"),
     }
 }

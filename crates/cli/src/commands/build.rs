@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, NetworkPolicy, Output, SecretSource, Unsupported,
+    BuildError, BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, SecretSource,
 };
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
 
-use super::{builders, exists, plan};
+use super::builders::{self, Wanted};
+use super::{exists, plan};
+use crate::aids::Aids;
 use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
+use crate::bases::InTurn;
 use crate::documents::Documents;
 use crate::failure::{FAILED, Failure, TRY_AGAIN};
 use crate::prepare::{self, Prepared, Surroundings};
@@ -29,9 +32,15 @@ enum Found {
     Assumed,
 }
 
+/// What a build may use beside the spec, the same for all specs of a command.
+struct Asked {
+    secrets: BTreeMap<String, SecretSource>,
+    aids: Aids,
+}
+
 /// Builds every image that was named, or every image of the project.
 pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let secrets = secrets::read(&arguments.secrets)?;
+    let asked = Asked { secrets: secrets::read(&arguments.secrets)?, aids: Aids::read(arguments)? };
     let terminal = Terminal::new(arguments.progress, Arc::clone(cancelled));
     let mut surroundings = Vec::new();
     let mut specs = Vec::new();
@@ -41,7 +50,7 @@ pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> 
         specs.push(around.prepare(&spec, arguments.registry.as_deref(), &arguments.overrides)?);
         surroundings.push(around);
     }
-    for warning in secrets::unused(&secrets, &specs) {
+    for warning in secrets::unused(&asked.secrets, &specs) {
         terminal.warn(&warning);
     }
     outputs::refuse_many(arguments, specs.len())?;
@@ -50,7 +59,7 @@ pub(crate) fn build(arguments: &BuildArguments, cancelled: &Arc<AtomicBool>) -> 
     }
     let mut documents = Documents::new(arguments, specs.len())?;
     for (around, prepared) in surroundings.iter().zip(&specs) {
-        build_one(arguments, around, prepared, &secrets, &mut documents, &terminal)?;
+        build_one(arguments, around, prepared, &asked, &mut documents, &terminal)?;
     }
     Ok(())
 }
@@ -75,7 +84,7 @@ fn build_one(
     arguments: &BuildArguments,
     surroundings: &Surroundings,
     prepared: &Prepared,
-    secrets: &BTreeMap<String, SecretSource>,
+    asked: &Asked,
     documents: &mut Documents<'_>,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
@@ -83,19 +92,19 @@ fn build_one(
     let (builder, warnings) = builders::find(surroundings, &chosen)?;
     warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
-    if let Err(unsupported) = description.check(&prepared.plan) {
-        return Err(unable(surroundings, &unsupported, prepared, &outputs::of(arguments, prepared)?));
-    }
+    let outputs = outputs::of(arguments, prepared)?;
+    let features: Vec<_> = asked.aids.features().collect();
+    let wanted = Wanted { plan: &prepared.plan, outputs: &outputs, features: &features };
+    let base = wanted
+        .check(surroundings, &description)
+        .map_err(|unsupported| wanted.unable(surroundings, &unsupported, prepared))?;
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
     for warning in prepared.loaded.spec.warnings() {
         terminal.warn(&warning);
     }
-    let outputs = outputs::of(arguments, prepared)?;
-    if let Err(unsupported) = description.check_outputs(&outputs) {
-        return Err(unable(surroundings, &unsupported, prepared, &outputs));
-    }
     if arguments.dry_run {
-        let text = preview(arguments, surroundings, prepared, &outputs)?;
+        let mut text = preview(arguments, surroundings, prepared, &outputs, &description.name)?;
+        base.iter().for_each(|base| text.push_str(&base.notice()));
         match arguments.progress {
             ProgressMode::Json => text.lines().for_each(|line| terminal.notice(line)),
             _ => print_line(text.trim_end()),
@@ -104,7 +113,10 @@ fn build_one(
     }
     let (mut wanted, mut there) = (Vec::new(), None);
     for output in outputs {
-        let found = if is_forced(arguments) { None } else { found(arguments, surroundings, prepared, &output)? };
+        let found = match is_forced(arguments) {
+            true => None,
+            false => found(arguments, surroundings, prepared, &output, &description.name)?,
+        };
         match found {
             Some(found) => there = Some((output, found)),
             None => wanted.push(output),
@@ -123,55 +135,58 @@ fn build_one(
             return tell(prepared, Some(digest), report.as_ref(), documents, terminal);
         }
     }
-    secrets::check(secrets, prepared)?;
-    let request = request(
-        surroundings,
-        prepared,
-        Asked {
-            outputs: wanted,
-            options,
-            secrets: secrets.clone(),
-            cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
-            network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
+    secrets::check(&asked.secrets, prepared)?;
+    let mut request = BuildRequest {
+        outputs: wanted,
+        secrets: asked.secrets.clone(),
+        cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+        cache_from: asked.aids.cache_from.clone(),
+        cache_to: asked.aids.cache_to.clone(),
+        existing: match is_forced(arguments) || arguments.no_cache {
+            true => ExistingPolicy::Replace,
+            false => ExistingPolicy::Answer,
         },
-    )?;
-    let report = builder.build(&request, terminal).map_err(|error| told(error, prepared))?;
+        network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
+        ssh_agent: asked.aids.ssh_agent.clone(),
+        ..request(surroundings, prepared, options)?
+    };
+    let session = InTurn::new(terminal);
+    let _made = builders::provide(base, surroundings, prepared, &mut request, &session, terminal)?;
+    let report = builder.build(&request, &session).map_err(|error| told(error, prepared))?;
     tell(prepared, Some(report.digest), Some(&report), documents, terminal)
 }
 
-/// What one command asks of a builder beside the plan.
-pub(super) struct Asked {
-    pub(super) outputs: Vec<Output>,
-    pub(super) options: BTreeMap<String, serde_json::Value>,
-    pub(super) secrets: BTreeMap<String, SecretSource>,
-    pub(super) cache: CachePolicy,
-    pub(super) network: NetworkPolicy,
-}
-
-/// The request to build or to lock `prepared`.
-pub(super) fn request(surroundings: &Surroundings, prepared: &Prepared, asked: Asked) -> Result<BuildRequest, Failure> {
-    let Asked { outputs, options, secrets, cache, network } = asked;
+/// A request for `prepared` that asks for nothing beside the plan.
+pub(super) fn request(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    options: BTreeMap<String, serde_json::Value>,
+) -> Result<BuildRequest, Failure> {
     Ok(BuildRequest {
         plan: prepared.plan.clone(),
         id: prepared.id.clone(),
         spec_hash: prepared.spec_hash.clone(),
         name: prepared.name.clone(),
-        outputs,
+        outputs: Vec::new(),
         files: prepared.resolved.files.clone(),
         base_paths: prepared.resolved.base_paths.clone(),
         options,
-        secrets,
-        cache,
-        network,
+        secrets: BTreeMap::new(),
+        cache: CachePolicy::Use,
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
+        existing: ExistingPolicy::Answer,
+        network: NetworkPolicy::Online,
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,
         registries: surroundings.registries(),
+        ssh_agent: None,
         credential_files: prepare::credential_files(prepared.registry_config()?),
     })
 }
 
 /// A builder's failure, with the place of the field that asked for what failed.
-pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
+pub(crate) fn told(error: BuildError, prepared: &Prepared) -> Failure {
     let place = |field: &str| prepared.resolved.place_of(field).cloned();
     let place = error.field.as_deref().and_then(|field| match field {
         // A builder does not know whether packages were listed in the spec or in a file that it names.
@@ -183,10 +198,17 @@ pub(super) fn told(error: BuildError, prepared: &Prepared) -> Failure {
     failure
 }
 
-/// Whether the image is at `output` already. Nothing is asked of layouts, archives and engines.
-fn existence(surroundings: &Surroundings, prepared: &Prepared, output: &Output) -> Result<Option<Existence>, Failure> {
+/// Whether the image is at `output` of `builder` already. Nothing is asked of layouts, archives, engines and what a
+/// builder keeps itself: that one answers with an image that it has, unless it is told otherwise.
+fn existence(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    output: &Output,
+    builder: &str,
+) -> Result<Option<Existence>, Failure> {
     match output {
-        Output::Store => local::in_store(&prepared.name),
+        Output::Store if local::keeps(builder) => local::in_store(&prepared.name),
+        Output::Store => Ok(None),
         Output::Registry => exists::in_its_registry(surroundings, prepared).map(Some),
         Output::Oci { .. } | Output::DockerArchive { .. } | Output::Docker { .. } => Ok(None),
     }
@@ -198,8 +220,9 @@ fn found(
     surroundings: &Surroundings,
     prepared: &Prepared,
     output: &Output,
+    builder: &str,
 ) -> Result<Option<Found>, Failure> {
-    let Some(existence) = existence(surroundings, prepared, output)? else { return Ok(None) };
+    let Some(existence) = existence(surroundings, prepared, output, builder)? else { return Ok(None) };
     match (existence, arguments.if_unknown) {
         (Existence::Yes { digest }, _) => Ok(Some(Found::Exists(digest))),
         (Existence::No, _) | (Existence::Unknown(_), IfUnknown::Build) => Ok(None),
@@ -219,17 +242,18 @@ fn preview(
     surroundings: &Surroundings,
     prepared: &Prepared,
     outputs: &[Output],
+    builder: &str,
 ) -> Result<String, Failure> {
     let mut text = plan::text(prepared);
     for output in outputs {
-        let state = match existence(surroundings, prepared, output)? {
+        let state = match existence(surroundings, prepared, output, builder)? {
             None => String::new(),
             Some(Existence::Yes { .. }) if is_forced(arguments) => "; it exists, and would be overwritten".to_owned(),
             Some(Existence::Yes { .. }) => "; it exists".to_owned(),
             Some(Existence::No) => "; it does not exist".to_owned(),
             Some(Existence::Unknown(error)) => format!("; whether it exists is unknown: {error}"),
         };
-        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared)));
+        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared, builder)));
     }
     Ok(text)
 }
@@ -258,24 +282,6 @@ fn tell(
         Some(_) => print_data(&name),
         None => print_data(&format!("{name}@{digest}")),
     }
-}
-
-/// The builder's refusal, with each field that it cannot do.
-pub(super) fn unable(
-    surroundings: &Surroundings,
-    unsupported: &[Unsupported],
-    prepared: &Prepared,
-    outputs: &[Output],
-) -> Failure {
-    let diagnostics = unsupported.iter().map(|lacking| {
-        let diagnostic = Diagnostic::error(lacking.to_string());
-        Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
-    });
-    let mut diagnostics: Vec<_> = diagnostics.collect();
-    let not = unsupported.first().map_or("", |lacking| lacking.builder.as_str());
-    let hint = builders::able(surroundings, &prepared.plan, outputs, not);
-    diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(hint.clone()));
-    Failure { diagnostics, code: FAILED }
 }
 
 /// Whether the image is built even if it exists.

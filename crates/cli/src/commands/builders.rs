@@ -1,16 +1,18 @@
 //! `imagespec builders`: which builders there are, and the one of a name.
 
-use imagespec_core::builder::{Builder, Description, Output};
+use imagespec_core::builder::{BuildRequest, Builder, Description, Feature, Output, Unsupported};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::plan::Plan;
 use imagespec_core::project::{BuilderOrigin, ChosenBuilder};
+use imagespec_core::reference::Reference;
 use imagespec_plugin_host::{Candidate, Catalog, Mode};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::failure::Failure;
-use crate::prepare::Surroundings;
-use crate::session::{print_data, print_line};
+use crate::bases::{self, ForeignBase, InTurn, MadeBase};
+use crate::failure::{FAILED, Failure};
+use crate::prepare::{Prepared, Surroundings};
+use crate::session::{Terminal, print_data, print_line};
 
 /// The builder that was chosen, with what there is to say about the choice.
 pub(crate) fn find(
@@ -34,19 +36,104 @@ pub(crate) fn find(
     Ok((found.builder, warnings.collect()))
 }
 
-/// Which builders other than `not` can do all of `plan` and bring it to `outputs`, as a hint.
-pub(crate) fn able(surroundings: &Surroundings, plan: &Plan, outputs: &[Output], not: &str) -> String {
-    let able = surroundings.catalog().map(|catalog| {
-        let usable =
-            catalog.candidates().into_iter().filter(|candidate| candidate.problem.is_none() && candidate.name != not);
-        let builders = usable.filter_map(|candidate| catalog.open(candidate).ok()).map(|builder| builder.describe());
-        let able = builders
-            .filter(|description| description.check(plan).is_ok() && description.check_outputs(outputs).is_ok());
-        able.map(|description| format!("`--builder {}`", description.name)).collect::<Vec<_>>()
-    });
-    match able.unwrap_or_default().as_slice() {
-        [] => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
-        able => format!("choose one that can: {}", able.join(", ")),
+/// All that is wanted of a builder.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) outputs: &'a [Output],
+    /// What else, each with what asks for it.
+    pub(crate) features: &'a [(Feature, &'static str)],
+}
+
+impl<'a> Wanted<'a> {
+    /// The plan and nothing else.
+    pub(crate) fn of(plan: &'a Plan) -> Self {
+        Self { plan, outputs: &[], features: &[] }
+    }
+
+    /// Compares it with what the builder of `description` can do. Returns the base that another builder makes for it.
+    ///
+    /// # Errors
+    /// What it cannot do. What it lacks for the plan comes first.
+    pub(crate) fn check(
+        &self,
+        surroundings: &Surroundings,
+        description: &Description,
+    ) -> Result<Option<ForeignBase>, Vec<Unsupported>> {
+        let checked = bases::check(surroundings, description, self.plan);
+        let others =
+            [description.check_outputs(self.outputs), description.check_features(self.features.iter().copied())];
+        let mut others: Vec<_> = others.into_iter().filter_map(Result::err).flatten().collect();
+        match checked {
+            Ok(base) if others.is_empty() => Ok(base),
+            Ok(_) => Err(others),
+            Err(mut unsupported) => {
+                unsupported.append(&mut others);
+                Err(unsupported)
+            }
+        }
+    }
+
+    /// The builder's refusal, with each field that it cannot do, and which builders can.
+    pub(crate) fn unable(
+        &self,
+        surroundings: &Surroundings,
+        unsupported: &[Unsupported],
+        prepared: &Prepared,
+    ) -> Failure {
+        let diagnostics = unsupported.iter().map(|lacking| {
+            let diagnostic = Diagnostic::error(lacking.to_string());
+            Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
+        });
+        let mut diagnostics: Vec<_> = diagnostics.collect();
+        let not = unsupported.first().map_or("", |lacking| lacking.builder.as_str());
+        let hint = self.able(surroundings, not);
+        diagnostics.last_mut().into_iter().for_each(|last| last.hints.push(hint.clone()));
+        Failure { diagnostics, code: FAILED }
+    }
+
+    /// Which builders other than `not` can do all of it, as a hint.
+    fn able(&self, surroundings: &Surroundings, not: &str) -> String {
+        let able = surroundings.catalog().map(|catalog| {
+            let usable = catalog
+                .candidates()
+                .into_iter()
+                .filter(|candidate| candidate.problem.is_none() && candidate.name != not);
+            let builders =
+                usable.filter_map(|candidate| catalog.open(candidate).ok()).map(|builder| builder.describe());
+            let able = builders.filter(|description| self.check(surroundings, description).is_ok());
+            able.map(|description| format!("`--builder {}`", description.name)).collect::<Vec<_>>()
+        });
+        match able.unwrap_or_default().as_slice() {
+            [] => "no builder that is installed can; `imagespec builders` lists them".to_owned(),
+            able => format!("choose one that can: {}", able.join(", ")),
+        }
+    }
+}
+
+/// Has `base` made, if there is one, and has `request` stand on it.
+pub(crate) fn provide(
+    base: Option<ForeignBase>,
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    request: &mut BuildRequest,
+    session: &InTurn<'_>,
+    terminal: &Terminal,
+) -> Result<Option<MadeBase>, Failure> {
+    let Some(base) = base else { return Ok(None) };
+    terminal.notice(&base.notice());
+    let made = base.make(surroundings, prepared, request, session)?;
+    made.lend(request);
+    session.next();
+    Ok(Some(made))
+}
+
+/// What to do about an image called `name` that the builder `builder` keeps itself, as a hint.
+pub(crate) fn keeper(builder: &str, name: &Reference) -> String {
+    let name = name.familiar();
+    match builder {
+        "docker" => format!("builder `docker` keeps images in its engine: `docker run {name}` runs what it built"),
+        _ => format!("builder `{builder}` keeps images itself: ask it for `{name}`"),
     }
 }
 

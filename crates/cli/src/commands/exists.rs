@@ -6,6 +6,7 @@ use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Client, Existence};
 
+use super::builders;
 use crate::arguments::Settings;
 use crate::failure::{FAILED, Failure, UNKNOWN};
 use crate::local;
@@ -52,7 +53,14 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
     match prepared.has_registry {
         true => in_its_registry(surroundings, prepared),
-        false => local::in_store(&prepared.name)?.ok_or_else(|| nowhere(&prepared.name)),
+        false => {
+            let builder = surroundings.builder(None, prepared).name;
+            match local::in_store(&prepared.name)? {
+                Some(Existence::No) if !local::keeps(&builder) => Err(elsewhere(&prepared.name, &builder)),
+                Some(existence) => Ok(existence),
+                None => Err(nowhere(&prepared.name)),
+            }
+        }
     }
 }
 
@@ -66,6 +74,13 @@ fn nowhere(name: &Reference) -> Failure {
     let mut diagnostic = Diagnostic::error(format!("cannot tell whether `{}` exists", name.familiar()));
     diagnostic.notes.push("this program was built without the bundled builders, and looks into no store".to_owned());
     Failure::new(diagnostic.hint("pass `--registry HOST/PATH` to ask a registry")).code(UNKNOWN)
+}
+
+/// The failure of a question that only the builder could answer.
+fn elsewhere(name: &Reference, builder: &str) -> Failure {
+    let mut diagnostic = Diagnostic::error(format!("cannot tell whether `{}` exists", name.familiar()));
+    diagnostic.notes.push("it is not in the store on this machine".to_owned());
+    Failure::new(diagnostic.hint(builders::keeper(builder, name))).code(UNKNOWN)
 }
 
 /// The failure of a build or a question whose registry did not answer it.

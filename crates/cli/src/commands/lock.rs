@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use imagespec_core::builder::{CachePolicy, Feature, NetworkPolicy, Unsupported};
+use imagespec_core::builder::{BuildRequest, Feature};
 use imagespec_core::lock::Lock;
 
-use super::build::{Asked, request, told, unable};
-use super::builders;
+use super::build::{request, told};
+use super::builders::{self, Wanted};
 use crate::arguments::{LockArguments, Overrides};
 use crate::failure::Failure;
 use crate::prepare::{Surroundings, shown};
@@ -25,17 +25,16 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
     let (builder, warnings) = builders::find(&surroundings, &chosen)?;
     warnings.iter().for_each(|warning| terminal.warn(warning));
     let description = builder.describe();
+    // Who makes the base must lock it, too: no other builder does that part.
+    let features = [(Feature::Lock, "lock")];
+    let wanted = Wanted { features: &features, ..Wanted::of(&prepared.plan) };
     let mut unsupported = description.check(&prepared.plan).err().unwrap_or_default();
-    if !description.features.contains(&Feature::Lock) {
-        unsupported.push(Unsupported { builder: description.name.clone(), field: "lock", feature: Feature::Lock });
-    }
+    unsupported.extend(description.check_features(features).err().into_iter().flatten());
     if !unsupported.is_empty() {
-        return Err(unable(&surroundings, &unsupported, &prepared, &[]));
+        return Err(wanted.unable(&surroundings, &unsupported, &prepared));
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
-    let asked =
-        Asked { outputs: Vec::new(), options, secrets, cache: CachePolicy::Use, network: NetworkPolicy::Online };
-    let request = request(&surroundings, &prepared, asked)?;
+    let request = BuildRequest { secrets, ..request(&surroundings, &prepared, options)? };
     let locked = builder.lock(&request, &terminal).map_err(|error| told(error, &prepared))?;
     let path = lockfile::path(&prepared.loaded);
     lockfile::write(&path, &Lock::of(&locked).to_toml())?;

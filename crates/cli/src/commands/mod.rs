@@ -9,4 +9,5 @@ pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod plan;
 pub(crate) mod plugin;
+pub(crate) mod render;
 pub(crate) mod schema;

@@ -32,20 +32,26 @@ fn prepare(arguments: &SpecArguments) -> Result<Prepared, Failure> {
     Surroundings::of(&arguments.spec)?.prepare(&arguments.spec, None, &arguments.overrides)
 }
 
-/// The plan for people, a line for each part.
-pub(crate) fn text(prepared: &Prepared) -> String {
-    let plan = &prepared.plan;
-    let base = match &plan.base {
+/// What a base is called.
+pub(crate) fn base_name(base: &Base) -> String {
+    match base {
         Base::Scratch => "scratch".to_owned(),
         Base::Registry(reference) => reference.familiar(),
         Base::OciLayout { digest } => format!("oci layout {digest}"),
         Base::DockerArchive { digest } => format!("docker archive {digest}"),
-        Base::Bootstrap(bootstrap) => {
-            let packages: Vec<_> = bootstrap.packages.iter().map(String::as_str).collect();
-            format!("bootstrap:debian/{} with {}", bootstrap.suite, packages.join(", "))
-        }
+        Base::Bootstrap(bootstrap) => format!("bootstrap:debian/{}", bootstrap.suite),
         Base::Plan(_) => "another spec".to_owned(),
-    };
+    }
+}
+
+/// The plan for people, a line for each part.
+pub(crate) fn text(prepared: &Prepared) -> String {
+    let plan = &prepared.plan;
+    let mut base = base_name(&plan.base);
+    if let Base::Bootstrap(bootstrap) = &plan.base {
+        let packages: Vec<_> = bootstrap.packages.iter().map(String::as_str).collect();
+        base.push_str(&format!(" with {}", packages.join(", ")));
+    }
     let platforms: Vec<_> = plan.platforms.iter().map(ToString::to_string).collect();
     let steps: Vec<_> = plan.steps.iter().map(imagespec_core::plan::Step::kind).collect();
     let mut text = format!(

@@ -14,6 +14,7 @@ use imagespec_distribution::Client;
 
 use super::open_cache;
 use crate::arguments::Settings;
+use crate::commands::builders;
 use crate::failure::{Failure, diagnostic_of};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::subject::{self, Subject};
@@ -90,7 +91,12 @@ fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Resu
         Some((cache, digest)) => Place::Store { cache, digest },
         None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()?),
         None => {
-            return Err(Failure::new(Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)));
+            let builder = surroundings.builder(None, prepared).name;
+            return Err(Failure::new(match super::keeps(&builder) {
+                true => Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint),
+                false => Diagnostic::error(format!("`{name}` is not in the store on this machine"))
+                    .hint(builders::keeper(&builder, &prepared.name)),
+            }));
         }
     };
     Ok(Found { name, place, hint: Some(hint) })

@@ -2,6 +2,7 @@
 //! `slim.rs` in its place.
 
 mod cache;
+mod engine;
 mod failure;
 mod image;
 mod inspect;
@@ -10,9 +11,11 @@ mod run;
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+// Linked in, so that it is found among the bundled ones.
+use imagespec_builder_docker as _;
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{self, Sandbox};
 use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
@@ -22,12 +25,15 @@ use imagespec_core::explanation::HashedPlan;
 use imagespec_core::reference::Reference;
 use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
+use tempfile::TempDir;
 
 pub(crate) use cache::cache;
+pub(crate) use engine::engine_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
 use crate::arguments::Settings;
+use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
@@ -43,6 +49,14 @@ pub(crate) fn started_again() -> Option<ExitCode> {
     }
     let restart = Restart::bundled("/proc/self/exe".into());
     Some(ExitCode::from(sandbox::start(&restart, &arguments)))
+}
+
+/// Whether the builder called `name` keeps its images in the store on this machine.
+///
+/// No feature of a builder says so: how the store is laid out is the affair of that builder alone, which is linked in
+/// here, and another one with [`Output::Store`] has a store of its own, as an engine is. Nobody but it can look there.
+pub(crate) fn keeps(name: &str) -> bool {
+    name == imagespec_builder_oci::NAME
 }
 
 /// Whether the store on this machine has the image called `name`.
@@ -108,19 +122,38 @@ fn carried(found: &image::Found) -> Result<Carried, Failure> {
     Ok((found.name.clone(), found.read(&|| false, carried_plan)?))
 }
 
+/// A folder for what is needed during one command. The cache that it lies in keeps it.
+pub(crate) struct Workspace {
+    folder: TempDir,
+    _cache: Cache,
+}
+
+impl Workspace {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Makes one. While it is used, nobody removes things from the cache; what a killed command left, `prune` finds.
+pub(crate) fn workspace() -> Result<Workspace, Failure> {
+    let cache = open_cache()?;
+    let folder = tempfile::Builder::new().prefix("base-").tempdir_in(cache.root().join("tmp"))?;
+    Ok(Workspace { folder, _cache: cache })
+}
+
 /// Where the cache is; it is made if it is absent.
 pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
     Ok(open_cache()?.root().to_owned())
 }
 
 /// Which sandbox works on this machine, or why none does.
-pub(crate) fn sandbox_mode() -> Result<String, Failure> {
+pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
     Ok(match sandbox()?.probe() {
-        Ok(mode) => mode.to_string(),
-        Err(error) => match error.hint() {
-            Some(hint) => format!("not available: {error}; {hint}"),
-            None => format!("not available: {error}"),
-        },
+        Ok(mode) => Finding::new(Mark::Ok, mode.to_string()),
+        Err(error) => {
+            let finding = Finding::new(Mark::Fail, format!("not available: {error}"));
+            error.hint().into_iter().fold(finding, Finding::hint)
+        }
     })
 }
 

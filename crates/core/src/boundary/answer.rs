@@ -24,6 +24,9 @@ pub enum InvalidAnswer {
     /// A report of an image that it made, without any.
     #[error("its report names no image, and no other one in its place")]
     NoImage,
+    /// What it renders is nothing, or could command a terminal.
+    #[error("what it renders is empty, or has control characters")]
+    Text,
     /// A name that no builder can be chosen by.
     #[error("it calls itself `{name}`, and a builder has lower-case letters, digits, `_`, `.` and `-`")]
     Name {
@@ -92,6 +95,28 @@ pub fn report_from_json(text: &str) -> Result<Report, InvalidAnswer> {
     match report.images.is_empty() && report.name.is_none() {
         true => Err(InvalidAnswer::NoImage),
         false => Ok(report),
+    }
+}
+
+/// What was rendered, as it crosses.
+pub fn rendered_to_json(text: &str) -> String {
+    serde_json::json!({ "text": text }).to_string()
+}
+
+/// Reads what a builder rendered. Nothing of it is replaced: it is made to be used as it is.
+///
+/// # Errors
+/// When it is not readable, empty, or has control characters but for the end of a line and the tabulator.
+pub fn rendered_from_json(text: &str) -> Result<String, InvalidAnswer> {
+    #[derive(Deserialize)]
+    struct RenderedV1 {
+        text: String,
+    }
+    let RenderedV1 { text } =
+        serde_json::from_str(text).map_err(|source| InvalidAnswer::Json { what: "answer to `render`", source })?;
+    match text.trim().is_empty() || plain(&text) != text {
+        true => Err(InvalidAnswer::Text),
+        false => Ok(text),
     }
 }
 
@@ -187,6 +212,16 @@ mod tests {
         assert_eq!(description_from_json(text).unwrap().version, "1\u{fffd}[31m");
         let text = r#"{"name": "a", "version": "1", "features": [], "options_schema": [1]}"#;
         assert!(matches!(description_from_json(text), Err(InvalidAnswer::OptionsSchema)));
+    }
+
+    #[test]
+    fn what_is_rendered_crosses_as_it_is_or_not_at_all() {
+        let text = "FROM debian\nRUN printf '\ta \"b\" \\\\'\n";
+        assert_eq!(rendered_from_json(&rendered_to_json(text)).unwrap(), text);
+        for wrong in [" \n", "FROM debian\u{1b}[2J"] {
+            assert!(matches!(rendered_from_json(&rendered_to_json(wrong)), Err(InvalidAnswer::Text)));
+        }
+        assert!(matches!(rendered_from_json("FROM debian"), Err(InvalidAnswer::Json { .. })));
     }
 
     #[test]

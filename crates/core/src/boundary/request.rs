@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::REQUEST_VERSION;
-use crate::builder::{BuildRequest, CachePolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
+use crate::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
+use crate::cache_location::CacheLocation;
 use crate::digest::Digest;
 use crate::hash::{SpecHash, SpecId};
 use crate::plan::Plan;
@@ -46,11 +47,57 @@ struct RequestV1 {
     options: BTreeMap<String, serde_json::Value>,
     secrets: BTreeMap<String, SecretSource>,
     cache: CachePolicy,
+    #[serde(default)]
+    cache_from: Vec<CacheLocation>,
+    #[serde(default)]
+    cache_to: Vec<CacheLocation>,
+    #[serde(default)]
+    existing: ExistingPolicy,
     network: NetworkPolicy,
     cache_dir: PathBuf,
     timestamp: u64,
     registries: BTreeMap<String, RegistryAccess>,
+    #[serde(default)]
+    ssh_agent: Option<PathBuf>,
     credential_files: Vec<PathBuf>,
+}
+
+/// What [`RENDER`](super::RENDER) is asked.
+#[derive(Debug, Clone)]
+pub struct RenderRequest {
+    /// What is to be rendered.
+    pub build: BuildRequest,
+    /// The folder to write to, absolute and empty.
+    pub folder: Option<PathBuf>,
+}
+
+impl RenderRequest {
+    /// The request as JSON: that of the build, with a member `folder`.
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Path`] alone.
+    pub fn to_json(&self) -> Result<String, InvalidRequest> {
+        let text = self.build.to_json()?;
+        let mut members: serde_json::Map<_, _> = serde_json::from_str(&text).expect("a request is an object");
+        let folder = serde_json::to_value(&self.folder).map_err(InvalidRequest::Path)?;
+        members.insert("folder".to_owned(), folder);
+        Ok(serde_json::Value::Object(members).to_string())
+    }
+
+    /// Reads what [`RenderRequest::to_json`] wrote.
+    ///
+    /// # Errors
+    /// As [`BuildRequest::from_json`], or when the folder is no path.
+    pub fn from_json(text: &str) -> Result<Self, InvalidRequest> {
+        #[derive(Deserialize)]
+        struct RenderV1 {
+            #[serde(default)]
+            folder: Option<PathBuf>,
+        }
+        let build = BuildRequest::from_json(text)?;
+        let RenderV1 { folder } = serde_json::from_str(text).map_err(InvalidRequest::Json)?;
+        Ok(Self { build, folder })
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,10 +125,14 @@ impl BuildRequest {
             options: request.options,
             secrets: request.secrets,
             cache: request.cache,
+            cache_from: request.cache_from,
+            cache_to: request.cache_to,
+            existing: request.existing,
             network: request.network,
             cache_dir: request.cache_dir,
             timestamp: request.timestamp,
             registries: request.registries,
+            ssh_agent: request.ssh_agent,
             credential_files: request.credential_files,
         };
         serde_json::to_string(&wire).map_err(InvalidRequest::Path)
@@ -108,10 +159,14 @@ impl BuildRequest {
             options: wire.options,
             secrets: wire.secrets,
             cache: wire.cache,
+            cache_from: wire.cache_from,
+            cache_to: wire.cache_to,
+            existing: wire.existing,
             network: wire.network,
             cache_dir: wire.cache_dir,
             timestamp: wire.timestamp,
             registries: wire.registries,
+            ssh_agent: wire.ssh_agent,
             credential_files: wire.credential_files,
         })
     }
@@ -136,10 +191,14 @@ mod tests {
             options: BTreeMap::from([("jobs".to_owned(), 4.into())]),
             secrets: BTreeMap::from([("token".to_owned(), SecretSource::Value("canary".to_owned()))]),
             cache: CachePolicy::Use,
+            cache_from: vec!["ghcr.io/team/cache".parse().expect("it is a cache")],
+            cache_to: vec!["type=inline".parse().expect("it is a cache")],
+            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: "/cache".into(),
             timestamp: 1,
             registries: BTreeMap::from([("localhost:5000".to_owned(), RegistryAccess::default())]),
+            ssh_agent: Some("/run/agent".into()),
             credential_files: vec!["/config.json".into()],
         }
     }
@@ -153,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_render_is_that_of_the_build_with_a_folder() {
+        for folder in [None, Some(PathBuf::from("/out/context"))] {
+            let request = RenderRequest { build: request(), folder };
+            let crossed = RenderRequest::from_json(&request.to_json().unwrap()).unwrap();
+            assert_eq!(format!("{crossed:?}"), format!("{request:?}"));
+        }
+        assert_eq!(RenderRequest::from_json(&request().to_json().unwrap()).unwrap().folder, None);
+    }
+
+    #[test]
     fn unknown_fields_are_ignored_and_another_version_is_refused() {
         let json = request().to_json().unwrap();
         let newer = json.replacen('{', r#"{"new_field":{"a":[1]},"#, 1);
@@ -161,6 +230,16 @@ mod tests {
         let error = BuildRequest::from_json(&other).unwrap_err();
         assert_eq!(error.to_string(), "the request has version 2, and this builder reads version 1");
         assert!(matches!(BuildRequest::from_json("{"), Err(InvalidRequest::Json(_))));
+    }
+
+    #[test]
+    fn what_an_older_program_does_not_write_is_the_usual() {
+        let mut older: serde_json::Value = serde_json::from_str(&request().to_json().unwrap()).unwrap();
+        let newer = ["existing", "cache_from", "cache_to", "ssh_agent"];
+        older.as_object_mut().unwrap().retain(|name, _| !newer.contains(&name.as_str()));
+        let crossed = BuildRequest::from_json(&older.to_string()).unwrap();
+        assert_eq!(crossed.existing, ExistingPolicy::Answer);
+        assert_eq!((crossed.cache_from, crossed.cache_to, crossed.ssh_agent), (Vec::new(), Vec::new(), None));
     }
 
     #[test]

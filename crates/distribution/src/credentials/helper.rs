@@ -17,7 +17,7 @@ use crate::secret::Secret;
 const OUTPUT_SIZE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The user name by which a helper says that its secret is an identity token.
-const IDENTITY_TOKEN_USER: &str = "<token>";
+pub(super) const IDENTITY_TOKEN_USER: &str = "<token>";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

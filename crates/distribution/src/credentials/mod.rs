@@ -27,6 +27,26 @@ pub(crate) enum Credential {
     RegistryToken(Secret),
 }
 
+/// User and password for somebody who logs in on the user's behalf.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user; `<token>` if the password is an identity token, empty if it is a registry token.
+    pub username: String,
+    password: Secret,
+}
+
+impl Login {
+    /// The password or the token, for the one request that needs it.
+    pub fn password(&self) -> &str {
+        self.password.expose()
+    }
+
+    /// Whether the password is an identity token.
+    pub fn is_identity_token(&self) -> bool {
+        self.username == helper::IDENTITY_TOKEN_USER
+    }
+}
+
 /// Credentials of all registries, read from files when they are first needed.
 ///
 /// Files are asked in their order. In each, a registry's helper in `credHelpers` comes first, then `credsStore`, then
@@ -145,6 +165,18 @@ impl CredentialStore {
     /// Credentials from Docker's `config.json` and Podman's `auth.json` files. What does not exist is passed over.
     pub fn from_files(paths: Vec<PathBuf>) -> Self {
         Self { paths, ..Self::default() }
+    }
+
+    /// What an engine is told, so that it reaches a repository as the user would; nothing if the user has no login there.
+    ///
+    /// # Errors
+    /// When a file or a credential helper cannot be read.
+    pub fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>, CredentialError> {
+        Ok(self.find(registry, repository)?.map(|credential| match credential {
+            Credential::Password { username, password } => Login { username, password },
+            Credential::IdentityToken(password) => Login { username: helper::IDENTITY_TOKEN_USER.to_owned(), password },
+            Credential::RegistryToken(password) => Login { username: String::new(), password },
+        }))
     }
 
     /// What stands in a file itself, without running a program; nothing if a program would have to be asked.

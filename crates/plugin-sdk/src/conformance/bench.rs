@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use imagespec_core::boundary::{self, BUILD};
-use imagespec_core::builder::{BuildError, BuildRequest, CachePolicy, FailureKind, Feature, NetworkPolicy, Output};
+use imagespec_core::boundary::{self, BUILD, InvalidRequest};
+use imagespec_core::builder::{
+    BuildError, BuildRequest, CachePolicy, ExistingPolicy, FailureKind, Feature, NetworkPolicy, Output,
+};
 use imagespec_core::digest::Digest;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::plan::{Base, Plan};
@@ -114,10 +116,14 @@ impl Bench {
             options: BTreeMap::new(),
             secrets: BTreeMap::new(),
             cache: CachePolicy::Use,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: cache.to_owned(),
             timestamp: 0,
             registries: BTreeMap::new(),
+            ssh_agent: None,
             credential_files: Vec::new(),
         }
     }
@@ -193,9 +199,12 @@ pub(super) fn report(text: &str) -> Result<Report, Fault> {
 
 /// The request as text.
 pub(super) fn json(request: &BuildRequest) -> Result<String, Fault> {
-    request
-        .to_json()
-        .map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
+    text_of(request.to_json())
+}
+
+/// A request that became text.
+pub(super) fn text_of(request: Result<String, InvalidRequest>) -> Result<String, Fault> {
+    request.map_err(|error| Fault::Skipped(format!("the folder for temporary files has a strange name: {error}")))
 }
 
 /// A build that must go well, and did not.

@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 use super::bench::{self, Bench};
 use super::layout::{self, Entry, Found};
 use super::material::{self, BASE_ENV, CMD, DIRECTORY, ENTRYPOINT, ENV, FILES, LABELS, LINK, USER, WORKDIR};
+use super::render;
 use super::subject::{Fault, shortened};
 
 /// The features that it says that it has, and that can be tried.
 pub(super) fn tried(bench: &Bench) -> Vec<Feature> {
     let is_tried = |feature: &Feature| {
         *feature == Feature::Lock
+            || *feature == Feature::Render
             || is_base(*feature)
             || bench.output(*feature, &bench.folder("try")).is_some()
             || material::ask(&mut bench.smallest(), *feature)
@@ -47,6 +49,9 @@ fn is_base(feature: Feature) -> bool {
 pub(super) fn check(bench: &Bench, feature: Feature) -> Result<(), Fault> {
     if feature == Feature::Lock {
         return lock(bench);
+    }
+    if feature == Feature::Render {
+        return render::check(bench);
     }
     let mut plan = bench.smallest();
     if is_base(feature) {

@@ -20,6 +20,7 @@ mod features;
 mod hostile;
 mod layout;
 mod material;
+mod render;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -162,8 +163,9 @@ fn examine_within(door: Arc<dyn Door>, limits: Limits, notes: &mut dyn FnMut(Not
     examiner.check("has all else that it says", || features::rest(&bench));
     let digest = examiner.check("makes the same image of the same plan", || behaviour::determinism(&bench));
     bench.digest = digest;
-    let rest: [(&str, Trial); 10] = [
+    let rest: [(&str, Trial); 11] = [
         ("makes images that know which spec they are of", features::contract),
+        ("refuses to lock and to render unless it says that it can", words::unoffered),
         ("ignores what it does not know in a request", words::unknown_fields),
         ("tells of its steps in order", behaviour::events),
         ("does not begin a build that was cancelled before", behaviour::cancelled_before),

@@ -1,6 +1,8 @@
 //! A builder of next to nothing, for the tests of the kit: honest, but for one lie.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -37,6 +39,10 @@ pub(super) enum Lie {
     AnswersWithoutAMessage,
     NeverEnds,
     TakesADiskForABug,
+    RendersTheTime,
+    RendersNothing,
+    RendersWithoutFiles,
+    RendersWhatItDoesNotOffer,
 }
 
 /// The builder.
@@ -176,11 +182,16 @@ impl Builder for Tiny {
             Lie::HasAnOptionWithoutType => json!({"jobs": {"description": "how many"}}),
             _ => json!({"jobs": {"type": "integer"}}),
         };
+        let mut features: BTreeSet<_> =
+            [Feature::BaseScratch, Feature::Env, Feature::Labels, Feature::Copy, Feature::OutputOci].into();
+        if self.lie != Lie::RendersWhatItDoesNotOffer {
+            features.insert(Feature::Render);
+        }
         Description {
             name: "tiny".to_owned(),
             version,
             summary: "of next to nothing".to_owned(),
-            features: [Feature::BaseScratch, Feature::Env, Feature::Labels, Feature::Copy, Feature::OutputOci].into(),
+            features,
             options_schema: json!({"type": "object", "properties": properties, "additionalProperties": false}),
         }
     }
@@ -195,6 +206,26 @@ impl Builder for Tiny {
             true => Err(cancelled()),
             false => self.make(request, session),
         }
+    }
+
+    fn render(&self, request: &BuildRequest, folder: Option<&Path>, _: &dyn Session) -> Result<String, BuildError> {
+        let count = if self.lie == Lie::RendersTheTime { self.count.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let text = match self.lie {
+            Lie::RendersNothing => String::new(),
+            _ => format!(
+                "an image of {} and {} variables\n",
+                request.spec_hash,
+                request.plan.config.env.len() as u64 + count
+            ),
+        };
+        if let Some(folder) = folder {
+            let broken = |error| BuildError::new(FailureKind::Machine, &error);
+            fs::write(folder.join("recipe"), &text).map_err(broken)?;
+            if self.lie != Lie::RendersWithoutFiles {
+                fs::write(folder.join("files.tar"), self.layer(request)?).map_err(broken)?;
+            }
+        }
+        Ok(text)
     }
 }
 

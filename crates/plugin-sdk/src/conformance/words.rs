@@ -1,7 +1,7 @@
 //! Whether a builder copes with words that it does not know, and with what is no request at all.
 
-use imagespec_core::boundary::BUILD;
-use imagespec_core::builder::BuildError;
+use imagespec_core::boundary::{BUILD, LOCK, RENDER};
+use imagespec_core::builder::{BuildError, Feature};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, json, refused};
@@ -42,6 +42,18 @@ fn refuses(answer: Result<String, BuildError>, what: &str) -> Result<(), Fault> 
         }
         Err(_) => Ok(()),
     }
+}
+
+/// What there is, and this builder does not offer.
+pub(super) fn unoffered(bench: &Bench) -> Result<(), Fault> {
+    for (method, feature) in [(LOCK, Feature::Lock), (RENDER, Feature::Render)] {
+        if !bench.claims(feature) {
+            let request = json(&bench.request(bench.smallest(), "unoffered"))?;
+            let what = format!("to {method}, which is not among its features");
+            refuses(bench.subject.call(method, &request)?.answer, &what)?;
+        }
+    }
+    Ok(())
 }
 
 /// A request of a later version, that has more to say.

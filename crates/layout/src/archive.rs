@@ -5,82 +5,91 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use imagespec_core::reference::Reference;
 use serde_json::json;
 use tar::{EntryType, Header};
 
-use super::layout::{folder_of, write_aside};
-use super::{OutputError, check_writable};
-use crate::builder::{Building, Failure};
-use crate::image::{INDEX, Image, MANIFEST};
+use crate::image::Image;
+use crate::media_type::{INDEX, MANIFEST};
+use crate::verify::Exact;
+use crate::write::{
+    LAYOUT_VERSION, LayoutError, Observer, Open, REFERENCE_NAME, check_writable, copy_aside, folder_of,
+};
 
 const BLOCK_SIZE_BYTES: u64 = 512;
 
 /// The archive as a stream, which is made while it is read.
-pub(super) struct Archive {
+pub struct Archive {
     parts: VecDeque<Box<dyn Read + Send>>,
     size_bytes: u64,
 }
 
 /// Finds out whether an archive can be written to `file`.
-pub(super) fn check(file: &Path) -> Result<(), Failure> {
+///
+/// # Errors
+/// When it is a folder, or lies in none that can be written to.
+pub fn check_archive(file: &Path) -> Result<(), LayoutError> {
     if file.is_dir() {
         let source = io::ErrorKind::IsADirectory.into();
-        return Err(OutputError::Io { path: file.to_owned(), source }.into());
+        return Err(LayoutError::Io { path: file.to_owned(), source });
     }
-    Ok(check_writable(folder_of(file), file)?)
+    check_writable(folder_of(file), file)
 }
 
-/// Writes the archive of `image` to `file`.
-pub(super) fn write(building: &Building<'_>, file: &Path, image: &Image) -> Result<(), Failure> {
-    let mut archive = Archive::of(building, image)?;
-    write_aside(file, |sink| io::copy(&mut archive, sink).map(drop))
+/// Writes the archive of `image`, which an engine then calls `name`, to `file`.
+///
+/// # Errors
+/// When `open` fails, or the file cannot be written; what was there is then still there.
+pub fn write_archive<E: From<LayoutError>>(
+    file: &Path,
+    name: &Reference,
+    image: &Image,
+    open: Open<'_, E>,
+    observer: &Observer<'_>,
+) -> Result<(), E> {
+    let archive = Archive::of(name, image, open)?;
+    Ok(copy_aside(file, archive, observer)?)
 }
 
 impl Archive {
-    /// The archive of `image`, whose layers are in the cache.
-    pub(super) fn of(building: &Building<'_>, image: &Image) -> Result<Self, Failure> {
-        let name = &building.request.name;
+    /// The archive of `image`, which an engine then calls `name`.
+    ///
+    /// # Errors
+    /// When `open` fails.
+    pub fn of<E>(name: &Reference, image: &Image, open: Open<'_, E>) -> Result<Self, E> {
         let blob_name = |hex: String| format!("blobs/sha256/{hex}");
-        let layers: Vec<_> = image.layers.iter().map(|layer| blob_name(layer.layer.digest.to_hex())).collect();
-        let config = blob_name(image.config_digest.to_hex());
+        let layers: Vec<_> = image.layers.iter().map(|layer| blob_name(layer.digest.to_hex())).collect();
+        let (digest, config) = (image.digest(), blob_name(image.config_digest().to_hex()));
         let manifest = json!([{ "Config": config, "RepoTags": [name.familiar()], "Layers": layers }]);
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [{
             "mediaType": MANIFEST,
-            "digest": image.digest.to_string(),
+            "digest": digest.to_string(),
             "size": image.manifest.len(),
             "annotations": {
                 // containerd's and Podman's name of the whole reference; OCI has one for the tag alone.
                 "io.containerd.image.name": name.to_string(),
-                "org.opencontainers.image.ref.name": name.tag().unwrap_or("latest"),
+                REFERENCE_NAME: name.tag().unwrap_or("latest"),
             },
         }] });
         let mut archive = Self { parts: VecDeque::new(), size_bytes: 0 };
-        archive.add_bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        archive.add_bytes("oci-layout", LAYOUT_VERSION.to_vec());
         archive.add_bytes("index.json", index.to_string().into_bytes());
         archive.add_bytes("manifest.json", manifest.to_string().into_bytes());
-        archive.add_bytes(&blob_name(image.digest.to_hex()), image.manifest.clone());
+        archive.add_bytes(&blob_name(digest.to_hex()), image.manifest.clone());
         archive.add_bytes(&config, image.config.clone());
         let mut added = BTreeSet::new();
         for (name, layer) in layers.iter().zip(&image.layers) {
-            let digest = layer.layer.digest;
             // A layer may stand in an image twice, but an archive's entry only once.
-            if !added.insert(digest) {
-                continue;
+            if added.insert(layer.digest) {
+                archive.add(name, layer.size_bytes, Box::new(Exact::new(open(layer.digest)?, layer.size_bytes)));
             }
-            let reader = building.cache.open_blob(digest)?.ok_or_else(|| OutputError::Io {
-                path: building.cache.blob_path(digest),
-                source: io::ErrorKind::NotFound.into(),
-            })?;
-            archive.add(name, layer.layer.size_bytes, Box::new(reader));
         }
-        let end = vec![0; 2 * BLOCK_SIZE_BYTES as usize];
-        archive.size_bytes += end.len() as u64;
-        archive.parts.push_back(Box::new(Cursor::new(end)));
+        archive.push(2 * BLOCK_SIZE_BYTES, Box::new(io::repeat(0).take(2 * BLOCK_SIZE_BYTES)));
         Ok(archive)
     }
 
     /// Length of the whole archive in bytes.
-    pub(super) fn size_bytes(&self) -> u64 {
+    pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
@@ -99,10 +108,15 @@ impl Archive {
         header.set_size(size_bytes);
         header.set_cksum();
         let padding = (BLOCK_SIZE_BYTES - size_bytes % BLOCK_SIZE_BYTES) % BLOCK_SIZE_BYTES;
-        self.parts.push_back(Box::new(Cursor::new(header.as_bytes().to_vec())));
-        self.parts.push_back(content);
-        self.parts.push_back(Box::new(io::repeat(0).take(padding)));
-        self.size_bytes += BLOCK_SIZE_BYTES + size_bytes + padding;
+        self.push(BLOCK_SIZE_BYTES, Box::new(Cursor::new(header.as_bytes().to_vec())));
+        self.push(size_bytes, content);
+        self.push(padding, Box::new(io::repeat(0).take(padding)));
+    }
+
+    fn push(&mut self, size_bytes: u64, part: Box<dyn Read + Send>) {
+        // Sizes that do not fit are those of no blob, and reading one that has not its size fails.
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+        self.parts.push_back(part);
     }
 }
 
@@ -119,3 +133,6 @@ impl Read for Archive {
         Ok(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! What an image stands on: looked up, or loaded into the engine first where the engine cannot pull it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use bollard::models::ImageInspect;
+use imagespec_buildkit::{KnownBase, loaded_base};
+use imagespec_core::digest::Digest;
+use imagespec_core::event::Outcome;
+use imagespec_core::plan::{Base, Plan};
+use imagespec_core::reference::Reference;
+use imagespec_layout::{Archive, ReadError, open_blob, read_image};
+use serde_json::Value;
+
+use crate::builder::{Building, Failure};
+use crate::renamed;
+use crate::stream;
+
+/// Why a base is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BaseError {
+    /// The request does not say where it is.
+    #[error("the path of base {digest} was not handed over")]
+    NotHandedOver {
+        /// The digest in the plan.
+        digest: Digest,
+    },
+    /// A layout cannot be read.
+    #[error("base `oci:{path}` cannot be read")]
+    Layout {
+        /// The folder.
+        path: String,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// The engine took it, and does not have it.
+    #[error("the engine does not have the base that it loaded")]
+    Lost,
+    /// An image of several platforms on a base that is loaded.
+    #[error("a base that is loaded into the engine is of one platform, and this image has {count}")]
+    ManyPlatforms {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Has the bases of the plan be there, and returns what is known of them, by their name behind FROM.
+pub(crate) fn prepare(building: &Building<'_>) -> Result<BTreeMap<String, KnownBase>, Failure> {
+    let mut plan: &Plan = &building.request.plan;
+    while let Base::Plan(nested) = &plan.base {
+        plan = nested;
+    }
+    match &plan.base {
+        Base::Scratch | Base::Bootstrap(_) | Base::Plan(_) => Ok(BTreeMap::new()),
+        Base::Registry(reference) => {
+            let known = look_up(building, reference)?;
+            Ok(known.map(|known| (reference.familiar(), known)).into_iter().collect())
+        }
+        Base::OciLayout { digest } | Base::DockerArchive { digest } => {
+            let name = loaded_base(*digest);
+            let known = load(building, &plan.base, *digest, &name)?;
+            Ok(BTreeMap::from([(name, known)]))
+        }
+    }
+}
+
+/// What is known of a base in a registry: by the engine, if it has it, else by the registry. Nothing is no error, for an
+/// engine may reach what this machine does not.
+fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<KnownBase>, Failure> {
+    if let Some(image) = building.wait(building.engine.image(&reference.familiar()))? {
+        return Ok(Some(known(&image, reference)));
+    }
+    match building.registry.config(reference, building.platform()) {
+        Ok((digest, config)) => Ok(Some(of_config(Some(digest), &config))),
+        Err(_) if building.progress.is_cancelled() => Err(Failure::Cancelled),
+        Err(error) => {
+            tracing::debug!(%error, base = %reference, "the base is not looked up");
+            Ok(None)
+        }
+    }
+}
+
+/// Loads a base into the engine under `name`, unless it is there.
+fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
+    let path = building.request.base_paths.get(&digest).ok_or(BaseError::NotHandedOver { digest })?;
+    let title = match base {
+        Base::OciLayout { .. } => format!("load base oci:{}", path.display()),
+        _ => format!("load base docker-archive:{}", path.display()),
+    };
+    let step = building.progress.begin(&title);
+    if let Some(image) = building.wait(building.engine.image(name))? {
+        step.finish(Outcome::Cached, String::new());
+        return Ok(of_loaded(&image, digest));
+    }
+    match base {
+        Base::OciLayout { .. } => {
+            let archive = archive(building, path, digest, name)?;
+            let stream = stream::written(move |sink| {
+                let mut archive = archive;
+                io::copy(&mut archive, sink).map(drop)
+            });
+            building.wait(building.engine.load(stream))?;
+        }
+        _ => {
+            let (path, name) = (path.clone(), name.to_owned());
+            let stream =
+                stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &name, sink));
+            building.wait(building.engine.load(stream))?;
+        }
+    }
+    let image = building.wait(building.engine.image(name))?.ok_or(BaseError::Lost)?;
+    step.finish(Outcome::Done, String::new());
+    Ok(of_loaded(&image, digest))
+}
+
+/// The layout at `path` as an archive that an engine loads.
+fn archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<Archive, Failure> {
+    let count = building.plan().platforms.len();
+    if count > 1 {
+        return Err(BaseError::ManyPlatforms { count }.into());
+    }
+    let layout = |source| BaseError::Layout { path: path.display().to_string(), source };
+    let image = read_image(path, digest, building.platform()).map_err(layout)?;
+    let name: Reference = name.parse().expect("the name of a loaded base is one");
+    let open = |digest| {
+        let blob = image.layers.iter().find(|layer| layer.digest == digest);
+        open_blob(path, *blob.expect("an archive opens layers of its image"))
+    };
+    Ok(Archive::of(&name, &image, &open).map_err(layout)?)
+}
+
+fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {
+    KnownBase { digest: Some(digest), ..of_config(None, &config(image)) }
+}
+
+/// An image that the engine has, as the base called `reference`.
+fn known(image: &ImageInspect, reference: &Reference) -> KnownBase {
+    let repository = format!("{}/{}@", reference.registry(), reference.repository());
+    let digests = image.repo_digests.iter().flatten();
+    let digest = digests.filter_map(|name| name.parse::<Reference>().ok()).find_map(|name| {
+        let is_same = format!("{}/{}@", name.registry(), name.repository()) == repository;
+        name.digest().filter(|_| is_same)
+    });
+    of_config(reference.digest().or(digest), &config(image))
+}
+
+/// The `config` of an image's config, as JSON.
+fn config(image: &ImageInspect) -> Value {
+    serde_json::json!({ "config": image.config })
+}
+
+/// From the config of an image (OCI image-spec, "Image Configuration").
+fn of_config(digest: Option<Digest>, config: &Value) -> KnownBase {
+    let config = &config["config"];
+    let words = |name: &str| -> Vec<String> {
+        let words = config[name].as_array().map(Vec::as_slice).unwrap_or_default();
+        words.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    KnownBase {
+        digest,
+        user: config["User"].as_str().filter(|user| !user.is_empty()).map(str::to_owned),
+        path: words("Env").iter().find_map(|variable| variable.strip_prefix("PATH=").map(str::to_owned)),
+        entrypoint: words("Entrypoint"),
+        cmd: words("Cmd"),
+    }
+}

@@ -1,0 +1,330 @@
+//! The builder itself: engine, base, recipe, solve, outputs, in that order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imagespec_buildkit::{
+    KnownBase, LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError,
+    WriteError, lower, pinned_uv, solve, wanted_uv,
+};
+use imagespec_core::builder::{
+    BuildError, BuildRequest, Builder, Bundled, Description, ExistingPolicy, Feature, NetworkPolicy, Output, Session,
+};
+use imagespec_core::plan::Plan;
+use imagespec_core::platform::Platform;
+use imagespec_core::report::Report;
+use imagespec_distribution::CredentialStore;
+use imagespec_layout::LayoutError;
+use tokio::runtime::Runtime;
+
+use crate::base::{self, BaseError};
+use crate::engine::{Engine, EngineError, Place};
+use crate::options::Options;
+use crate::output;
+use crate::registry::Registry;
+use crate::report;
+use crate::saved::SavedError;
+
+/// How often somebody looks whether the user asked to stop.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// What becomes of a result in an engine: an image of its own.
+const EXPORTER: &str = "moby";
+
+/// The builder `docker`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DockerBuilder;
+
+/// What is at hand during one build.
+pub(crate) struct Building<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) engine: &'a Engine,
+    pub(crate) progress: Progress<'a>,
+    pub(crate) registry: Registry<'a>,
+    pub(crate) credentials: Arc<CredentialStore>,
+    options: Options,
+    runtime: &'a Runtime,
+}
+
+/// Why a build failed. Each part has an error of its own.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("cannot start what talks to the engine")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the engine at `{place}` is {name} {version}, which has no BuildKit")]
+    NoBuildKit { place: String, name: String, version: String },
+    #[error("the engine keeps one platform under a name, and this image has {count}")]
+    ManyPlatforms { count: usize },
+    #[error("`--output type=docker` names the engine at `{wanted}`, and the image is made in that at `{place}`")]
+    OtherEngine { wanted: String, place: String },
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    #[error(transparent)]
+    Uv(#[from] UvError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error(transparent)]
+    Saved(#[from] SavedError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Registry(#[from] imagespec_distribution::Error),
+    #[error(transparent)]
+    Credentials(#[from] imagespec_distribution::CredentialError),
+    #[error("the engine built the image and does not have it")]
+    Lost,
+}
+
+inventory::submit! { Bundled { name: "docker", make: |_| Box::new(DockerBuilder) } }
+
+impl Builder for DockerBuilder {
+    fn describe(&self) -> Description {
+        Description {
+            name: "docker".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "Docker Engine, by its own BuildKit".to_owned(),
+            features: BTreeSet::from([
+                Feature::BaseScratch,
+                Feature::BaseRegistry,
+                Feature::BaseOciLayout,
+                Feature::BaseDockerArchive,
+                Feature::BaseNested,
+                Feature::MultiplePlatforms,
+                Feature::Apt,
+                Feature::Python,
+                Feature::PythonExecutable,
+                Feature::Conda,
+                Feature::Pip,
+                Feature::PipSecrets,
+                Feature::Copy,
+                Feature::Run,
+                Feature::RunSecrets,
+                Feature::Env,
+                Feature::Workdir,
+                Feature::User,
+                Feature::Entrypoint,
+                Feature::Cmd,
+                Feature::Labels,
+                Feature::RuntimePackages,
+                Feature::Render,
+                Feature::CacheImport,
+                Feature::CacheExport,
+                Feature::Ssh,
+                Feature::OutputStore,
+                Feature::OutputRegistry,
+                Feature::OutputOci,
+                Feature::OutputDockerArchive,
+                Feature::OutputDocker,
+            ]),
+            options_schema: Options::schema(),
+        }
+    }
+
+    fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
+        let start = Instant::now();
+        let mut report = with_building(request, session, |building| building.run())?;
+        report.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    fn render(
+        &self,
+        request: &BuildRequest,
+        folder: Option<&Path>,
+        session: &dyn Session,
+    ) -> Result<String, BuildError> {
+        let progress = Progress::new(session);
+        let render = || -> Result<String, Failure> {
+            // No engine is asked: what stands in the text should not depend on one.
+            let recipe = recipe(request, &progress, &BTreeMap::new())?;
+            if let Some(folder) = folder {
+                recipe.write(folder)?;
+            }
+            Ok(recipe.dockerfile)
+        };
+        render().map_err(|failure| failure.tell(request.name.registry()))
+    }
+}
+
+/// Does `work` with what is at hand during one build.
+fn with_building<T>(
+    request: &BuildRequest,
+    session: &dyn Session,
+    work: impl FnOnce(&Building<'_>) -> Result<T, Failure>,
+) -> Result<T, BuildError> {
+    let cancelled = || session.is_cancelled();
+    let build = || -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
+        let progress = Progress::new(session);
+        let options = Options::of(&request.options);
+        let engine = wait(&runtime, &progress, Engine::connect(&options.wishes()))?;
+        let credentials = Arc::new(CredentialStore::from_files(request.credential_files.clone()));
+        let registry = Registry::new(request, &cancelled);
+        let building =
+            Building { request, engine: &engine, progress, registry, credentials, options, runtime: &runtime };
+        let result = work(&building);
+        // A thread that reads for somebody who hung up ends by itself, and is not waited for.
+        drop(building);
+        runtime.shutdown_background();
+        result
+    };
+    build().map_err(|failure| match session.is_cancelled() {
+        // Whatever broke off because of it is no news.
+        true => Failure::Cancelled.tell(""),
+        false => failure.tell(request.name.registry()),
+    })
+}
+
+/// Waits for `work`, until the user asks to stop.
+fn wait<T, E: Into<Failure>>(
+    runtime: &Runtime,
+    progress: &Progress<'_>,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    runtime.block_on(async {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result.map_err(Into::into),
+                () = tokio::time::sleep(WATCH_INTERVAL) => if progress.is_cancelled() { return Err(Failure::Cancelled) },
+            }
+        }
+    })
+}
+
+/// The recipe of `request`, with the uv that it needs.
+fn recipe(
+    request: &BuildRequest,
+    progress: &Progress<'_>,
+    bases: &BTreeMap<String, KnownBase>,
+) -> Result<Recipe, Failure> {
+    let mut programs = BTreeMap::new();
+    for machine in wanted_uv(&request.plan) {
+        let cancelled = || progress.is_cancelled();
+        let program = pinned_uv(&request.cache_dir, machine, request.network, &|_| {}, &cancelled)?;
+        programs.extend(program.map(|program| (machine.to_owned(), program)));
+    }
+    Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
+}
+
+impl Building<'_> {
+    fn run(&self) -> Result<Report, Failure> {
+        self.check()?;
+        if let Some(report) = self.existing()? {
+            return Ok(report);
+        }
+        output::check(self)?;
+        let bases = base::prepare(self)?;
+        let recipe = recipe(self.request, &self.progress, &bases)?;
+        let solved = self.solve(&recipe)?;
+        let delivered = output::deliver(self)?;
+        report::report(self, &recipe, &solved, &delivered)
+    }
+
+    /// Finds out before any work whether the engine can do it.
+    fn check(&self) -> Result<(), Failure> {
+        let about = &self.engine.about;
+        let place = self.engine.address().place.to_string();
+        if !about.has_buildkit {
+            let (name, version) = (about.name.clone(), about.version.clone());
+            return Err(Failure::NoBuildKit { place, name, version });
+        }
+        let count = self.request.plan.platforms.len();
+        if count > 1 && !about.has_containerd_store {
+            return Err(Failure::ManyPlatforms { count });
+        }
+        for output in &self.request.outputs {
+            if let Output::Docker { socket } = output
+                && self.engine.address().place != Place::Unix(socket.clone())
+            {
+                return Err(Failure::OtherEngine { wanted: format!("unix://{}", socket.display()), place });
+            }
+        }
+        Ok(())
+    }
+
+    /// The image, if the engine has it and it need not go anywhere else.
+    fn existing(&self) -> Result<Option<Report>, Failure> {
+        let stays = self.request.outputs.iter().all(|output| matches!(output, Output::Store | Output::Docker { .. }));
+        if !stays || self.request.existing == ExistingPolicy::Replace {
+            return Ok(None);
+        }
+        let name = self.request.name.familiar();
+        let Some(image) = self.wait(self.engine.image(&name))? else { return Ok(None) };
+        let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
+        let hash = labels.and_then(|labels| labels.get("imagespec.spec-hash"));
+        if hash.is_none_or(|hash| *hash != self.request.spec_hash.to_string()) {
+            return Ok(None);
+        }
+        self.progress.notice(format!("{name} exists, nothing to build"));
+        report::of_engine(self, &image, &[]).map(Some)
+    }
+
+    /// Builds the image in the engine.
+    fn solve(&self, recipe: &Recipe) -> Result<Solved, Failure> {
+        let request = self.request;
+        let name = format!("{}/{}", request.name.registry(), request.name.repository());
+        let tag = request.name.tag().unwrap_or("latest");
+        let exporter = (EXPORTER, BTreeMap::from([("name".to_owned(), format!("{name}:{tag}"))]));
+        let mut attributes = BTreeMap::new();
+        let offline = (request.network == NetworkPolicy::Offline).then(|| "none".to_owned());
+        if let Some(mode) = offline.or_else(|| self.options.network.clone()).filter(|mode| mode != "default") {
+            attributes.insert("force-network-mode".to_owned(), mode);
+        }
+        if request.network == NetworkPolicy::Offline {
+            attributes.insert("image-resolve-mode".to_owned(), "local".to_owned());
+        }
+        let wanted = Solve {
+            recipe,
+            platforms: request.plan.platforms.iter().cloned().collect(),
+            exporter,
+            cache_from: request.cache_from.clone(),
+            cache_to: request.cache_to.clone(),
+            cache: request.cache,
+            timestamp: request.timestamp,
+            attributes,
+        };
+        let credentials = Arc::clone(&self.credentials);
+        let session = BuildSession::new(recipe, request.timestamp, &name, credentials, request.ssh_agent.clone());
+        self.wait(async {
+            let connection = self.engine.session(&session).await?;
+            let channel = self.engine.buildkit().await?;
+            tokio::select! {
+                result = solve(channel, &session, &wanted, &self.progress) => Ok::<_, Failure>(result?),
+                // It ends when somebody drops it.
+                ended = session.serve(connection) => {
+                    ended.map_err(EngineError::Grpc)?;
+                    unreachable!("a session that is served does not end")
+                }
+            }
+        })
+    }
+
+    /// Waits for `work`, until the user asks to stop.
+    pub(crate) fn wait<T, E: Into<Failure>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        wait(self.runtime, &self.progress, work)
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.request.plan
+    }
+
+    /// The first platform, which decides what is looked up of a base.
+    pub(crate) fn platform(&self) -> &Platform {
+        self.plan().platforms.first().expect("a plan has a platform")
+    }
+}

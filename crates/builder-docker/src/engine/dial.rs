@@ -1,0 +1,175 @@
+//! Opens connections to an engine: a socket, a port with or without TLS, or a program on another machine by ssh.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::{Connected, Connection as HyperConnection};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::address::{Place, TlsFiles};
+
+/// How long an engine may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens, or not to us.
+    #[error("nobody answers")]
+    Connect(#[source] io::Error),
+    /// It takes too long.
+    #[error("nobody answers within 30 seconds")]
+    Timeout,
+    /// A file of TLS cannot be used.
+    #[error("`{path}` is no {what} in PEM")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate`, `key`
+        what: &'static str,
+    },
+    /// TLS failed.
+    #[error("TLS failed")]
+    Tls(#[source] io::Error),
+    /// The files do not make a configuration of TLS.
+    #[error("the certificate and the key do not fit together")]
+    Identity(#[source] tokio_rustls::rustls::Error),
+    /// `ssh` cannot be started.
+    #[error("cannot run `ssh`")]
+    Ssh(#[source] io::Error),
+}
+
+/// An open connection to an engine. Ends what it was made with when it is dropped.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    /// ssh, which is killed when it is dropped.
+    _program: Option<Child>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Opens a connection.
+///
+/// # Errors
+/// When nobody answers there, or not as TLS asks for.
+pub async fn dial(place: &Place) -> Result<Connection, DialError> {
+    timeout(CONNECT_TIMEOUT, connect(place)).await.unwrap_or(Err(DialError::Timeout))
+}
+
+async fn connect(place: &Place) -> Result<Connection, DialError> {
+    match place {
+        Place::Unix(socket) => {
+            Ok(Connection::new(UnixStream::connect(socket).await.map_err(DialError::Connect)?))
+        }
+        Place::Tcp { host, port, tls } => {
+            // The brackets of an IPv6 address belong to URLs.
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let stream = TcpStream::connect((host, *port)).await.map_err(DialError::Connect)?;
+            stream.set_nodelay(true).map_err(DialError::Connect)?;
+            let Some(files) = tls else { return Ok(Connection::new(stream)) };
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
+            let connector = TlsConnector::from(Arc::new(configuration(files)?));
+            Ok(Connection::new(connector.connect(name, stream).await.map_err(DialError::Tls)?))
+        }
+        Place::Ssh { user, host, port, socket } => {
+            let mut command = Command::new("ssh");
+            command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"]);
+            command.args(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+            command.args(user.iter().flat_map(|user| ["-l", user]));
+            command.args(["--", host, "docker"]);
+            command.args(socket.iter().map(|socket| format!("--host=unix://{socket}")));
+            command.args(["system", "dial-stdio"]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+            let mut program = command.spawn().map_err(DialError::Ssh)?;
+            let input = program.stdin.take().expect("it was asked for");
+            let output = program.stdout.take().expect("it was asked for");
+            Ok(Connection { stream: Box::new(tokio::io::join(output, input)), _program: Some(program) })
+        }
+    }
+}
+
+fn configuration(files: &TlsFiles) -> Result<ClientConfig, DialError> {
+    let mut roots = RootCertStore::empty();
+    if files.ca.is_file() {
+        let pem = |what| move || DialError::Pem { path: files.ca.clone(), what };
+        for certificate in certificates(&files.ca)? {
+            roots.add(certificate).map_err(|_| pem("certificate")())?;
+        }
+    } else {
+        let system = rustls_native_certs::load_native_certs().certs;
+        roots.add_parsable_certificates(system);
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(DialError::Identity)?.with_root_certificates(roots);
+    if !files.cert.is_file() {
+        return Ok(builder.with_no_client_auth());
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key, "key")?);
+    let key = key.map_err(|_| DialError::Pem { path: files.key.clone(), what: "key" })?;
+    builder.with_client_auth_cert(certificates(&files.cert)?, key).map_err(DialError::Identity)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
+    let pem = || DialError::Pem { path: path.to_owned(), what: "certificate" };
+    let content = read(path, "certificate")?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    certificates.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(pem)
+}
+
+fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, DialError> {
+    fs::read(path).map_err(|_| DialError::Pem { path: path.to_owned(), what })
+}
+
+impl Connection {
+    /// A connection over `stream`.
+    pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { stream: Box::new(stream), _program: None }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl HyperConnection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl tonic::transport::server::Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
+}

@@ -1,0 +1,100 @@
+//! Between what blocks, readers and writers, and streams, which do not.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+const CHUNK_SIZE_BYTES: usize = 256 * 1024;
+/// Chunks on their way; more would only lie in memory.
+const CHUNKS_MAX: usize = 8;
+
+/// What `work` writes, on a thread of its own, until nobody listens. Its error ends the stream.
+pub(crate) fn written(
+    work: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    std::thread::spawn(move || {
+        let mut sink = Sink { sender, chunk: BytesMut::new() };
+        let result = work(&mut sink).and_then(|()| sink.flush());
+        if let Err(error) = result {
+            // Nobody may listen any more.
+            let _ = sink.sender.blocking_send(Err(error));
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+struct Sink {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    chunk: BytesMut,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK_SIZE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = self.chunk.split().freeze();
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// A reader of what comes over a stream, for a blocking thread. It ends with an error when the stream breaks.
+pub(crate) struct Reader {
+    parts: mpsc::Receiver<Option<Bytes>>,
+    rest: Bytes,
+    has_ended: bool,
+}
+
+/// Hands the parts of a stream to a [`Reader`].
+pub(crate) struct Feeder(mpsc::Sender<Option<Bytes>>);
+
+/// Both ends.
+pub(crate) fn pipe() -> (Feeder, Reader) {
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    (Feeder(sender), Reader { parts: receiver, rest: Bytes::new(), has_ended: false })
+}
+
+impl Feeder {
+    /// Hands all of `stream` over, until it ends or nobody reads.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub(crate) async fn feed<E>(self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), E> {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(part) = stream.next().await {
+            if self.0.send(Some(part?)).await.is_err() {
+                return Ok(());
+            }
+        }
+        // The mark of the end: a reader that does not see it knows that something broke.
+        let _ = self.0.send(None).await;
+        Ok(())
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() && !self.has_ended {
+            match self.parts.blocking_recv() {
+                Some(Some(part)) => self.rest = part,
+                Some(None) => self.has_ended = true,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let count = self.rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.rest.split_to(count));
+        Ok(count)
+    }
+}

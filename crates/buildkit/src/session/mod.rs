@@ -1,0 +1,140 @@
+//! A session: what BuildKit asks its client for while it builds. We are the server here, BuildKit is the client.
+//!
+//! Services and their names are those of BuildKit's `session` package. Nothing is offered that the recipe does not need.
+
+mod credentials;
+mod files;
+mod health;
+mod secrets;
+mod ssh;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::health::health_server::HealthServer;
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
+use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
+use imagespec_core::digest::Digest;
+use imagespec_distribution::CredentialStore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::StreamExt;
+use tonic::transport::Server;
+use tonic::transport::server::{Connected, Router};
+
+use crate::recipe::{Recipe, RecipeSecret};
+
+pub(crate) use files::DOCKERFILE_NAME;
+pub(crate) use secrets::read as read_secret;
+
+use files::Tree;
+
+/// The largest message that BuildKit takes, which is also what it may send.
+pub(crate) const MESSAGE_SIZE_BYTES_MAX: usize = 16 << 20;
+
+/// What a session offers for one recipe.
+pub struct Session {
+    /// A name that no other session has.
+    id: String,
+    /// Names what is built, so that BuildKit keeps the context for the next time.
+    shared_key: String,
+    tree: Arc<Tree>,
+    dockerfile: Arc<Tree>,
+    secrets: BTreeMap<String, RecipeSecret>,
+    credentials: Arc<CredentialStore>,
+    ssh_agent: Option<PathBuf>,
+}
+
+impl Session {
+    /// A session for `recipe`. Files of its context carry `timestamp`, in seconds since 1970.
+    pub fn new(
+        recipe: &Recipe,
+        timestamp: u64,
+        name: &str,
+        credentials: Arc<CredentialStore>,
+        ssh_agent: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            id: random_id(),
+            shared_key: format!("imagespec {name}"),
+            tree: Arc::new(Tree::of(&recipe.context, timestamp)),
+            dockerfile: Arc::new(Tree::of_dockerfile(&recipe.dockerfile, timestamp)),
+            secrets: recipe.secrets.clone(),
+            credentials,
+            ssh_agent: ssh_agent.filter(|_| recipe.wants_ssh),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What stands in the headers of the request that opens it.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("X-Docker-Expose-Session-Uuid", self.id.clone()),
+            ("X-Docker-Expose-Session-Name", "imagespec".to_owned()),
+            ("X-Docker-Expose-Session-Sharedkey", Digest::of(self.shared_key.as_bytes()).to_hex()),
+        ];
+        let methods = self.methods().into_iter().map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned()));
+        headers.extend(methods);
+        headers
+    }
+
+    fn methods(&self) -> Vec<&'static str> {
+        let mut methods = vec![
+            "/grpc.health.v1.Health/Check",
+            "/moby.filesync.v1.FileSync/DiffCopy",
+            "/moby.filesync.v1.Auth/Credentials",
+            "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+        ];
+        if self.ssh_agent.is_some() {
+            methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
+        }
+        methods
+    }
+
+    /// Answers what BuildKit asks over `connection`, until the future is dropped.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn serve<C>(&self, connection: C) -> Result<(), tonic::transport::Error>
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        // A server whose listener ends would end at once, and there is one connection alone.
+        let connections = tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
+        self.services().serve_with_incoming(connections).await
+    }
+
+    fn services(&self) -> Router {
+        let files = files::Files { context: Arc::clone(&self.tree), dockerfile: Arc::clone(&self.dockerfile) };
+        let secrets = secrets::Secrets { secrets: self.secrets.clone() };
+        let credentials = credentials::Credentials { store: Arc::clone(&self.credentials) };
+        let router = Server::builder()
+            .add_service(HealthServer::new(health::Healthy))
+            .add_service(
+                FileSyncServer::new(files)
+                    .max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX)
+                    .max_encoding_message_size(MESSAGE_SIZE_BYTES_MAX),
+            )
+            .add_service(AuthServer::new(credentials))
+            .add_service(SecretsServer::new(secrets));
+        match &self.ssh_agent {
+            Some(socket) => router.add_service(SshServer::new(ssh::Agent { socket: socket.clone() })),
+            None => router,
+        }
+    }
+}
+
+/// 128 random bits as 32 hexadecimal digits. Whoever knows it may ask the session for secrets.
+pub(crate) fn random_id() -> String {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("the kernel has random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,48 @@
+//! The engine that the bundled builder `docker` would build in: whether it answers, and what it can do.
+
+use imagespec_builder_docker::{Diagnosis, DockerBuilder, diagnose};
+use imagespec_core::builder::Builder;
+
+use crate::commands::doctor::{Finding, Mark};
+use crate::failure::Failure;
+use crate::options;
+use crate::prepare::Surroundings;
+
+/// What is said of it by `doctor`.
+pub(crate) fn engine_findings(surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+    let description = DockerBuilder.describe();
+    let options = options::of_files(&description, surroundings)?;
+    let is_wanted = surroundings.preferred_builder().name == description.name;
+    let diagnosis = diagnose(&options);
+    let is_default = diagnosis.is_default();
+    let Diagnosis { address, about } = diagnosis;
+    let place = address.map(|(place, origin)| format!("{place} ({origin})"));
+    let about = match about {
+        Ok(about) => about,
+        Err(error) => {
+            // Whoever says where an engine is, or builds with it, counts on one; nobody else misses it.
+            let mark = if is_default && !is_wanted { Mark::Warn } else { Mark::Fail };
+            let finding = Finding::of(Failure::from(error), mark);
+            return Ok(vec![match mark {
+                Mark::Warn => finding.hint("builder `oci` needs no engine"),
+                Mark::Ok | Mark::Fail => finding,
+            }]);
+        }
+    };
+    let (major, minor) = about.api;
+    let engine = format!("{} {}, API {major}.{minor}, {}", about.name, about.version, about.platform);
+    let mut findings = vec![Finding::new(Mark::Ok, place.unwrap_or_default()), Finding::new(Mark::Ok, engine)];
+    findings.push(match about.has_buildkit {
+        true => Finding::new(Mark::Ok, "BuildKit is inside"),
+        false => Finding::new(Mark::Warn, "no BuildKit is inside, and builder `docker` cannot build there")
+            .hint("take Docker Engine 20.10 or newer, or build with `--builder oci`"),
+    });
+    findings.push(Finding::new(
+        Mark::Ok,
+        match about.has_containerd_store {
+            true => "it keeps images in containerd: several platforms under one name",
+            false => "it keeps one platform under a name; the containerd image store keeps several",
+        },
+    ));
+    Ok(findings)
+}

@@ -1,0 +1,298 @@
+//! What the program does for a builder that is not its own: bases that it cannot make, images that it keeps itself, what it
+//! renders, and caches outside of it. The builder is `hostile`, which does nothing of its own accord.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use imagespec_tests::{Finished, TestEnv, insta, plugin};
+use serde_json::Value;
+
+const SPEC: &str = "name: app\nbase_image: scratch\nbuilder: hostile\n";
+
+/// A folder whose user has added the builder, with a spec of it.
+fn project() -> TestEnv {
+    let env = TestEnv::new();
+    let file = plugin(env.path(), "hostile");
+    let added = env.run(&["plugin", "add", "--yes", &file.display().to_string()]);
+    assert_eq!((added.code, added.stdout.as_str()), (0, "hostile\n"), "{}", added.stderr);
+    env.write("app.yaml", SPEC);
+    env
+}
+
+/// What a run printed, without what differs from one machine to the next.
+fn said(env: &TestEnv, finished: &Finished) -> String {
+    let text = format!("exit code {}\n{}{}", finished.code, finished.stderr, finished.stdout);
+    text.replace(&env.path().display().to_string(), "FOLDER")
+}
+
+/// The same, with the time of steps and all digests and hashes left out.
+fn told(env: &TestEnv, arguments: &[&str]) -> String {
+    let text = said(env, &env.run(arguments));
+    let is_hash = |word: &str| {
+        let word = word.trim_start_matches("app:").trim_start_matches("sha256:").trim_end_matches(';');
+        word.len() >= 32 && word.chars().all(|letter| letter.is_ascii_alphanumeric() || "@:".contains(letter))
+    };
+    let words = |line: &str| -> String {
+        let line = match line.split_once("/tmp/base-") {
+            Some((before, _)) => &format!("{before}/tmp/base-NAME/base"),
+            None => line,
+        };
+        let line = match line.split_once(" s  ") {
+            Some((time, rest)) if time.trim().parse::<f32>().is_ok() => format!("TIME  {rest}"),
+            _ => line.to_owned(),
+        };
+        line.split(' ').map(|word| if is_hash(word) { "HASH" } else { word }).collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(words).collect::<Vec<_>>().join("\n")
+}
+
+/// An archive that another build wrote, and a spec that stands on it: builder `hostile` does not read archives.
+fn on_archive() -> TestEnv {
+    let env = project();
+    env.write("base.yaml", "name: base\nbase_image: scratch\nenv: {OF_THE_BASE: yes}\n");
+    env.stdout(&["build", "base.yaml", "--output", "type=docker-archive,dest=base.tar"]);
+    env.write("on_archive.yaml", "name: app\nbase_image: docker-archive:base.tar\nbuilder: hostile\n");
+    env
+}
+
+#[test]
+fn a_base_that_the_builder_cannot_make_is_made_by_another_one() {
+    let env = on_archive();
+    let spec_hash = env.stdout(&["hash", "on_archive.yaml"]);
+    insta::assert_snapshot!(told(&env, &["build", "on_archive.yaml", "--builder-opt", "do=gossip"]), @"
+    exit code 0
+    base docker archive HASH is made by builder oci
+    TIME  base docker-archive:FOLDER/base.tar  1 layer
+    TIME  write oci:FOLDER/cache/tmp/base-NAME/base
+    plan HASH of HASH
+    existing Answer
+    cache to [], ssh agent None
+    base is a layout, which is there
+    TIME  gossip
+    HASH
+    ");
+    let built = env.run(&["build", "on_archive.yaml", "--builder-opt", "do=gossip", "--progress", "json"]);
+    assert!(built.stderr.contains(&format!(" of {}\"", spec_hash.trim())), "the hash is that of the spec: {built:?}");
+    let events = built.stderr.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let started: Vec<_> =
+        events.filter(|event| event["event"] == "step-started").map(|event| event["step"].clone()).collect();
+    let mut numbers: Vec<_> = started.iter().map(Value::to_string).collect();
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), started.len(), "each step has a number of its own: {started:?}");
+    let left: Vec<_> = fs::read_dir(env.path().join("cache/tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "the base is gone: {left:?}");
+}
+
+#[test]
+fn the_base_at_the_bottom_of_nested_specs_is_made_by_another_one() {
+    let env = on_archive();
+    env.write("middle.yaml", "base_image: docker-archive:base.tar\n");
+    env.write("outer.yaml", "name: app\nbase_image: middle.yaml\nbuilder: hostile\n");
+    let text = told(&env, &["build", "outer.yaml", "--builder-opt", "do=gossip"]);
+    assert!(text.contains("base docker archive HASH is made by builder oci\n"), "{text}");
+    assert!(text.contains("base is a layout, which is there\n"), "{text}");
+    // What is asked for in between stays the affair of the builder that was chosen.
+    env.write("more.yaml", "base_image: docker-archive:base.tar\nenv: {A: b}\n");
+    env.write("above.yaml", "name: app\nbase_image: more.yaml\nbuilder: hostile\n");
+    insta::assert_snapshot!(told(&env, &["build", "above.yaml"]), @"
+    exit code 1
+    error: builder `hostile` cannot do `env`
+    hint: choose one that can: `--builder oci`
+    ");
+}
+
+#[test]
+fn who_makes_the_base_is_said_before_anything_is_done() {
+    let env = on_archive();
+    let text = told(&env, &["build", "on_archive.yaml", "--dry-run"]);
+    insta::assert_snapshot!(text, @"
+    exit code 0
+    name       HASH
+    spec hash  HASH
+    id         HASH
+    platform   linux/amd64
+    base       docker archive HASH
+    steps      none
+    workdir    /root
+    output     where builder `hostile` keeps images
+    base docker archive HASH is made by builder oci
+    ");
+    env.write("debian.yaml", "name: app\nbase_image: bootstrap:debian/bookworm\nbuilder: hostile\n");
+    let text = told(&env, &["build", "debian.yaml", "--dry-run"]);
+    assert!(text.ends_with("\nbase bootstrap:debian/bookworm is made by builder oci"), "{text}");
+}
+
+#[test]
+fn a_base_that_nobody_can_make_is_refused_before_any_work() {
+    let slim = on_archive().as_slim();
+    insta::assert_snapshot!(told(&slim, &["build", "on_archive.yaml"]), @"
+    exit code 1
+    error: builder `hostile` cannot do `base_image`
+      --> on_archive.yaml:2:13
+       |
+     2 | base_image: docker-archive:base.tar
+       |             ^^^^^^^^^^^^^^^^^^^^^^^
+    hint: no builder that is installed can; `imagespec builders` lists them
+    ");
+    // A lock pins the base, which is the affair of whoever makes it.
+    let env = on_archive();
+    insta::assert_snapshot!(told(&env, &["lock", "on_archive.yaml"]), @"
+    exit code 1
+    error: builder `hostile` cannot do `base_image`
+      --> on_archive.yaml:2:13
+       |
+     2 | base_image: docker-archive:base.tar
+       |             ^^^^^^^^^^^^^^^^^^^^^^^
+    error: builder `hostile` cannot do `lock`
+    hint: choose one that can: `--builder oci`
+    ");
+}
+
+#[test]
+fn options_of_the_other_builder_are_those_of_the_project() {
+    let env = on_archive();
+    env.write("imagespec.toml", "[builders.oci]\ncompile_bytecode = 3\n");
+    insta::assert_snapshot!(told(&env, &["build", "on_archive.yaml"]), @"
+    exit code 1
+    base docker archive HASH is made by builder oci
+    error: option `compile_bytecode` of builder `oci` must be `true` or `false`, but a number was found
+      --> imagespec.toml:2:20
+       |
+     2 | compile_bytecode = 3
+       |                    ^
+    ");
+}
+
+#[test]
+fn the_store_on_this_machine_says_nothing_of_what_another_builder_keeps() {
+    let env = project();
+    env.stdout(&["build", "app.yaml", "--builder", "oci"]);
+    let gossip = |more: &[&str]| {
+        let text = told(&env, &[&["build", "app.yaml", "--builder-opt", "do=gossip"], more].concat());
+        text.lines().find(|line| line.starts_with("existing ")).map(str::to_owned).unwrap_or(text)
+    };
+    assert_eq!(gossip(&[]), "existing Answer");
+    assert_eq!(gossip(&["--force"]), "existing Replace");
+    assert_eq!(gossip(&["--no-cache"]), "existing Replace");
+    let dry = told(&env, &["build", "app.yaml", "--dry-run"]);
+    assert!(dry.ends_with("output     where builder `hostile` keeps images"), "{dry}");
+    // What is there is found, whoever made it.
+    assert_eq!(env.run(&["exists", "app.yaml"]).code, 0);
+    env.write("other.yaml", &SPEC.replace("name: app", "name: other"));
+    insta::assert_snapshot!(told(&env, &["exists", "other.yaml"]), @"
+    exit code 3
+    error: cannot tell whether `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` exists
+    note: it is not in the store on this machine
+    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    ");
+    insta::assert_snapshot!(told(&env, &["run", "other.yaml"]), @"
+    exit code 1
+    error: `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not in the store on this machine
+    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    ");
+    insta::assert_snapshot!(told(&env, &["inspect", "other.yaml"]), @"
+    exit code 1
+    error: `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not in the store on this machine
+    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    ");
+}
+
+#[test]
+fn caches_and_agents_reach_a_builder_that_can_use_them_and_are_refused_for_others() {
+    let env = project();
+    let socket = env.path().join("agent.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let agent = [("SSH_AUTH_SOCK", "agent.sock")];
+    let asked =
+        ["build", "app.yaml", "--builder-opt", "do=gossip", "--ssh", "default", "--cache-to", "type=local,dest=c"];
+    let built = env.run_with(&asked, &agent);
+    let text = said(&env, &built);
+    insta::assert_snapshot!(text.lines().find(|line| line.starts_with("cache to")).unwrap_or(&text), @r#"cache to [type=local,dest=FOLDER/c], ssh agent Some("FOLDER/agent.sock")"#);
+    insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--cache-from", "localhost:5000/cache"]), @"
+    exit code 1
+    error: builder `hostile` cannot do `--cache-from`
+    hint: no builder that is installed can; `imagespec builders` lists them
+    ");
+    insta::assert_snapshot!(said(&env, &env.run_with(&["build", "app.yaml", "--builder", "oci", "--ssh", "default", "--cache-to", "type=inline"], &agent)), @"
+    exit code 1
+    error: builder `oci` cannot do `--cache-to`
+    error: builder `oci` cannot do `--ssh`
+    hint: choose one that can: `--builder hostile`
+    ");
+    insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--cache-to", "type=s3,hunter2"]), @"
+    exit code 2
+    error: `--cache-to` names no cache
+    note: part 2 of it has no `=`
+    hint: write `--cache-to type=registry,ref=NAME`, or the name alone
+    ");
+    insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--ssh", "default"]), @"
+    exit code 2
+    error: `--ssh default` asks for your SSH agent, and SSH_AUTH_SOCK names none
+    hint: start one: `eval $(ssh-agent)` and `ssh-add`
+    ");
+    insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--ssh", "id=/key"]), @"
+    exit code 2
+    error: `--ssh id=/key` is not known
+    hint: write `--ssh default` for the agent of SSH_AUTH_SOCK
+    ");
+    insta::assert_snapshot!(said(&env, &env.run_with(&["build", "app.yaml", "--ssh", "default"], &[("SSH_AUTH_SOCK", "app.yaml")])), @"
+    exit code 2
+    error: SSH_AUTH_SOCK is `app.yaml`, which is no socket
+    hint: start an agent: `eval $(ssh-agent)` and `ssh-add`
+    ");
+}
+
+#[test]
+fn what_is_rendered_goes_to_stdout_or_to_a_folder_that_is_whole() {
+    let env = project();
+    assert_eq!(env.stdout(&["render", "app.yaml"]), "an image on nothing, with 0 secrets\n");
+    assert_eq!(env.stdout(&["render", "app.yaml", "--output", "dir=deep/out"]), "deep/out\n");
+    let read = |path: &str| fs::read_to_string(env.path().join(path)).unwrap_or_default();
+    assert_eq!(read("deep/out/recipe"), "an image on nothing, with 0 secrets\n");
+    fs::create_dir(env.path().join("empty")).unwrap();
+    assert_eq!(env.stdout(&["render", "app.yaml", "--output", "dir=empty"]), "empty\n");
+    assert_eq!(read("empty/recipe"), "an image on nothing, with 0 secrets\n");
+    insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--output", "dir=empty"]), @"
+    exit code 1
+    error: `empty` is not empty
+    hint: name a folder that is not there yet: nothing is overwritten
+    ");
+    insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--output", "dir=app.yaml"]), @"
+    exit code 1
+    error: `app.yaml` is no folder
+    hint: name a folder that is not there yet: nothing is overwritten
+    ");
+    insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--output", "type=oci,dest=x"]), @"
+    exit code 2
+    error: `--output type=oci,dest=x` is not known
+    hint: write `--output dir=DIR`
+    ");
+    // One that fails in the middle leaves nothing.
+    let failed = env.run(&["render", "app.yaml", "--output", "dir=new/out", "--builder-opt", "do=abort"]);
+    assert_eq!(failed.code, 1);
+    let left: Vec<_> = fs::read_dir(env.path().join("new")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_builder_that_cannot_render_names_those_that_can() {
+    let env = project();
+    insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--builder", "oci"]), @"
+    exit code 1
+    error: builder `oci` cannot do `render`
+    hint: choose one that can: `--builder hostile`
+    ");
+}
+
+#[test]
+fn a_base_is_made_for_what_is_rendered_too() {
+    let env = on_archive();
+    insta::assert_snapshot!(told(&env, &["render", "on_archive.yaml"]), @"
+    exit code 0
+    base docker archive HASH is made by builder oci
+    TIME  base docker-archive:FOLDER/base.tar  1 layer
+    TIME  write oci:FOLDER/cache/tmp/base-NAME/base
+    an image on a layout, with 0 secrets
+    ");
+}
