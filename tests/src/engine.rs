@@ -1,24 +1,63 @@
-//! Debian's dockerd in namespaces of its own, so that it neither touches another engine of this machine nor leaves
-//! anything behind. Ended when it is dropped.
+//! Real engines: Docker, old and new, and Podman, each in namespaces of its own, with a way to the network that changes
+//! nothing of this machine. `tests/engines/engine` runs them, and removes all that there was of them when the test's
+//! process ends, however it does.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use crate::environment::{Finished, outsider, temporary_folder};
+use crate::registry::DockerRegistry;
 
-const DAEMON: &str = "/usr/sbin/dockerd";
+/// Docker's own client. Another one may stand before it on PATH.
 const CLIENT: &str = "/usr/bin/docker";
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_STEP: Duration = Duration::from_millis(10);
 
-/// A running engine. Containers have no network.
-pub struct DockerEngine {
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Docker 20.10, the system's own.
+    Docker20,
+    /// Docker 26, which keeps images in containerd.
+    Docker26,
+    /// Docker 26, which keeps images as older ones do.
+    Docker26Classic,
+    /// Podman 4, which serves Docker's API without BuildKit.
+    Podman,
+}
+
+/// How an engine is to be.
+#[derive(Debug, Clone, Default)]
+pub struct EngineSetup {
+    /// What its data may take, in MiB. They lie in memory then.
+    pub disk_mib: Option<u32>,
+    /// Registries that it talks to over plain HTTP. Docker does so with all of 127.0.0.0/8 anyway.
+    pub insecure: Vec<String>,
+}
+
+/// A running engine.
+///
+/// An address of 127.0.0.0/8 is this machine's own to it, so that it reaches what a test serves. Containers with a network
+/// of their own find this machine at [`Engine::MACHINE`].
+pub struct Engine {
+    kind: Kind,
+    folder: PathBuf,
+    keeper: Mutex<Keeper>,
+}
+
+/// The script that runs it. It ends with its stdin.
+struct Keeper {
     process: Child,
-    folder: TempDir,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
 }
 
 /// Whether the tests run as root.
@@ -38,72 +77,187 @@ pub fn tell_skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");
 }
 
-impl DockerEngine {
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Docker20, Self::Docker26, Self::Docker26Classic, Self::Podman];
+    /// Those that build with BuildKit.
+    pub const BUILDKIT: [Self; 3] = [Self::Docker20, Self::Docker26, Self::Docker26Classic];
+
+    /// The name that `tests/engines/engine` knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker20 => "docker-20",
+            Self::Docker26 => "docker-26",
+            Self::Docker26Classic => "docker-26-classic",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Why this machine cannot start it.
+    fn missing(self) -> Option<String> {
+        if !is_root() {
+            return Some("only root can start an engine".to_owned());
+        }
+        let newer = programs().join("docker-26/usr/sbin/dockerd");
+        let (own, package) = match self {
+            Self::Docker20 => (PathBuf::from("/usr/sbin/dockerd"), "Debian's package docker.io has it"),
+            Self::Docker26 | Self::Docker26Classic => (newer, "`tests/engines/install target/tmp/engines` fetches it"),
+            Self::Podman => (PathBuf::from("/usr/bin/podman"), "Debian's package podman has it"),
+        };
+        let needed = [
+            (own.as_path(), package),
+            (Path::new(CLIENT), "Debian's package docker.io has it"),
+            (Path::new("/usr/bin/slirp4netns"), "Debian's package slirp4netns has it"),
+            (Path::new("/usr/sbin/iptables"), "Debian's package iptables has it"),
+            (Path::new("/dev/net/tun"), "the kernel has no TUN"),
+        ];
+        needed.iter().find(|(file, _)| !file.exists()).map(|(file, why)| format!("no `{}`: {why}", file.display()))
+    }
+}
+
+impl Engine {
+    /// This machine's 127.0.0.1, as containers see it.
+    pub const MACHINE: &str = "198.19.0.2";
+
     /// Starts an engine.
     ///
     /// # Errors
-    /// Why there can be none on this machine.
-    pub fn start() -> Result<Self, String> {
-        if !is_root() {
-            return Err("only root can start an engine".to_owned());
-        }
-        if !Path::new(DAEMON).is_file() {
-            return Err(format!("there is no `{DAEMON}`; Debian's package docker.io has it"));
-        }
-        // Overlays do not lie on every file system.
-        Self::start_with("overlay2")
-            .or_else(|first| Self::start_with("vfs").map_err(|second| format!("{first}\n{second}")))
+    /// Why there can be none on this machine, in one line.
+    pub fn start(kind: Kind) -> Result<Self, String> {
+        Self::start_with(kind, &EngineSetup::default())
     }
 
-    fn start_with(storage_driver: &str) -> Result<Self, String> {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let path = |name: &str| folder.path().join(name);
-        let log = File::create(path("log")).expect("a file can be written");
-        fs::write(path("daemon.json"), "{}").expect("a file can be written");
-        // The engine is the first process of its namespace, so that nothing of it survives it; and it dies with the test.
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"])
-            .args(["--mount-proc", DAEMON, "--bridge=none", "--iptables=false", "--ip6tables=false"])
-            .arg(format!("--storage-driver={storage_driver}"))
-            .args([Path::new("--config-file"), &path("daemon.json"), Path::new("--data-root"), &path("data")])
-            .args([Path::new("--exec-root"), &path("exec"), Path::new("--pidfile"), &path("pid")])
-            .arg(format!("--host=unix://{}", path("docker.sock").display()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a descriptor is free"))
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("setpriv: {error}"))?;
-        let mut engine = Self { process, folder };
-        let start = Instant::now();
-        while !engine.answers() {
-            let has_ended = engine.process.try_wait().is_ok_and(|status| status.is_some());
-            if has_ended || start.elapsed() > Duration::from_secs(60) {
-                let log = fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
-                let last = log.lines().next_back().unwrap_or_default();
-                return Err(format!("dockerd with {storage_driver} does not start: {last}"));
-            }
-            thread::yield_now();
+    /// Starts an engine that is as `setup` says.
+    ///
+    /// # Errors
+    /// Why there can be none on this machine, in one line.
+    pub fn start_with(kind: Kind, setup: &EngineSetup) -> Result<Self, String> {
+        if let Some(why) = kind.missing() {
+            return Err(why);
         }
+        let mut process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/engine"))
+            .arg(kind.name())
+            .arg(programs())
+            .arg(setup.disk_mib.map(|size| size.to_string()).unwrap_or_default())
+            .args(&setup.insecure)
+            // Ctrl-C ends the test, and that ends the script, which then has time to clean up.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("tests/engines/engine: {error}"))?;
+        let commands = process.stdin.take();
+        let mut answers = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut folder = String::new();
+        answers.read_line(&mut folder).map_err(|error| format!("tests/engines/engine: {error}"))?;
+        let folder = PathBuf::from(folder.trim());
+        let engine = Self { kind, folder, keeper: Mutex::new(Keeper { process, commands, answers }) };
+        engine.start_again()?;
         Ok(engine)
+    }
+
+    /// Which one it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The engine's socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("docker.sock")
+        self.folder.join("docker.sock")
     }
 
-    /// Runs Docker's own client and returns its stdout.
+    /// The engine as the variable `DOCKER_HOST` names it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The engine's version.
+    pub fn version(&self) -> String {
+        self.docker(&["version", "--format", "{{.Server.Version}}"]).trim().to_owned()
+    }
+
+    /// What the engine wrote to its log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Runs Docker's own client, which must succeed, and returns its stdout.
     pub fn docker(&self, arguments: &[&str]) -> String {
-        let client = if Path::new(CLIENT).is_file() { CLIENT } else { "docker" };
-        let output = Command::new(client)
-            .args(arguments)
-            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
-            .env("DOCKER_CONFIG", self.folder.path().join("client"))
-            .env("DOCKER_BUILDKIT", "0")
-            .output()
-            .unwrap_or_else(|error| panic!("{client}: {error}"));
-        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("stdout is UTF-8")
+        let finished = self.try_docker(arguments);
+        assert_eq!(finished.code, 0, "docker {arguments:?} with {}: {}", self.kind.name(), finished.stderr);
+        finished.stdout
+    }
+
+    /// Runs Docker's own client.
+    pub fn try_docker(&self, arguments: &[&str]) -> Finished {
+        let output = self.command(arguments).output().unwrap_or_else(|error| panic!("{CLIENT}: {error}"));
+        Finished {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Docker's own client, to be started. Its logins lie beside the engine.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(CLIENT);
+        command.args(arguments).env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.folder.join("client"));
+        command.env("DOCKER_BUILDKIT", "0");
+        command
+    }
+
+    /// Lets Docker's own client use a registry with a password.
+    pub fn log_in(&self, registry: &DockerRegistry) {
+        let client = self.folder.join("client");
+        fs::create_dir_all(&client).expect("a folder can be made");
+        // Podman would ask the registry by TLS whether the password is right.
+        fs::copy(registry.config(), client.join("config.json")).expect("a file can be copied");
+    }
+
+    /// Loads the image of an OCI layout under a name.
+    pub fn load(&self, layout: &Path, name: &str) {
+        let archive = self.folder.join("load.tar");
+        // A file that is there is added to.
+        let _ = fs::remove_file(&archive);
+        let target = format!("docker-archive:{}:{name}", archive.display());
+        outsider("skopeo", &["copy", "--quiet", &format!("oci:{}", layout.display()), &target]);
+        self.docker(&["load", "--quiet", "--input", &archive.display().to_string()]);
+    }
+
+    /// Ends it as a machine does that is shut down: whatever it does is cancelled, and it says good-bye.
+    pub fn stop(&self) {
+        self.command_keeper("stop").expect("it can be stopped");
+    }
+
+    /// Ends it as a machine does that loses its power.
+    pub fn kill(&self) {
+        self.command_keeper("kill").expect("it can be killed");
+    }
+
+    /// Starts it again, with the images that it had.
+    ///
+    /// # Errors
+    /// The last line of its log.
+    pub fn start_again(&self) -> Result<(), String> {
+        let started = self.command_keeper("start");
+        let start = Instant::now();
+        while started.is_ok() && start.elapsed() < START_TIMEOUT {
+            if self.answers() {
+                return Ok(());
+            }
+            thread::sleep(START_STEP);
+        }
+        let log = self.log();
+        Err(format!("{} does not start: {}", self.kind.name(), log.lines().next_back().unwrap_or_default()))
+    }
+
+    fn command_keeper(&self, command: &str) -> Result<(), String> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let commands = keeper.commands.as_mut().expect("it is open until the engine is dropped");
+        writeln!(commands, "{command}").map_err(|error| error.to_string())?;
+        let mut answer = String::new();
+        keeper.answers.read_line(&mut answer).map_err(|error| error.to_string())?;
+        if answer == "ok\n" { Ok(()) } else { Err(answer) }
     }
 
     fn answers(&self) -> bool {
@@ -114,18 +268,19 @@ impl DockerEngine {
     }
 }
 
-impl Drop for DockerEngine {
+impl Drop for Engine {
     fn drop(&mut self) {
-        let outer = self.process.id();
-        let inner = fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).unwrap_or_default();
-        // With the first process of a namespace all others end before it counts as ended, and `unshare` waits for that.
-        let killed = inner
-            .split_whitespace()
-            .all(|pid| Command::new("kill").args(["-KILL", pid]).status().is_ok_and(|status| status.success()));
-        if inner.is_empty() || !killed {
-            // It may have ended by itself.
-            let _ = self.process.kill();
-        }
-        let _ = self.process.wait();
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(keeper.commands.take());
+        // It says why on stderr if it failed.
+        let _ = keeper.process.wait();
     }
 }
+
+/// Where `tests/engines/install` puts engines.
+fn programs() -> PathBuf {
+    temporary_folder().join("engines")
+}
+
+#[cfg(test)]
+mod tests;

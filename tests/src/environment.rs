@@ -186,7 +186,7 @@ pub fn outsider(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Where cargo lets tests keep files.
-fn temporary_folder() -> PathBuf {
+pub(crate) fn temporary_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     test.ancestors().nth(3).expect("a test lies in `target/debug/deps`").join("tmp")
 }

@@ -1,4 +1,5 @@
-//! What the workspace tests share: a place to run the program in, a real registry, a real engine, and a linter of layers.
+//! What the workspace tests share: a place to run the program in, real registries and engines, what a program sees in an
+//! image, and a linter of layers.
 
 mod canary;
 mod conda;
@@ -7,6 +8,7 @@ mod emulation;
 mod engine;
 mod environment;
 mod guarded;
+mod hostile_values;
 mod index;
 mod lint;
 mod plugins;
@@ -14,6 +16,7 @@ mod quickstart;
 mod registry;
 mod repository;
 mod said;
+mod seen;
 mod server;
 mod shared;
 mod user;
@@ -24,15 +27,17 @@ pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
 pub use conda_python::CondaPython;
 pub use emulation::Emulation;
-pub use engine::{DockerEngine, is_root, skip, tell_skipped};
+pub use engine::{Engine, EngineSetup, Kind, is_root, skip, tell_skipped};
 pub use environment::{Finished, TestEnv, outsider};
 pub use guarded::GuardedIndex;
+pub use hostile_values::HostileSpec;
 pub use index::{PackageIndex, WrittenWheel};
 pub use lint::{lint, lint_above, lint_own};
 pub use plugins::plugin;
 pub use quickstart::{network_variables, quickstart};
 pub use registry::{DockerRegistry, PASSWORD, Setup, USER, output};
 pub use repository::repository;
+pub use seen::{Difference, Program, Seen, differences, seen};
 pub use server::{FixedServer, FolderServer};
 pub use shared::Shared;
 pub use user::OrdinaryUser;

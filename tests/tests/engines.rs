@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 
 use imagespec_tests::{
-    DockerEngine, Finished, TestEnv, is_root, lint, network_variables, output, outsider, quickstart, skip,
+    Engine, Finished, Kind, TestEnv, is_root, lint, network_variables, output, outsider, quickstart, skip,
 };
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ impl Place {
 
     /// Asserts that the engine's `name` is the image that was built last. Its id is the digest of the config, or of the
     /// manifest in an engine that keeps images in containerd.
-    fn assert_is_in(&self, engine: &DockerEngine, name: &str) {
+    fn assert_is_in(&self, engine: &Engine, name: &str) {
         let report = fs::read(self.env.path().join("report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();
         let image = &report["images"][0];
@@ -62,11 +62,11 @@ fn the_quickstart_runs_wherever_images_run() {
     }
     let mut place = Place { env: quickstart(), variables: network_variables() };
     a_layout_is_unpacked_by_umoci_and_its_program_runs(&place);
-    let engine = match DockerEngine::start() {
+    let engine = match Engine::start(Kind::Docker20) {
         Ok(engine) => engine,
         Err(why) => return skip("images in Docker", &why),
     };
-    place.variables.push(("DOCKER_HOST".to_owned(), format!("unix://{}", engine.socket().display())));
+    place.variables.push(("DOCKER_HOST".to_owned(), engine.host()));
     let name = an_image_is_loaded_into_docker_and_runs(&place, &engine);
     an_archive_is_loaded_by_docker_and_runs(&place, &engine, &name);
     an_image_saved_by_docker_is_a_base(&place, &engine, &name);
@@ -103,7 +103,7 @@ fn a_layout_is_unpacked_by_umoci_and_its_program_runs(place: &Place) {
 }
 
 /// Returns the image's name.
-fn an_image_is_loaded_into_docker_and_runs(place: &Place, engine: &DockerEngine) -> String {
+fn an_image_is_loaded_into_docker_and_runs(place: &Place, engine: &Engine) -> String {
     let built = place.build("imagespec.yaml", "type=docker");
     let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
     place.assert_is_in(engine, &name);
@@ -115,7 +115,7 @@ fn an_image_is_loaded_into_docker_and_runs(place: &Place, engine: &DockerEngine)
     name
 }
 
-fn an_archive_is_loaded_by_docker_and_runs(place: &Place, engine: &DockerEngine, name: &str) {
+fn an_archive_is_loaded_by_docker_and_runs(place: &Place, engine: &Engine, name: &str) {
     engine.docker(&["image", "rm", name]);
     place.build("imagespec.yaml", "type=docker-archive,dest=quickstart.tar");
     engine.docker(&["load", "--input", &place.path("quickstart.tar")]);
@@ -123,7 +123,7 @@ fn an_archive_is_loaded_by_docker_and_runs(place: &Place, engine: &DockerEngine,
     assert_is_report(&engine.docker(&["run", "--rm", "--network", "none", name]));
 }
 
-fn an_image_saved_by_docker_is_a_base(place: &Place, engine: &DockerEngine, name: &str) {
+fn an_image_saved_by_docker_is_a_base(place: &Place, engine: &Engine, name: &str) {
     // Old engines save a layer that stands in an image twice as a link.
     place
         .env

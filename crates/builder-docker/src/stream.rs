@@ -16,7 +16,7 @@ pub(crate) fn written(
     work: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
-    tokio::task::spawn_blocking(move || {
+    std::thread::spawn(move || {
         let mut sink = Sink { sender, chunk: BytesMut::new() };
         let result = work(&mut sink).and_then(|()| sink.flush());
         if let Err(error) = result {

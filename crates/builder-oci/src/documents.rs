@@ -9,6 +9,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Blob, Client, NoPlatform};
+use imagespec_layout::{INDEX, MANIFEST};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -16,7 +17,6 @@ use serde_json::Value;
 
 use crate::cache::{Cache, CacheError};
 use crate::emulation::CannotExecute;
-use crate::image::{INDEX, MANIFEST};
 
 /// What registries take at most for a manifest; configs are smaller (distribution-spec, "Pushing Manifests").
 const SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;

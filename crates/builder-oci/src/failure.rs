@@ -423,22 +423,7 @@ fn of_apt(error: &AptError) -> String {
 
 fn of_output(error: &OutputError) -> Option<String> {
     let hint = match error {
-        OutputError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
-            return path.parent().map(|folder| format!("make the folder `{}` first", folder.display()));
-        }
-        OutputError::Io { source, path } if source.kind() == ErrorKind::IsADirectory => {
-            return Some(format!("name a file: `{}`", path.join("image.tar").display()));
-        }
-        OutputError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
-            "name a folder: a new or empty one, or one that an earlier build wrote"
-        }
-        OutputError::Io { source, .. }
-            if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
-        {
-            "name a place that you may write to"
-        }
-        OutputError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => "make room there",
-        OutputError::NotALayout { .. } => "name a new or empty folder, or one that an earlier build wrote",
+        OutputError::File(error) => return error.hint(),
         OutputError::ManyPlatforms { .. } => "choose one by `--platform`, or write all of them to `type=oci,dest=DIR`",
         OutputError::NoEngine { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             "join the group that the socket belongs to, or use `--output type=docker-archive,dest=FILE`"
@@ -447,7 +432,7 @@ fn of_output(error: &OutputError) -> Option<String> {
             "start Docker or Podman, set DOCKER_HOST to `unix://SOCKET`, or use `--output type=docker-archive,dest=FILE`, \
              which needs no engine"
         }
-        OutputError::Io { .. } | OutputError::Engine { .. } | OutputError::OtherImage { .. } => return None,
+        OutputError::Engine { .. } | OutputError::OtherImage { .. } => return None,
     };
     Some(hint.to_owned())
 }

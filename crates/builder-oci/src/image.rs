@@ -8,6 +8,7 @@ use imagespec_core::explanation::HashedPlan;
 use imagespec_core::plan::{ID_VARIABLE, ImageConfig, Plan, Step, VENV};
 use imagespec_core::platform::Platform;
 use imagespec_core::runtime;
+use imagespec_layout::{CONFIG, INDEX, MANIFEST};
 use serde_json::{Map, Value, json};
 
 use crate::base::{BaseImage, ImageLayer};
@@ -37,11 +38,6 @@ pub(crate) struct Image {
     pub(crate) distributions: BTreeMap<String, String>,
 }
 
-/// Media type of a manifest.
-pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Media type of an index.
-pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Digest and name of the image beneath (OCI image-spec, "Annotations").
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 const BASE_NAME: &str = "org.opencontainers.image.base.name";

@@ -6,10 +6,10 @@ use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::platform::Platform;
 use imagespec_distribution::{NoPlatform, choose};
+use imagespec_layout::Compression;
 use oci_spec::image::ImageManifest;
 
 use crate::cache::Cache;
-use crate::compression::Compression;
 use crate::documents::{Config, Content, Document, OpenError, Source, blob, platform};
 use crate::emulation;
 use crate::progress::Progress;

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use imagespec_core::digest::{Digest, Hasher};
+use imagespec_layout::Compression;
 use tempfile::TempDir;
 
 use crate::cache::{Cache, CacheError};
-use crate::compression::Compression;
+use crate::compression;
 use crate::point::{self, Point};
 use crate::sandbox::{Devices, Root, Sandbox, SandboxError, UnpackOptions, Whiteouts};
 
@@ -137,7 +138,7 @@ fn snapshot(
     let aside = aside.map_err(|source| SnapshotError::Folder { path: cache.temporary_folder(), source })?;
     let tree = folder_in(aside.path(), "tree")?;
     let unreadable = |source| SnapshotError::Decompress { digest, source };
-    let content = compression.open(blob).map_err(unreadable)?;
+    let content = compression::open(compression, blob).map_err(unreadable)?;
     let mut content = Hashed { content, hasher: Hasher::default() };
     let options = UnpackOptions { whiteouts: Whiteouts::Overlay, devices: Devices::Skip };
     let unpacked = sandbox.unpack(&tree, &mut content, options).map_err(SnapshotError::from).and_then(|()| {

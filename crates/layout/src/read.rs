@@ -245,6 +245,10 @@ fn blob(parent: Digest, descriptor: &Descriptor) -> Result<Blob, ReadError> {
 }
 
 fn parse<T: DeserializeOwned>(digest: Digest, bytes: &[u8]) -> Result<T, ReadError> {
+    // A list of the values of a type's members would do for the parser.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed(digest, "it is no JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| malformed(digest, error.to_string()))
 }
 

@@ -2,4 +2,7 @@
 
 use imagespec_builder_docker::DockerBuilder;
 
-imagespec_plugin_sdk::export_builder! { name: "docker", make: |_restart| Box::new(DockerBuilder) }
+imagespec_plugin_sdk::export_builder! {
+    name: "docker",
+    make: |_| Box::new(DockerBuilder),
+}

@@ -12,10 +12,10 @@ use imagespec_core::event::Outcome;
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::NoPlatform;
+use imagespec_layout::Compression;
 use serde_json::{Map, Value};
 
 use crate::builder::Failure;
-use crate::compression::Compression;
 use crate::documents::OpenError;
 use crate::layer::Layer;
 use crate::python::BasePython;

@@ -7,13 +7,14 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use imagespec_layout::Compression;
 use rayon::prelude::*;
 use tar::Archive;
 
 use crate::base::{Cancelled, ImageLayer};
 use crate::builder::Failure;
 use crate::cache::{Cache, CacheError};
-use crate::compression::Compression;
+use crate::compression;
 use crate::layer::{Attributes, LayerPath, LayerWriter};
 
 /// A larger module is no program that somebody wrote, and would take the compiler a long time.
@@ -50,7 +51,7 @@ pub(super) fn extract(
         let failed = |source| Failure::from(CacheError::Io { action: "read", path: path.clone(), source });
         let blob = cache.open_blob(digest)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let compression = Compression::of(&layer.media_type).expect("a layer that was made here has a known type");
-        let mut archive = Archive::new(compression.open(blob).map_err(failed)?);
+        let mut archive = Archive::new(compression::open(compression, blob).map_err(failed)?);
         let mut modules = Extracted::new();
         for entry in archive.entries().map_err(failed)? {
             let mut entry = entry.map_err(failed)?;

@@ -8,11 +8,12 @@ use std::io::{self, Read};
 use std::rc::Rc;
 
 use imagespec_core::digest::Digest;
+use imagespec_layout::Compression;
 use tar::EntryType;
 
 use crate::base::GZIP_LAYER;
 use crate::cache::{Cache, CacheError};
-use crate::compression::Compression;
+use crate::compression;
 use crate::layer::{Attributes, InvalidLayerPath, LayerError, LayerPath, LayerWriter};
 use crate::sandbox::Failure;
 use crate::sandbox::tar_entry::TarReader;
@@ -79,7 +80,7 @@ pub(super) fn read(cache: &Cache, digest: Digest, place: &LayerPath, minor: u16)
         ZSTD_MAGIC => Compression::Zstd,
         _ => Compression::of(GZIP_LAYER).expect("our own layers have a known type"),
     };
-    let content = compression.open(io::Cursor::new(magic).chain(blob)).map_err(decompress)?;
+    let content = compression::open(compression, io::Cursor::new(magic).chain(blob)).map_err(decompress)?;
     let tree = entries(content.take(SIZE_BYTES_MAX + 1), place, minor)?;
     let program = components(&format!("{place}/bin/python3.{minor}"));
     match tree.get(&program) {

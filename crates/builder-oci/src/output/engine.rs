@@ -11,14 +11,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use imagespec_layout::Archive;
 use reqwest::StatusCode;
 use reqwest::blocking::{Body, Client, Request};
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::OutputError;
-use super::docker_archive::Archive;
+use super::{OutputError, on_disk, open};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
 use crate::network::innermost;
@@ -87,7 +87,7 @@ impl<'a> Engine<'a> {
     /// Loads `image`, whose layers are in the cache, and verifies that the engine then has it.
     pub(super) fn load(&self, image: &Image) -> Result<(), Failure> {
         const ACTION: &str = "load the image";
-        let archive = Archive::of(self.building, image)?;
+        let archive = Archive::of(&self.building.request.name, &on_disk(image), &|digest| open(self.building, digest))?;
         let size_bytes = archive.size_bytes();
         let given_up = Arc::new(AtomicBool::new(false));
         let upload = Upload { archive, given_up: Arc::clone(&given_up) };

@@ -1,22 +1,22 @@
 //! Where finished images go. Whatever goes wrong, nothing half-made bears the image's name.
 
-mod docker_archive;
 mod engine;
-mod layout;
 mod registry;
 mod store;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use imagespec_core::builder::Output;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome, Unit};
 use imagespec_distribution::Blob;
+use imagespec_layout::{LayoutError, Observer, check_archive, check_layout, write_archive, write_layout};
 
 use crate::base::{BaseError, ImageLayer, Origin};
 use crate::builder::{Building, Failure};
 use crate::image::Image;
+use crate::point::{self, Point};
 use crate::progress;
 
 use self::engine::Engine;
@@ -27,19 +27,8 @@ pub use store::Store;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// A file cannot be written.
-    #[error("cannot write `{path}`")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A folder that holds something else.
-    #[error("`{path}` is not empty and no OCI image layout")]
-    NotALayout {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    File(LayoutError),
     /// An archive for `docker load` holds one platform.
     #[error("an archive for `docker load` holds one platform, and this image has {count}")]
     ManyPlatforms {
@@ -85,24 +74,12 @@ pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
         }
         match output {
             Output::Docker { socket } => drop(Engine::connect(socket, building)?),
-            Output::Oci { dest } => layout::check(dest)?,
-            Output::DockerArchive { dest } => docker_archive::check(dest)?,
+            Output::Oci { dest } => check_layout(dest)?,
+            Output::DockerArchive { dest } => check_archive(dest)?,
             Output::Store | Output::Registry => {}
         }
     }
     Ok(())
-}
-
-/// Finds out whether `target` could be made in `folder`, by making a file without a name there.
-fn check_writable(folder: &Path, target: &Path) -> Result<(), OutputError> {
-    match tempfile::tempfile_in(folder) {
-        Ok(_) => Ok(()),
-        // The error would name the folder.
-        Err(error) => {
-            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            Err(OutputError::Io { path: target.to_owned(), source })
-        }
-    }
 }
 
 /// Writes `images`, and the `index` over them if there is one, to `output`.
@@ -121,7 +98,12 @@ pub(crate) fn write(
             fetch_layers(building, images)?;
             building.progress.step(
                 &format!("write oci:{}", dest.display()),
-                || layout::write(building, dest, images, index),
+                || {
+                    let tag = building.request.name.tag().unwrap_or("latest");
+                    let images: Vec<_> = images.iter().map(on_disk).collect();
+                    let open = |digest| open(building, digest);
+                    observed(building, |observer| write_layout(dest, tag, &images, index, &open, observer))
+                },
                 |()| (Outcome::Done, String::new()),
             )
         }
@@ -130,7 +112,10 @@ pub(crate) fn write(
             fetch_layers(building, images)?;
             building.progress.step(
                 &format!("write {}", dest.display()),
-                || docker_archive::write(building, dest, image),
+                || {
+                    let (name, open) = (&building.request.name, |digest| open(building, digest));
+                    observed(building, |observer| write_archive(dest, name, &on_disk(image), &open, observer))
+                },
                 |()| (Outcome::Done, String::new()),
             )
         }
@@ -154,6 +139,34 @@ pub(crate) fn write(
             building.progress.step(&title, || engine.load(image), |()| (Outcome::Done, String::new()))
         }
     }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        match error {
+            LayoutError::Cancelled => Self::Cancelled,
+            error => Self::Output(OutputError::File(error)),
+        }
+    }
+}
+
+/// Writes files of which the tests can kill every one, until the user asks to stop.
+fn observed(building: &Building<'_>, write: impl FnOnce(&Observer<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+    let (cancelled, written) = (|| building.progress.is_cancelled(), || point::reached(Point::OutputWritten));
+    write(&Observer { cancelled: &cancelled, written: &written })
+}
+
+/// `image` as it is written.
+fn on_disk(image: &Image) -> imagespec_layout::Image {
+    let layers =
+        image.layers.iter().map(|ImageLayer { layer, .. }| Blob { digest: layer.digest, size_bytes: layer.size_bytes });
+    imagespec_layout::Image { manifest: image.manifest.clone(), config: image.config.clone(), layers: layers.collect() }
+}
+
+/// Opens a layer in the cache.
+fn open(building: &Building<'_>, digest: Digest) -> Result<Box<dyn Read + Send>, Failure> {
+    let absent = || LayoutError::Io { path: building.cache.blob_path(digest), source: io::ErrorKind::NotFound.into() };
+    Ok(Box::new(building.cache.open_blob(digest)?.ok_or_else(absent)?))
 }
 
 /// Pulls the layers of bases that are not in the cache.

@@ -6,10 +6,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Blob, BlobSource, Pushed};
+use imagespec_layout::{INDEX, MANIFEST};
 
 use crate::base::{ImageLayer, Origin};
 use crate::builder::{Building, Failure};
-use crate::image::{INDEX, Image, MANIFEST};
+use crate::image::Image;
 use crate::point::{self, Point};
 use crate::progress::Step;
 

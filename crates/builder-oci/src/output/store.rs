@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
+use imagespec_layout::{LayoutError, write_aside};
 
-use super::OutputError;
-use super::layout::write_aside;
+use super::observed;
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, CacheError};
 use crate::image::Image;
@@ -126,6 +126,8 @@ pub(super) fn write(building: &Building<'_>, images: &[Image], index: Option<&[u
     let stored = cache.store_bytes(document)?;
     let path = Store::new(cache.clone()).path(&building.request.name);
     let folder = path.parent().expect("a name lies in a folder").to_owned();
-    fs::create_dir_all(&folder).map_err(|source| OutputError::Io { path: folder, source })?;
-    write_aside(&path, |file| file.write_all(stored.digest.to_string().as_bytes()))
+    fs::create_dir_all(&folder).map_err(|source| LayoutError::Io { path: folder, source })?;
+    observed(building, |observer| {
+        Ok(write_aside(&path, observer, |file| file.write_all(stored.digest.to_string().as_bytes()))?)
+    })
 }

@@ -11,13 +11,14 @@ use std::io::{self, BufReader, Read};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::PythonStep;
+use imagespec_layout::Compression;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::base::{Cancelled, ImageLayer, UNPACKED_SIZE_BYTES_MAX};
 use crate::builder::{Building, Failure};
 use crate::cache::{Cache, Key};
-use crate::compression::Compression;
+use crate::compression;
 use crate::image::PATH_DEFAULT;
 use crate::layer::LayerPath;
 use crate::output::fetch_layer;
@@ -203,7 +204,7 @@ fn content<'a>(
     let unreadable = |source| SurveyError::Unreadable { digest, source };
     let blob = cache.open_blob(digest)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
     let compression = Compression::of(&layer.media_type).expect("a base's layers have media types that are known");
-    let content = compression.open(blob).map_err(unreadable)?;
+    let content = compression::open(compression, blob).map_err(unreadable)?;
     let guarded = Guarded { content, left_bytes: UNPACKED_SIZE_BYTES_MAX, cancelled };
     Ok(BufReader::with_capacity(256 << 10, guarded))
 }

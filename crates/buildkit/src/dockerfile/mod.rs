@@ -6,6 +6,7 @@
 //! folder stays, as it does elsewhere on older engines.
 
 mod base;
+mod conda;
 mod config;
 mod error;
 mod machine;
@@ -196,3 +197,5 @@ fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
+#[cfg(test)]
+mod tests;

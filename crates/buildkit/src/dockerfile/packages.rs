@@ -106,7 +106,7 @@ impl Lowering<'_> {
     fn requirements(&mut self, prefix: &str, requirements: &str, constraints: &str) -> Vec<String> {
         let files = [("requirements.txt", requirements), ("constraints.txt", constraints)];
         let mut mounts = Vec::new();
-        for (name, text) in files {
+        for (name, text) in files.into_iter().filter(|(_, text)| !text.is_empty()) {
             self.own(&format!("{prefix}{name}"), text);
             mounts.push(bind(&format!("{prefix}{name}"), name));
         }

@@ -41,6 +41,11 @@ pub(super) fn pip() -> String {
     [PREPARE, UV, SECRETS, include_str!("scripts/pip.sh")].concat()
 }
 
+/// Installs conda packages.
+pub(super) fn conda() -> String {
+    [PREPARE, APT, UV, include_str!("scripts/conda.sh")].concat()
+}
+
 /// Runs a command that may read secrets.
 pub(super) fn command() -> String {
     let head = "# Runs while the image is built. What lies beneath /dev/imagespec reaches no layer: /dev is memory of the build.\nset -eu\n";
@@ -63,6 +68,7 @@ mod tests {
         ] {
             assert!(script.contains(&format!("fail {code} ")), "{code}");
         }
+        assert!(include_str!("scripts/conda.py").contains(&format!("FAILED = {}\n", exit_code::CONDA)));
         assert!(command().contains(&format!("exit {}\n", exit_code::SECRET_OCCUPIED)));
     }
 }

@@ -39,22 +39,24 @@ impl Stage<'_, '_> {
         let has_conda = plan.steps.iter().any(|step| matches!(step, Step::Conda(_)));
         // What is built from source, and conda's own programs, see the variables of the image.
         let is_early = has_conda || plan.steps.iter().any(|step| matches!(step, Step::Pip(pip) if packages::names_sources(&pip.input)));
-        if is_early {
-            self.config()?;
-        }
+        let mut has_config = false;
         for step in &plan.steps {
+            if is_early && !has_config && matches!(step, Step::Conda(_) | Step::Pip(_)) {
+                self.config()?;
+                has_config = true;
+            }
             match step {
                 Step::Apt(step) => self.apt(step, &name),
                 // The environment of conda has its own.
                 Step::Python(_) if has_conda => {}
                 Step::Python(step) => self.python(step, &name)?,
-                Step::Conda(_) => {}
+                Step::Conda(step) => self.conda(step, &name)?,
                 Step::Pip(step) => self.pip(step)?,
                 Step::Copy(_) | Step::Run(_) => {}
             }
         }
         self.runtime()?;
-        if !is_early {
+        if !has_config {
             self.config()?;
         }
         for step in &plan.steps {

@@ -14,6 +14,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+// Linked in, so that it is found among the bundled ones.
+use imagespec_builder_docker as _;
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{self, Sandbox};
 use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};

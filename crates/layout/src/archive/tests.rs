@@ -34,7 +34,15 @@ fn an_archive_has_each_blob_once_and_names_the_image_for_all_engines() {
         entry.read_to_string(&mut content).unwrap();
         shown += &format!("{}: {content}\n", entry.path().unwrap().display());
     }
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+    oci-layout: {"imageLayoutVersion":"1.0.0"}
+    index.json: {"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:e59625a822497c164d60705eb3fd6975c375ca213b8140137a826a77790986a9","size":10,"annotations":{"io.containerd.image.name":"registry.example.org/team/app:1","org.opencontainers.image.ref.name":"1"}}]}
+    manifest.json: [{"Config":"blobs/sha256/45eaad00d8d86498dab3850e20db3d956c5500b1310dfe601a0e0fc1c944cb64","RepoTags":["registry.example.org/team/app:1"],"Layers":["blobs/sha256/e28d98ac666afd34f089b971a663264d54d67a60ddc82996d48d8f3c204eb75f","blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","blobs/sha256/e28d98ac666afd34f089b971a663264d54d67a60ddc82996d48d8f3c204eb75f"]}]
+    blobs/sha256/e59625a822497c164d60705eb3fd6975c375ca213b8140137a826a77790986a9: a manifest
+    blobs/sha256/45eaad00d8d86498dab3850e20db3d956c5500b1310dfe601a0e0fc1c944cb64: a config
+    blobs/sha256/e28d98ac666afd34f089b971a663264d54d67a60ddc82996d48d8f3c204eb75f: a layer
+    blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:
+    "#);
 }
 
 #[test]

@@ -112,9 +112,9 @@ fn of_an_index_the_image_for_a_platform_is_enough() {
     assert_eq!(read(digest(&amd64), "linux/amd64").unwrap().digest(), digest(&amd64));
 
     let shown = |error| layout.shown(&error);
-    insta::assert_snapshot!(shown(read(digest(&index), "linux/s390x").unwrap_err()), @"");
-    insta::assert_snapshot!(shown(read(digest(&amd64), "linux/arm64").unwrap_err()), @"");
-    insta::assert_snapshot!(layout.error(&index), @"");
+    insta::assert_snapshot!(shown(read(digest(&index), "linux/s390x").unwrap_err()), @"there is no image for `linux/s390x`, only for `linux/amd64`, `linux/arm64`");
+    insta::assert_snapshot!(shown(read(digest(&amd64), "linux/arm64").unwrap_err()), @"there is no image for `linux/arm64`, only for `linux/amd64`");
+    insta::assert_snapshot!(layout.error(&index), @"cannot read `LAYOUT/blobs/sha256/DIGEST`: No such file or directory (os error 2)");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_image_that_is_for_another_platform_than_its_index_says_is_refused() {
     let mut entry = layout.manifest("arm64", |_| {});
     entry["platform"]["architecture"] = "amd64".into();
     let error = read_image(layout.path(), digest(&layout.index(&[entry])), &Platform::linux_amd64()).unwrap_err();
-    insta::assert_snapshot!(layout.shown(&error), @"");
+    insta::assert_snapshot!(layout.shown(&error), @"there is no image for `linux/amd64`, only for `linux/arm64`");
 }
 
 #[test]
@@ -150,23 +150,26 @@ fn names_of_docker_mean_the_same() {
 fn documents_of_other_kinds_are_refused() {
     let layout = Layout::new();
     let manifest = |change: &dyn Fn(&mut Value)| layout.error(&layout.manifest("amd64", change));
-    insta::assert_snapshot!(manifest(&|manifest| manifest["mediaType"] = "text/html".into()), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json".into()), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["mediaType"] = "application/vnd.in-toto+json".into()), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"] = json!([])), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["digest"] = "sha256:../../../etc/passwd".into()), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["size"] = (-1).into()), @"");
-    insta::assert_snapshot!(manifest(&|manifest| manifest["manifests"] = json!([])), @"");
-    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, b"{}")), @"");
-    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, b"\x1b[31m{")), @"");
-    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, "[".repeat(100_000).as_bytes())), @"");
+    insta::assert_snapshot!(manifest(&|manifest| manifest["mediaType"] = "text/html".into()), @r#"`sha256:DIGEST` is not a proper image: a document of type "text/html""#);
+    insta::assert_snapshot!(manifest(&|manifest| manifest["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json".into()), @r#"`sha256:DIGEST` is not a proper image: a config of type "application/vnd.cncf.helm.config.v1+json""#);
+    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["mediaType"] = "application/vnd.in-toto+json".into()), @r#"`sha256:DIGEST` is not a proper image: a layer of type "application/vnd.in-toto+json""#);
+    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"] = json!([])), @"`sha256:DIGEST` is not a proper image: 0 layers and 1 diff_ids");
+    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["digest"] = "sha256:../../../etc/passwd".into()), @"`sha256:DIGEST` is not a proper image: Invalid encoded value ../../../etc/passwd at line 1 column 342");
+    insta::assert_snapshot!(manifest(&|manifest| manifest["layers"][0]["size"] = (-1).into()), @"`sha256:DIGEST` is not a proper image: invalid value: integer `-1`, expected u64 at line 1 column 397");
+    insta::assert_snapshot!(manifest(&|manifest| manifest["manifests"] = json!([])), @"`sha256:DIGEST` is not a proper image: it is neither a manifest nor an index");
+    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, b"{}")), @"`sha256:DIGEST` is not a proper image: it is neither a manifest nor an index");
+    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, b"\x1b[31m{")), @"`sha256:DIGEST` is not a proper image: it is no JSON object");
+    let list = json!([MANIFEST, [], null]).to_string();
+    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, list.as_bytes())), @"`sha256:DIGEST` is not a proper image: it is no JSON object");
+    let deep = format!("{{\"layers\":{}", "[".repeat(100_000));
+    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, deep.as_bytes())), @"`sha256:DIGEST` is not a proper image: EOF while parsing a list at line 1 column 100010");
 }
 
 #[test]
 fn an_index_in_an_index_is_refused() {
     let layout = Layout::new();
     let inner = layout.index(&[]);
-    insta::assert_snapshot!(layout.error(&layout.index(&[inner])), @"");
+    insta::assert_snapshot!(layout.error(&layout.index(&[inner])), @"`sha256:DIGEST` is not a proper image: an index in an index");
 }
 
 #[test]
@@ -181,9 +184,9 @@ fn content_that_is_not_what_its_digest_says_is_refused() {
         fs::write(path, bytes).unwrap();
     };
     spoil(&config, &|bytes| bytes[2] = b'x');
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` has sha256:DIGEST instead of sha256:DIGEST");
     spoil(&config, &|bytes| bytes.truncate(7));
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` has 7 bytes instead of 151 bytes");
     layout.config("amd64");
 
     let layer = Blob::of(LAYER);
@@ -192,12 +195,12 @@ fn content_that_is_not_what_its_digest_says_is_refused() {
     let error = open_blob(layout.path(), layer).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     fs::write(layout.blob_path(layer.digest), b"a layer, and more").unwrap();
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` has 17 bytes instead of 7 bytes");
     fs::remove_file(layout.blob_path(layer.digest)).unwrap();
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"cannot read `LAYOUT/blobs/sha256/DIGEST`: No such file or directory (os error 2)");
 
     spoil(&manifest, &|bytes| bytes.push(b' '));
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` has sha256:DIGEST instead of sha256:DIGEST");
 }
 
 #[test]
@@ -211,9 +214,9 @@ fn files_outside_of_the_layout_and_devices_are_not_opened() {
         symlink(target, &path).unwrap();
     };
     replace(&outside.blob_path(Digest::of(LAYER)));
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` is no file of the layout");
     replace(Path::new("/dev/zero"));
-    insta::assert_snapshot!(layout.error(&manifest), @"");
+    insta::assert_snapshot!(layout.error(&manifest), @"`LAYOUT/blobs/sha256/DIGEST` is no file of the layout");
     replace(&path);
     assert!(matches!(layout.read(&manifest).unwrap_err(), ReadError::Io { .. }));
 
@@ -232,9 +235,9 @@ fn documents_fill_no_memory() {
     let layout = Layout::new();
     let spaces = " ".repeat(DOCUMENT_SIZE_BYTES_MAX as usize);
     let huge = format!("{{{spaces}}}");
-    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, huge.as_bytes())), @"");
+    insta::assert_snapshot!(layout.error(&layout.put(MANIFEST, huge.as_bytes())), @"`sha256:DIGEST` is not a proper image: it is larger than the 4194304 bytes that a document may have");
 
     // One large manifest, again and again.
     let manifest = layout.manifest("amd64", |manifest| manifest["annotations"] = json!({ "a": &spaces[..1 << 20] }));
-    insta::assert_snapshot!(layout.error(&layout.index(&vec![manifest; 100])), @"");
+    insta::assert_snapshot!(layout.error(&layout.index(&vec![manifest; 100])), @"`sha256:DIGEST` is not a proper image: its documents are larger than the 67108864 bytes that they may have");
 }

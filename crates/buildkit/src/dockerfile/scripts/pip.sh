@@ -19,10 +19,13 @@ for distribution in importlib.metadata.distributions():
     if name and (installer or "").strip() == "conda" and re.fullmatch(r"[0-9][A-Za-z0-9.!+]*", version or ""):
         print(name + "==" + version)
 ' > $tools/conda.txt
-  set -- "$@" --constraints $tools/conda.txt
+  [ ! -s $tools/conda.txt ] || set -- "$@" --constraints $tools/conda.txt
 fi
 case $form in
-  requirements) set -- --requirements $tools/requirements.txt --constraints $tools/constraints.txt "$@" ;;
+  requirements)
+    [ ! -e $tools/constraints.txt ] || set -- --constraints $tools/constraints.txt "$@"
+    set -- --requirements $tools/requirements.txt "$@"
+    ;;
   pylock) set -- --requirements $tools/pylock.toml "$@" ;;
   uv-lock)
     $uv export --quiet --directory $tools/project --python /opt/venv/bin/python --frozen --no-emit-project --no-dev \
@@ -30,5 +33,6 @@ case $form in
     set -- --requirements $tools/pylock.toml "$@"
     ;;
 esac
-$uv pip install --python /opt/venv/bin/python --compile-bytecode "$@"
+# Conda's Python may say that it is managed by conda alone.
+$uv pip install --python /opt/venv/bin/python --break-system-packages --compile-bytecode "$@"
 rm -rf /opt/venv/.lock $TMPDIR

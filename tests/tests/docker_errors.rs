@@ -1,0 +1,206 @@
+//! What can go wrong with a builder that is somebody else's engine: it says what, leaves nothing running, and works again.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use imagespec_tests::{
+    DockerRegistry, Engine, EngineSetup, Finished, Kind, PASSWORD, Setup, TestEnv, network_variables, outsider, skip,
+};
+
+/// How long something may take that takes no time at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A spec whose command waits for the test, which so knows when it runs and when it ends.
+struct Waiting {
+    env: TestEnv,
+    engine: Engine,
+    questions: TcpListener,
+}
+
+impl Waiting {
+    /// Nothing where there can be no such engine.
+    fn new(kind: Kind) -> Option<Self> {
+        let engine = started(kind, &EngineSetup::default())?;
+        let questions = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = questions.local_addr().unwrap().port();
+        let ask = format!("import socket; assert socket.create_connection((\"{}\", {port})).recv(1)", Engine::MACHINE);
+        let env = TestEnv::with_debian();
+        env.write("app.yaml", &format!("name: app\npython_version: 3.11\ncommands:\n  - python -c '{ask}'\n"));
+        Some(Self { env, engine, questions })
+    }
+
+    /// The build, and the connection of its command, which waits.
+    fn begun(&self) -> (Child, TcpStream) {
+        let mut command = self.env.command(&["build", "app.yaml", "--builder", "docker"]);
+        command.envs(network_variables()).env("DOCKER_HOST", self.engine.host());
+        let build = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (question, _) = self.questions.accept().unwrap();
+        question.set_read_timeout(Some(PATIENCE)).unwrap();
+        (build, question)
+    }
+
+    /// Asserts that nothing of the build is left, and that another one succeeds.
+    fn works_again(&self, mut question: TcpStream) {
+        // Whoever asked has ended: its end of the connection is closed.
+        let left = question.read(&mut [0]);
+        assert!(left.as_ref().is_ok_and(|count| *count == 0) || left.is_err_and(|error| !is_timeout(&error)));
+        assert_eq!(self.engine.docker(&["ps", "--all", "--quiet"]), "");
+        let (build, mut question) = self.begun();
+        question.write_all(b"!").unwrap();
+        let built = finished(build);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+fn started(kind: Kind, setup: &EngineSetup) -> Option<Engine> {
+    match Engine::start_with(kind, setup) {
+        Ok(engine) => Some(engine),
+        Err(why) => {
+            skip(&format!("builder docker with {}", kind.name()), &why);
+            None
+        }
+    }
+}
+
+/// What a build came to. Its streams are read to the end whatever it does.
+fn finished(build: Child) -> Finished {
+    let output = thread::spawn(move || build.wait_with_output().unwrap()).join().unwrap();
+    Finished {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Builds by the engine and returns what it came to.
+fn build(env: &TestEnv, engine: &Engine, arguments: &[&str]) -> Finished {
+    let host = engine.host();
+    env.run_online(&[&["build", "app.yaml", "--builder", "docker"], arguments].concat(), &[("DOCKER_HOST", &host)])
+}
+
+#[test]
+fn an_interrupt_ends_what_runs_in_the_engine() {
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        let Some(waiting) = Waiting::new(kind) else { return };
+        let (build, question) = waiting.begun();
+        outsider("kill", &["-INT", &build.id().to_string()]);
+        let cancelled = finished(build);
+        assert_eq!((cancelled.code, cancelled.stdout.as_str()), (1, ""), "{}", cancelled.stderr);
+        assert!(cancelled.stderr.ends_with("error: the build was cancelled\n"), "{}", cancelled.stderr);
+        waiting.works_again(question);
+    }
+}
+
+#[test]
+fn a_program_that_is_killed_leaves_nothing_running_in_the_engine() {
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        let Some(waiting) = Waiting::new(kind) else { return };
+        let (mut build, question) = waiting.begun();
+        build.kill().unwrap();
+        build.wait().unwrap();
+        waiting.works_again(question);
+    }
+}
+
+#[test]
+fn an_engine_that_ends_in_the_middle_of_a_build_is_an_error_that_may_pass() {
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        let Some(waiting) = Waiting::new(kind) else { return };
+        for end in [Engine::stop, Engine::kill] {
+            let (build, question) = waiting.begun();
+            end(&waiting.engine);
+            let failed = finished(build);
+            assert_eq!((failed.code, failed.stdout.as_str()), (75, ""), "{}", failed.stderr);
+            assert!(failed.stderr.contains("error: "), "{}", failed.stderr);
+            assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
+            waiting.engine.start_again().unwrap();
+            waiting.works_again(question);
+            // What was built must be built again.
+            waiting.engine.docker(&["system", "prune", "--all", "--force"]);
+            waiting.engine.docker(&["builder", "prune", "--all", "--force"]);
+        }
+    }
+}
+
+#[test]
+fn an_engine_whose_disk_is_full_says_so() {
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        // The base fits; what the command writes does not.
+        let setup = EngineSetup { disk_mib: Some(1024), ..EngineSetup::default() };
+        let Some(engine) = started(kind, &setup) else { return };
+        let env = TestEnv::with_debian();
+        env.write("app.yaml", "name: app\npython_version: 3.11\ncommands: [head -c 4G /dev/zero > /srv/zeros]\n");
+        let failed = build(&env, &engine, &[]);
+        assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+        assert!(failed.stderr.to_lowercase().contains("no space left on device"), "{}", failed.stderr);
+        assert_eq!(engine.docker(&["ps", "--all", "--quiet"]), "");
+
+        env.write("app.yaml", "name: app\npython_version: 3.11\ncommands: [echo > /srv/little]\n");
+        let built = build(&env, &engine, &[]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+    }
+}
+
+#[test]
+fn a_base_that_does_not_fit_into_the_engine_is_told_by_its_name() {
+    let setup = EngineSetup { disk_mib: Some(32), ..EngineSetup::default() };
+    let Some(engine) = started(Kind::Docker20, &setup) else { return };
+    let env = TestEnv::with_debian();
+    env.write("app.yaml", "name: app\npython_version: 3.11\n");
+    let failed = build(&env, &engine, &[]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+    assert!(failed.stderr.contains("no space left on device"), "{}", failed.stderr);
+}
+
+#[test]
+fn a_base_that_is_in_no_registry_is_told_with_its_line() {
+    let Some(engine) = started(Kind::Docker20, &EngineSetup::default()) else { return };
+    let registry = DockerRegistry::start(Setup::Open);
+    let env = TestEnv::new();
+    env.write("app.yaml", &format!("name: app\nbase_image: {}/team/absent:1\nenv: {{A: b}}\n", registry.host()));
+    let failed = build(&env, &engine, &[]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+    assert!(failed.stderr.contains("/team/absent:1"), "{}", failed.stderr);
+}
+
+#[test]
+fn a_push_that_is_denied_is_an_error_and_names_the_registry() {
+    for kind in [Kind::Docker20, Kind::Docker26] {
+        let Some(engine) = started(kind, &EngineSetup::default()) else { return };
+        let registry = DockerRegistry::start(Setup::Password);
+        let env = TestEnv::new();
+        env.write("app.yaml", "name: app\nbase_image: scratch\ncopy: [data.txt]\n");
+        env.write("data.txt", "data\n");
+        let target = format!("{}/team", registry.host());
+        // It cannot tell whether the image exists, either, and is told not to mind.
+        let failed = build(&env, &engine, &["--registry", &target, "--if-unknown", "build"]);
+        assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+        assert!(failed.stderr.contains(&registry.host()), "{}", failed.stderr);
+
+        let (folder, host) = (registry.config().parent().unwrap().display().to_string(), engine.host());
+        let variables = [("DOCKER_CONFIG", folder.as_str()), ("DOCKER_HOST", &host)];
+        let built = env.run_with(&["build", "app.yaml", "--builder", "docker", "--registry", &target], &variables);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        assert!(!format!("{failed:?}{built:?}").contains(PASSWORD));
+    }
+}
+
+#[test]
+fn an_engine_that_is_absent_is_noticed_before_any_work() {
+    let env = TestEnv::new();
+    env.write("app.yaml", "name: app\nbase_image: scratch\ncopy: [data.txt]\n");
+    env.write("data.txt", "data\n");
+    let host = [("DOCKER_HOST", "unix:///nonexistent/docker.sock")];
+    let failed = env.run_with(&["build", "app.yaml", "--builder", "docker"], &host);
+    assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
+    assert!(failed.stderr.contains("/nonexistent/docker.sock"), "{}", failed.stderr);
+}
