@@ -43,11 +43,12 @@ fn crates_depend_on_each_other_in_one_direction() {
             }
             "imagespec-plugin-sdk" | "imagespec-plugin-host" => &["imagespec-core", "imagespec-plugin-abi"],
             "imagespec-plugin-noop" | "imagespec-tests-hostile" => &["imagespec-plugin-sdk"],
-            "imagespec-plugin-oci" => &["imagespec-builder-oci", "imagespec-plugin-sdk"],
             "imagespec-plugin-docker" => &["imagespec-builder-docker", "imagespec-plugin-sdk"],
+            "imagespec-plugin-oci" => &["imagespec-builder-oci", "imagespec-plugin-sdk"],
             "imagespec-cli" => &[
                 "imagespec-core",
                 "imagespec-distribution",
+                "imagespec-builder-docker",
                 "imagespec-builder-oci",
                 "imagespec-plugin-host",
                 "imagespec-plugin-sdk",

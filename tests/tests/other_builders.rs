@@ -98,7 +98,7 @@ fn the_base_at_the_bottom_of_nested_specs_is_made_by_another_one() {
     insta::assert_snapshot!(told(&env, &["build", "above.yaml"]), @"
     exit code 1
     error: builder `hostile` cannot do `env`
-    hint: choose one that can: `--builder oci`
+    hint: choose one that can: `--builder docker`, `--builder oci`
     ");
 }
 
@@ -212,13 +212,13 @@ fn caches_and_agents_reach_a_builder_that_can_use_them_and_are_refused_for_other
     insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--cache-from", "localhost:5000/cache"]), @"
     exit code 1
     error: builder `hostile` cannot do `--cache-from`
-    hint: no builder that is installed can; `imagespec builders` lists them
+    hint: choose one that can: `--builder docker`
     ");
     insta::assert_snapshot!(said(&env, &env.run_with(&["build", "app.yaml", "--builder", "oci", "--ssh", "default", "--cache-to", "type=inline"], &agent)), @"
     exit code 1
     error: builder `oci` cannot do `--cache-to`
     error: builder `oci` cannot do `--ssh`
-    hint: choose one that can: `--builder hostile`
+    hint: choose one that can: `--builder docker`, `--builder hostile`
     ");
     insta::assert_snapshot!(told(&env, &["build", "app.yaml", "--cache-to", "type=s3,hunter2"]), @"
     exit code 2
@@ -281,7 +281,7 @@ fn a_builder_that_cannot_render_names_those_that_can() {
     insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--builder", "oci"]), @"
     exit code 1
     error: builder `oci` cannot do `render`
-    hint: choose one that can: `--builder hostile`
+    hint: choose one that can: `--builder docker`, `--builder hostile`
     ");
 }
 

@@ -107,6 +107,8 @@ fn doctor_tells_what_it_can() {
       ok    FOLDER/cache
     sandbox
       warn  not looked for: it is the affair of a builder, and none is inside this program
+    engine
+      warn  not looked for: it is the affair of a builder, and none is inside this program
     logins
       ok    none, which public images do without
             hint: `docker login HOST` makes one

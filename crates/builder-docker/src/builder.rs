@@ -226,6 +226,8 @@ impl Building<'_> {
         output::check(self)?;
         let bases = base::prepare(self)?;
         let recipe = recipe(self.request, &self.progress, &bases)?;
+        // BuildKit does not ask for what it has from an earlier build, and still the files must be those of the plan.
+        recipe.verify()?;
         let solved = self.solve(&recipe)?;
         let delivered = output::deliver(self)?;
         report::report(self, &recipe, &solved, &delivered)

@@ -23,7 +23,7 @@ impl Options {
             "properties": {
                 "host": { "type": "string" },
                 "context": { "type": "string" },
-                "network": { "enum": ["default", "host", "none"] }
+                "network": { "type": "string", "enum": ["default", "host", "none"] }
             },
             "additionalProperties": false
         })

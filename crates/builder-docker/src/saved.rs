@@ -140,7 +140,7 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
     Ok(entries)
 }
 
-/// The images of a layout, if there is one and its layers are compressed.
+/// The images of a layout, if there is one.
 fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedError> {
     if !entries.files.contains_key("index.json") {
         return Ok(None);
@@ -151,14 +151,43 @@ fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedEr
     };
     let digest = manifest["digest"].as_str().and_then(|digest| digest.parse().ok());
     let digest = digest.ok_or_else(|| invalid("its index has no digest"))?;
-    let stored = read_layout(folder, digest).map_err(|error| invalid(&error))?;
-    let is_compressed = stored.images.iter().all(|image| {
-        let manifest: Value = serde_json::from_slice(&image.manifest).unwrap_or_default();
-        let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut types = layers.iter().map(|layer| layer["mediaType"].as_str().unwrap_or_default());
-        types.all(|media_type| LayerCompression::of(media_type) != Some(LayerCompression::None))
-    });
-    Ok(is_compressed.then_some(stored))
+    let mut stored = read_layout(folder, digest).map_err(|error| invalid(&error))?;
+    if stored.other_entries > 0 {
+        return Err(invalid("its index names more than images"));
+    }
+    // An index would name the manifest of before.
+    if let (None, [image]) = (&stored.index, stored.images.as_mut_slice()) {
+        pack(image, folder)?;
+    }
+    Ok(Some(stored))
+}
+
+/// Compresses those layers of `image` that are not.
+fn pack(image: &mut Image, folder: &Path) -> Result<(), SavedError> {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).map_err(|error| invalid(&error))?;
+    let descriptors = manifest["layers"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+    let mut is_changed = false;
+    for (descriptor, layer) in descriptors.iter_mut().zip(&mut image.layers) {
+        let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+        if LayerCompression::of(media_type) != Some(LayerCompression::None) {
+            continue;
+        }
+        let (blob, found) = compress(&blob_path(folder, layer.digest), folder)?;
+        if found != layer.digest {
+            return Err(invalid("a layer is not the one that its manifest names"));
+        }
+        *descriptor = descriptor_of(blob);
+        (*layer, is_changed) = (blob, true);
+    }
+    if is_changed {
+        image.manifest = serde_json::to_vec(&manifest).expect("a JSON value has only string keys");
+    }
+    Ok(())
+}
+
+fn descriptor_of(layer: Blob) -> Value {
+    let media_type = LayerCompression::Gzip.media_type();
+    json!({ "mediaType": media_type, "digest": layer.digest.to_string(), "size": layer.size_bytes })
 }
 
 /// The image that `manifest.json` names, its layers compressed.
@@ -180,10 +209,7 @@ fn of_manifest(entries: &Entries, folder: &Path) -> Result<Image, SavedError> {
         }
         layers.push(blob);
     }
-    let descriptors: Vec<_> = layers
-        .iter()
-        .map(|layer| json!({ "mediaType": LayerCompression::Gzip.media_type(), "digest": layer.digest.to_string(), "size": layer.size_bytes }))
-        .collect();
+    let descriptors: Vec<_> = layers.iter().copied().map(descriptor_of).collect();
     let digest = Digest::of(&config).to_string();
     let manifest = json!({
         "schemaVersion": 2,

@@ -158,6 +158,7 @@ impl Builder for OciBuilder {
                 Feature::Labels,
                 Feature::RuntimePackages,
                 Feature::Lock,
+                Feature::Reproducible,
                 Feature::OutputStore,
                 Feature::OutputRegistry,
                 Feature::OutputOci,

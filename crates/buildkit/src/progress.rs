@@ -12,6 +12,8 @@ use imagespec_core::masked::Masked;
 
 use crate::recipe::{Recipe, RecipeStep};
 
+/// In BuildKit's names of what is done about a base that was loaded before.
+const LOADED_BASE: &str = "/imagespec-base:";
 /// How many of a failed step's last lines its error shows.
 const LINES_MAX: usize = 20;
 /// A longer line is cut: a program that prints no line ends should not fill the memory.
@@ -178,6 +180,8 @@ impl<'a> Follower<'a> {
             self.cached.insert((step.stage.clone(), step.index));
         }
         let title = match &followed.recipe_step {
+            // That it was loaded was told.
+            _ if followed.name.contains(LOADED_BASE) => None,
             Some(step) => Some(step.title.clone()),
             None => TOLD.iter().find(|(name, _)| followed.name.starts_with(name)).map(|(_, title)| (*title).to_owned()),
         };

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use imagespec_core::digest::Hasher;
+use imagespec_core::digest::{Digest, Hasher};
 
 use crate::recipe::{Entry, Recipe};
 
@@ -43,6 +43,22 @@ pub enum WriteError {
 }
 
 impl Recipe {
+    /// Reads the files of the context and compares each with its digest.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is another one.
+    pub fn verify(&self) -> Result<(), WriteError> {
+        for entry in self.context.values() {
+            let Entry::File { path, digest, size_bytes, .. } = entry else { continue };
+            let unreadable = |source| WriteError::Unreadable { path: path.clone(), source };
+            let mut file = File::open(path).map_err(unreadable)?.take(size_bytes.saturating_add(1));
+            if Digest::of_reader(&mut file).map_err(unreadable)? != (*digest, *size_bytes) {
+                return Err(WriteError::Changed { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the Dockerfile and its whole context to `folder`, which is made if it is not there.
     ///
     /// # Errors

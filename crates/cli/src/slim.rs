@@ -108,7 +108,7 @@ pub(crate) fn sandbox_finding() -> Result<Finding, Failure> {
 }
 
 /// What there is to say about engines.
-pub(crate) fn engine_findings(_surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+pub(crate) fn engine_findings(_surroundings: &Surroundings, _preferred: &str) -> Result<Vec<Finding>, Failure> {
     let text = "not looked for: it is the affair of a builder, and none is inside this program";
     Ok(vec![Finding::new(Mark::Warn, text)])
 }

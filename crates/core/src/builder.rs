@@ -172,6 +172,8 @@ pub enum Feature {
     RuntimePackages,
     /// Exact parts: it finds them, and builds of those that it is given.
     Lock,
+    /// The image of a plan is the same, byte for byte, whenever and wherever it is built of the same parts.
+    Reproducible,
     /// [`Builder::render`]
     Render,
     /// [`BuildRequest::cache_from`]

@@ -62,7 +62,7 @@ impl Stage<'_, '_> {
         }
         for step in &plan.steps {
             match step {
-                Step::Copy(step) => self.copy(step),
+                Step::Copy(step) => self.copy(step)?,
                 Step::Run(step) => self.commands(step),
                 Step::Apt(_) | Step::Python(_) | Step::Conda(_) | Step::Pip(_) => {}
             }
@@ -114,14 +114,15 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    fn copy(&mut self, step: &CopyStep) {
+    fn copy(&mut self, step: &CopyStep) -> Result<(), LowerError> {
         let folder = if self.is_last { "root".to_owned() } else { format!("{}/root", self.name) };
         for (path, file) in &step.files {
             let entry = match file {
                 CopiedFile::Directory => Entry::Directory,
                 CopiedFile::Link { target } => Entry::Link { target: target.clone() },
                 CopiedFile::File { digest, size_bytes, executable } => {
-                    let path = self.lowering.request.files.get(digest).cloned().unwrap_or_default();
+                    let path = self.lowering.request.files.get(digest).cloned();
+                    let path = path.ok_or(LowerError::Missing { digest: *digest })?;
                     Entry::File { path, digest: *digest, size_bytes: *size_bytes, executable: *executable }
                 }
             };
@@ -131,6 +132,7 @@ impl Stage<'_, '_> {
         let field = self.field("copy");
         self.lowering.writer.comment("Files");
         self.lowering.writer.counted(&format!("COPY {folder}/ {FILES_ROOT}/"), Told { title, field });
+        Ok(())
     }
 
     fn commands(&mut self, step: &RunStep) {

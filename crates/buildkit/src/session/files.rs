@@ -29,6 +29,7 @@ const CONTEXT: &str = "context";
 pub(crate) const DOCKERFILE_NAME: &str = "Dockerfile";
 /// As fsutil sends it.
 const CHUNK_SIZE_BYTES: usize = 32 * 1024;
+const NANOSECONDS: i64 = 1_000_000_000;
 /// Packets on their way; more would only lie in memory.
 const PACKETS_MAX: usize = 16;
 /// Bits of Go's `os.FileMode`.
@@ -66,23 +67,26 @@ impl Tree {
             }
             entries.insert(components, Some(entry));
         }
-        let time = i64::try_from(u128::from(timestamp) * 1_000_000_000).unwrap_or(i64::MAX);
+        let seconds = i64::try_from(timestamp).unwrap_or(i64::MAX);
+        let time = seconds.checked_mul(NANOSECONDS).unwrap_or(i64::MAX - NANOSECONDS);
         let entries = entries.into_iter().map(|(components, entry)| {
             let stat = Stat { path: components.join("/"), mod_time: time, ..Stat::default() };
             let directory = (Stat { mode: MODE_DIRECTORY | 0o755, ..stat.clone() }, Content::None);
             let Some(entry) = entry else { return directory };
-            let file = |executable: bool, size_bytes: u64| Stat {
+            let file = |executable: bool, size_bytes: u64, digest: Digest| Stat {
                 mode: if executable { 0o755 } else { 0o644 },
                 size: i64::try_from(size_bytes).unwrap_or(i64::MAX),
+                mod_time: time + fraction(digest),
                 ..stat.clone()
             };
             match entry {
                 Entry::Bytes { content, executable } => {
-                    (file(*executable, content.len() as u64), Content::Bytes(content.clone()))
+                    let stat = file(*executable, content.len() as u64, Digest::of(content));
+                    (stat, Content::Bytes(content.clone()))
                 }
                 Entry::File { path, digest, size_bytes, executable } => {
                     let content = Content::File { path: path.clone(), digest: *digest, size_bytes: *size_bytes };
-                    (file(*executable, *size_bytes), content)
+                    (file(*executable, *size_bytes, *digest), content)
                 }
                 Entry::Link { target } => {
                     (Stat { mode: MODE_LINK | 0o777, linkname: target.clone(), ..stat }, Content::None)
@@ -98,6 +102,13 @@ impl Tree {
         let entry = Entry::Bytes { content: text.as_bytes().to_vec(), executable: false };
         Self::of(&BTreeMap::from([(DOCKERFILE_NAME.to_owned(), entry)]), timestamp)
     }
+}
+
+/// Nanoseconds less than a second, by content. BuildKit keeps the context for the next time, and takes a file for
+/// unchanged whose length and time are what they were; all our files have one time. Layers know whole seconds alone.
+fn fraction(digest: Digest) -> i64 {
+    let first = digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
+    i64::from(u32::from_be_bytes(*first)) % NANOSECONDS
 }
 
 #[tonic::async_trait]
@@ -246,7 +257,18 @@ mod tests {
                 "644 a.txt 4 "
             ]
         );
-        assert!(tree.entries.iter().all(|(stat, _)| stat.mod_time == 1_000_000_000));
+        assert!(tree.entries.iter().all(|(stat, _)| stat.mod_time / NANOSECONDS == 1));
+    }
+
+    #[test]
+    fn a_file_of_the_same_length_and_other_content_has_another_time_within_the_same_second() {
+        let time = |content: &str| {
+            let file = Entry::Bytes { content: content.as_bytes().to_vec(), executable: false };
+            Tree::of(&BTreeMap::from([("a".to_owned(), file)]), 7).entries[0].0.mod_time
+        };
+        assert_eq!(time("one"), time("one"));
+        assert_ne!(time("one"), time("two"));
+        assert_eq!((time("one") / NANOSECONDS, time("two") / NANOSECONDS), (7, 7));
     }
 
     #[test]

@@ -116,7 +116,8 @@ fn failed(failure: Failure) -> Finding {
 
 fn engine() -> Vec<Finding> {
     let surroundings = env::current_dir().map_err(Failure::from).and_then(|folder| Surroundings::read(&folder));
-    let findings = surroundings.and_then(|surroundings| local::engine_findings(&surroundings));
+    let findings = surroundings
+        .and_then(|surroundings| local::engine_findings(&surroundings, &surroundings.preferred_builder().name));
     findings.unwrap_or_else(|failure| vec![failed(failure)])
 }
 

@@ -8,11 +8,11 @@ use crate::failure::Failure;
 use crate::options;
 use crate::prepare::Surroundings;
 
-/// What is said of it by `doctor`.
-pub(crate) fn engine_findings(surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+/// What is said of it by `doctor`, where builds are `preferred`'s that choose no builder themselves.
+pub(crate) fn engine_findings(surroundings: &Surroundings, preferred: &str) -> Result<Vec<Finding>, Failure> {
     let description = DockerBuilder.describe();
     let options = options::of_files(&description, surroundings)?;
-    let is_wanted = surroundings.preferred_builder().name == description.name;
+    let is_wanted = preferred == description.name;
     let diagnosis = diagnose(&options);
     let is_default = diagnosis.is_default();
     let Diagnosis { address, about } = diagnosis;
@@ -22,11 +22,7 @@ pub(crate) fn engine_findings(surroundings: &Surroundings) -> Result<Vec<Finding
         Err(error) => {
             // Whoever says where an engine is, or builds with it, counts on one; nobody else misses it.
             let mark = if is_default && !is_wanted { Mark::Warn } else { Mark::Fail };
-            let finding = Finding::of(Failure::from(error), mark);
-            return Ok(vec![match mark {
-                Mark::Warn => finding.hint("builder `oci` needs no engine"),
-                Mark::Ok | Mark::Fail => finding,
-            }]);
+            return Ok(vec![Finding::of(Failure::from(error), mark)]);
         }
     };
     let (major, minor) = about.api;

@@ -12,26 +12,35 @@ use super::bench::{Bench, refused, report};
 use super::material::Material;
 use super::subject::{Cancel, Conversation, Fault, is_panic, shortened, told};
 
-/// Builds one plan again and again, and gives the digest that it always had.
+/// Builds one plan twice, and gives the digest that it had both times.
 pub(super) fn determinism(bench: &Bench) -> Result<Digest, Fault> {
     let first = bench.build(&bench.request(bench.full(), "same-1"))?.digest;
-    let differs = |digest: Digest, how: &str| match digest == first {
-        true => Ok(()),
-        false => Err(Fault::Failed(format!(
-            "the image was {first}, and {how} {digest}: nothing of the machine, the time or an order by chance may reach it"
-        ))),
-    };
-    differs(bench.build(&bench.request(bench.full(), "same-2"))?.digest, "the second time")?;
-    let mut request = bench.request(bench.full(), "same-3");
+    let second = bench.build(&bench.request(bench.full(), "same-2"))?.digest;
+    is_same(first, second, "the second time")?;
+    Ok(first)
+}
+
+/// Builds one plan without what it remembers, and elsewhere.
+pub(super) fn reproducible(bench: &Bench) -> Result<(), Fault> {
+    let first = bench.build(&bench.request(bench.full(), "reproduced-1"))?.digest;
+    let mut request = bench.request(bench.full(), "reproduced-2");
     request.cache = CachePolicy::Rebuild;
-    differs(bench.build(&request)?.digest, "with `CachePolicy::Rebuild`")?;
+    is_same(first, bench.build(&request)?.digest, "with `CachePolicy::Rebuild`")?;
     let elsewhere = bench.folder("elsewhere");
     let material = Material::write(&elsewhere);
     let material = material.map_err(|error| Fault::Skipped(format!("the files cannot be written: {error}")))?;
     let mut request = bench.request_in(bench.full(), &elsewhere.join("cache"), &elsewhere.join("out"));
     (request.files, request.base_paths) = (material.files, material.base_paths);
-    differs(bench.build(&request)?.digest, "with its files and its cache in other folders")?;
-    Ok(first)
+    is_same(first, bench.build(&request)?.digest, "with its files and its cache in other folders")
+}
+
+fn is_same(first: Digest, digest: Digest, how: &str) -> Result<(), Fault> {
+    match digest == first {
+        true => Ok(()),
+        false => Err(Fault::Failed(format!(
+            "the image was {first}, and {how} {digest}: nothing of the machine, the time or an order by chance may reach it"
+        ))),
+    }
 }
 
 /// Whether events of good builds can be read and are in order.

@@ -6,6 +6,7 @@ use imagespec_core::plan::{FILES_ROOT, ID_VARIABLE, Plan};
 use imagespec_core::report::Report;
 use serde_json::{Value, json};
 
+use super::behaviour;
 use super::bench::{self, Bench};
 use super::layout::{self, Entry, Found};
 use super::material::{self, BASE_ENV, CMD, DIRECTORY, ENTRYPOINT, ENV, FILES, LABELS, LINK, USER, WORKDIR};
@@ -15,8 +16,7 @@ use super::subject::{Fault, shortened};
 /// The features that it says that it has, and that can be tried.
 pub(super) fn tried(bench: &Bench) -> Vec<Feature> {
     let is_tried = |feature: &Feature| {
-        *feature == Feature::Lock
-            || *feature == Feature::Render
+        matches!(feature, Feature::Lock | Feature::Render | Feature::Reproducible)
             || is_base(*feature)
             || bench.output(*feature, &bench.folder("try")).is_some()
             || material::ask(&mut bench.smallest(), *feature)
@@ -52,6 +52,9 @@ pub(super) fn check(bench: &Bench, feature: Feature) -> Result<(), Fault> {
     }
     if feature == Feature::Render {
         return render::check(bench);
+    }
+    if feature == Feature::Reproducible {
+        return behaviour::reproducible(bench);
     }
     let mut plan = bench.smallest();
     if is_base(feature) {
