@@ -182,11 +182,10 @@ impl Lowering<'_> {
         let mut head =
             "# Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:\n".to_owned();
         match &nesting(&self.request.plan)[0].base {
-            Base::OciLayout { digest } | Base::DockerArchive { digest } => head.push_str(&format!(
+            Base::OciLayout { .. } | Base::DockerArchive { .. } => head.push_str(&format!(
                 "#   docker load --input {BASE_ARCHIVE} && {command} .\n\
-                 # {BASE_ARCHIVE} lies there if imagespec wrote the folder (`imagespec render SPEC --output dir=DIR`), and is the base that\n\
-                 # no registry has, by its digest: {}\n",
-                loaded_base(*digest)
+                 # {BASE_ARCHIVE}, which `imagespec render SPEC --output dir=DIR` writes there, is the base that no registry has. FROM\n\
+                 # names it by its digest.\n"
             )),
             Base::Scratch | Base::Registry(_) | Base::Bootstrap(_) | Base::Plan(_) => {
                 head.push_str(&format!("#   {command} .\n"));
