@@ -9,9 +9,51 @@ use serde_json::{Value, json};
 
 /// What values are put together from.
 const PIECES: [&str; 45] = [
-    "\"", "'", "$", "${HOME}", "$(id)", "`id`", "\\", "\\\\", "\\n", "\n", "\n\n", "#", " ", "  ", "\t", "☃", "é", "日本", "--",
-    "--mount=type=bind", "<<EOF", "<<-'X'", "%s", "!", "&", ";", "|", "*", "?", "~", "=", ":", ",", "[", "]", "{", "}", "a",
-    "B", "0", "RUN false", "\\\"", "${X:-y}", "${X:+y}", "\\\n",
+    "\"",
+    "'",
+    "$",
+    "${HOME}",
+    "$(id)",
+    "`id`",
+    "\\",
+    "\\\\",
+    "\\n",
+    "\n",
+    "\n\n",
+    "#",
+    " ",
+    "  ",
+    "\t",
+    "☃",
+    "é",
+    "日本",
+    "--",
+    "--mount=type=bind",
+    "<<EOF",
+    "<<-'X'",
+    "%s",
+    "!",
+    "&",
+    ";",
+    "|",
+    "*",
+    "?",
+    "~",
+    "=",
+    ":",
+    ",",
+    "[",
+    "]",
+    "{",
+    "}",
+    "a",
+    "B",
+    "0",
+    "RUN false",
+    "\\\"",
+    "${X:-y}",
+    "${X:+y}",
+    "\\\n",
 ];
 
 /// A spec with such values, and what an image of it must have.
@@ -96,8 +138,12 @@ impl HostileSpec {
                 differences.push(format!("{what}: {expected} became {found}"));
             }
         };
-        let variables: BTreeMap<_, _> =
-            config["Env"].as_array().into_iter().flatten().filter_map(|entry| entry.as_str()?.split_once('=')).collect();
+        let variables: BTreeMap<_, _> = config["Env"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.as_str()?.split_once('='))
+            .collect();
         for (name, value) in self.spec["env"].as_object().into_iter().flatten() {
             compare(name, value, &json!(variables.get(name.as_str())));
         }

@@ -1,12 +1,14 @@
 //! Writes the recipe of a spec to a folder, to be tried by hand: `cargo run --example recipe -- SPEC FOLDER CACHE [ID=VALUE…]`.
 //! Needs no engine. What is behind the folders are secrets.
 
+#![expect(clippy::print_stdout, reason = "its steps are what it answers")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use imagespec_buildkit::{Machine, lower, uv::pinned_uv, wanted_uv};
-use imagespec_core::builder::{BuildRequest, CachePolicy, NetworkPolicy, SecretSource};
+use imagespec_core::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, SecretSource};
 use imagespec_core::document::Format;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::platform::Platform;
@@ -47,6 +49,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         options: BTreeMap::new(),
         secrets: secrets.map(|(id, value)| (id.to_owned(), SecretSource::Value(value.to_owned()))).collect(),
         cache: CachePolicy::Use,
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
+        existing: ExistingPolicy::Answer,
+        ssh_agent: None,
         network: NetworkPolicy::Online,
         cache_dir: PathBuf::from(cache),
         timestamp: 0,

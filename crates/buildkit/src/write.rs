@@ -86,7 +86,8 @@ impl Recipe {
                 }
                 Entry::File { path: source, digest, executable, .. } => {
                     let unreadable = |error| WriteError::Unreadable { path: source.clone(), source: error };
-                    let mut hashed = Hashed { file: File::open(source).map_err(unreadable)?, hasher: Hasher::default() };
+                    let mut hashed =
+                        Hashed { file: File::open(source).map_err(unreadable)?, hasher: Hasher::default() };
                     let mut file = created(&path, *executable).map_err(failed(&path))?;
                     io::copy(&mut hashed, &mut file).map_err(failed(&path))?;
                     if hashed.hasher.finish().0 != *digest {

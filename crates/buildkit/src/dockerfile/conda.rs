@@ -108,7 +108,8 @@ impl Lowering<'_> {
             }
         }
         for (name, path) in files {
-            let (digest, size_bytes) = File::open(&path).and_then(|mut file| Digest::of_reader(&mut file)).map_err(failed)?;
+            let (digest, size_bytes) =
+                File::open(&path).and_then(|mut file| Digest::of_reader(&mut file)).map_err(failed)?;
             self.context.insert(name, Entry::File { path, digest, size_bytes, executable: false });
         }
         Ok(())

@@ -22,7 +22,9 @@ pub(super) fn environment(lowering: &mut Lowering<'_>, plan: &Plan, field: Optio
     let bin = format!("{VENV}/bin");
     let is_first = |path: &str| path.split(':').next() == Some(bin.as_str());
     match path {
-        Some(path) if plan.python().is_some() && !is_first(path) => set("PATH", &lowering.word(&format!("{bin}:{path}"))),
+        Some(path) if plan.python().is_some() && !is_first(path) => {
+            set("PATH", &lowering.word(&format!("{bin}:{path}")))
+        }
         Some(path) => set("PATH", &lowering.word(path)),
         None if plan.python().is_some() && !has_environment(lowering, plan)? => set("PATH", &format!("{bin}:$PATH")),
         None => {}

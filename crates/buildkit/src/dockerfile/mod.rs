@@ -160,8 +160,12 @@ impl Lowering<'_> {
     }
 
     fn finish(mut self) -> Recipe {
-        let texts: Vec<_> =
-            self.build_arguments.iter().filter(|(name, _)| name.starts_with(TEXT)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let texts: Vec<_> = self
+            .build_arguments
+            .iter()
+            .filter(|(name, _)| name.starts_with(TEXT))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
         let mut command = "docker build".to_owned();
         for id in self.secrets.keys().filter(|id| !id.contains('/')) {
             command.push_str(&format!(" --secret id={id},src=FILE"));

@@ -53,7 +53,10 @@ impl Lowering<'_> {
     pub(super) fn uv_entry(&mut self, machine: &str, path: &str) -> Result<(), LowerError> {
         let platform = || {
             let platforms = &self.request.plan.platforms;
-            platforms.iter().find(|platform| platform.machine() == machine).map_or_else(|| machine.to_owned(), ToString::to_string)
+            platforms
+                .iter()
+                .find(|platform| platform.machine() == machine)
+                .map_or_else(|| machine.to_owned(), ToString::to_string)
         };
         let uv = self.uv.get(machine).ok_or_else(|| LowerError::NoUv { platform: platform() })?;
         let entry =

@@ -116,8 +116,7 @@ impl Lowering<'_> {
     /// The file that the plan names by `digest`.
     fn handed_over(&self, digest: Digest) -> Result<Vec<u8>, LowerError> {
         let path: &Path = self.request.files.get(&digest).ok_or(LowerError::Missing { digest })?;
-        let content =
-            std::fs::read(path).map_err(|source| LowerError::Unreadable { path: path.to_owned(), source })?;
+        let content = std::fs::read(path).map_err(|source| LowerError::Unreadable { path: path.to_owned(), source })?;
         if Digest::of(&content) == digest { Ok(content) } else { Err(LowerError::Changed { path: path.to_owned() }) }
     }
 }

@@ -38,7 +38,8 @@ impl Stage<'_, '_> {
         let plan = self.plan;
         let has_conda = plan.steps.iter().any(|step| matches!(step, Step::Conda(_)));
         // What is built from source, and conda's own programs, see the variables of the image.
-        let is_early = has_conda || plan.steps.iter().any(|step| matches!(step, Step::Pip(pip) if packages::names_sources(&pip.input)));
+        let is_early = has_conda
+            || plan.steps.iter().any(|step| matches!(step, Step::Pip(pip) if packages::names_sources(&pip.input)));
         let mut has_config = false;
         for step in &plan.steps {
             if is_early && !has_config && matches!(step, Step::Conda(_) | Step::Pip(_)) {
@@ -114,7 +115,7 @@ impl Stage<'_, '_> {
     }
 
     fn copy(&mut self, step: &CopyStep) -> Result<(), LowerError> {
-        let folder = if self.is_last { "root".to_owned() } else { format!("{}/root", self.name) };
+        let folder = if self.is_last { "files".to_owned() } else { format!("{}/files", self.name) };
         for (path, file) in &step.files {
             let entry = match file {
                 CopiedFile::Directory => Entry::Directory,
@@ -125,12 +126,13 @@ impl Stage<'_, '_> {
                     Entry::File { path, digest: *digest, size_bytes: *size_bytes, executable: *executable }
                 }
             };
-            self.lowering.context.insert(format!("{folder}/{path}"), entry);
+            self.lowering.context.insert(format!("{folder}{FILES_ROOT}/{path}"), entry);
         }
         let title = format!("copy {}", count(step.files.len(), "file"));
         let field = self.field("copy");
+        // From above, so that their folder gets its mode: a base's `/root` is closed to others, and the user may be anybody.
         self.lowering.writer.comment("Files");
-        self.lowering.writer.counted(&format!("COPY {folder}/ {FILES_ROOT}/"), Told { title, field });
+        self.lowering.writer.counted(&format!("COPY {folder}/ /"), Told { title, field });
         Ok(())
     }
 

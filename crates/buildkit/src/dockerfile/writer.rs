@@ -74,8 +74,7 @@ impl Writer {
     /// A program that runs on the image so far.
     pub(super) fn run<T: AsRef<str>>(&mut self, mounts: &[String], argv: impl IntoIterator<Item = T>, told: Told) {
         let argv = word::list(argv);
-        let parts: Vec<_> =
-            mounts.iter().map(|mount| format!("--mount={mount}")).chain([argv]).collect();
+        let parts: Vec<_> = mounts.iter().map(|mount| format!("--mount={mount}")).chain([argv]).collect();
         self.values("RUN", &parts);
         self.step(told);
     }

@@ -2,7 +2,7 @@
 # Arguments: what is installed, and further arguments of uv.
 form=$1
 shift
-export UV_PYTHON_DOWNLOADS=never UV_NO_MANAGED_PYTHON=1 SOURCE_DATE_EPOCH=315532800 PIP_NO_INPUT=1
+export UV_PYTHON_DOWNLOADS=never UV_NO_MANAGED_PYTHON=1 UV_PREVIEW_FEATURES=pylock SOURCE_DATE_EPOCH=315532800 PIP_NO_INPUT=1
 export GIT_ALLOW_PROTOCOL=https:http:ssh:git:file GIT_LFS_SKIP_SMUDGE=1 GIT_TERMINAL_PROMPT=0
 export GIT_SSH_COMMAND='ssh -o BatchMode=yes'
 # Modules are compared with their bytecode by content, so that times do not matter.

@@ -85,6 +85,9 @@ elif ! find_python; then
 fi
 # The base's environment may be that of conda, or one like this.
 case $path in /opt/venv/*) exit 0 ;; esac
+if [ -e /opt/venv/pyvenv.cfg ] && [ "$(readlink -f /opt/venv/bin/python)" = "$path" ]; then
+  exit 0
+fi
 $uv venv --quiet --allow-existing --system-site-packages --python "$path" /opt/venv
 # PATH does what these do.
 rm -f /opt/venv/bin/activate* /opt/venv/bin/*.bat /opt/venv/CACHEDIR.TAG /opt/venv/.gitignore /opt/venv/.lock
