@@ -129,7 +129,12 @@ fn serve_file(
     if is_folder {
         file.push("index.html");
     }
-    let kind = if is_folder { "Content-Type: text/html\r\n" } else { "" };
+    // As the package index of Python says it of its files, which never change.
+    let kind = match is_folder {
+        true => "Content-Type: text/html\r\n",
+        false if name.ends_with(".whl") => "Cache-Control: max-age=365000000, immutable, public\r\n",
+        false => "",
+    };
     let content = fs::read(file);
     let (status, content) = match content {
         _ if !is_known => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"", Vec::new()),
