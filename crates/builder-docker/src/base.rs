@@ -105,8 +105,7 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
         }
         _ => {
             let (path, name) = (path.clone(), name.to_owned());
-            let stream =
-                stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &name, sink));
+            let stream = stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &name, sink));
             building.wait(building.engine.load(stream))?;
         }
     }

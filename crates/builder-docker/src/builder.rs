@@ -313,10 +313,7 @@ impl Building<'_> {
     }
 
     /// Waits for `work`, until the user asks to stop.
-    pub(crate) fn wait<T, E: Into<Failure>>(
-        &self,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Failure> {
+    pub(crate) fn wait<T, E: Into<Failure>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
         wait(self.runtime, &self.progress, work)
     }
 

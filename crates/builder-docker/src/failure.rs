@@ -73,11 +73,9 @@ pub(crate) fn engine(error: &EngineError, registry_name: &str) -> BuildError {
                 .hint("let the engine's administrator give you access: Docker's is that of group `docker`")
                 .hint(WITHOUT_ENGINE)
         }
-        EngineError::Unreachable { .. } | EngineError::NoEngine { .. } => {
-            BuildError::new(FailureKind::Machine, error)
-                .hint("start Docker, or name another engine by DOCKER_HOST, a Docker context or `--builder-opt host=…`")
-                .hint(WITHOUT_ENGINE)
-        }
+        EngineError::Unreachable { .. } | EngineError::NoEngine { .. } => BuildError::new(FailureKind::Machine, error)
+            .hint("start Docker, or name another engine by DOCKER_HOST, a Docker context or `--builder-opt host=…`")
+            .hint(WITHOUT_ENGINE),
         EngineError::TooOld { .. } => {
             BuildError::new(FailureKind::Machine, error).hint("Docker 20.10 and newer have it").hint(WITHOUT_ENGINE)
         }
@@ -137,7 +135,8 @@ fn failed_step(failed: &FailedStep) -> BuildError {
 }
 
 fn registry(error: &imagespec_distribution::Error, registry_name: &str) -> BuildError {
-    let kind = if error.is_temporary() { FailureKind::Temporary } else { kind_of(&error.to_string(), FailureKind::Machine) };
+    let kind =
+        if error.is_temporary() { FailureKind::Temporary } else { kind_of(&error.to_string(), FailureKind::Machine) };
     let told = BuildError::new(kind, error);
     match kind {
         FailureKind::Denied => told.hint(format!("log in by `docker login {registry_name}`")),
@@ -149,7 +148,8 @@ fn registry(error: &imagespec_distribution::Error, registry_name: &str) -> Build
 fn kind_of(words: &str, otherwise: FailureKind) -> FailureKind {
     let words = words.to_lowercase();
     let says = |known: &[&str]| known.iter().any(|known| words.contains(known));
-    if says(&["denied", "unauthorized", "no basic auth", "forbidden", "authentication required", "insufficient_scope"]) {
+    if says(&["denied", "unauthorized", "no basic auth", "forbidden", "authentication required", "insufficient_scope"])
+    {
         FailureKind::Denied
     } else if says(&["not found", "manifest unknown", "does not exist"]) {
         FailureKind::Spec
@@ -170,7 +170,9 @@ fn with_hints_for(error: BuildError, words: &str) -> BuildError {
         return error.hint("make room where the engine keeps its data: `docker builder prune`, `docker system prune`");
     }
     if lower.contains("cache export") && lower.contains("not supported") {
-        return error.hint("the engine's BuildKit exports caches with the containerd image store alone: leave `--cache-to` out");
+        return error.hint(
+            "the engine's BuildKit exports caches with the containerd image store alone: leave `--cache-to` out",
+        );
     }
     error
 }

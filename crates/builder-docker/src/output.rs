@@ -113,9 +113,7 @@ fn write(building: &Building<'_>, output: &Output, saved: &Saved) -> Result<(), 
             let [image] = saved.images.as_slice() else {
                 return Err(Failure::ManyPlatforms { count: saved.images.len() });
             };
-            written(format!("write {}", dest.display()), &|| {
-                layout::write_archive(dest, name, image, &open, &observer)
-            })
+            written(format!("write {}", dest.display()), &|| layout::write_archive(dest, name, image, &open, &observer))
         }
         Output::Store | Output::Docker { .. } | Output::Registry => Ok(()),
     }

@@ -1,7 +1,5 @@
 //! What a build came to: digests and layers, as the registry, the layout or the engine has them.
 
-use std::collections::BTreeMap;
-
 use bollard::models::ImageInspect;
 use imagespec_buildkit::{Recipe, Solved};
 use imagespec_core::digest::Digest;
@@ -62,11 +60,7 @@ pub(crate) fn report(
 }
 
 /// The report of an image that the engine has. Where it keeps no manifest, the image's id stands for its digest.
-pub(crate) fn of_engine(
-    building: &Building<'_>,
-    image: &ImageInspect,
-    titles: &[Titled],
-) -> Result<Report, Failure> {
+pub(crate) fn of_engine(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -> Result<Report, Failure> {
     let id: Digest = image.id.as_deref().and_then(|id| id.parse().ok()).ok_or(Failure::Lost)?;
     let diff_ids = image.root_fs.iter().flat_map(|root| root.layers.iter().flatten());
     let diff_ids: Vec<Digest> = diff_ids.filter_map(|digest| digest.parse().ok()).collect();
@@ -112,13 +106,7 @@ fn platform(image: &Image) -> Option<Platform> {
 
 /// The layers that the recipe adds, lowest first. FROM brings those of the base.
 fn titles(recipe: &Recipe, solved: &Solved) -> Vec<Titled> {
-    let mut firsts: BTreeMap<&str, usize> = BTreeMap::new();
-    for step in &recipe.steps {
-        let first = firsts.entry(&step.stage).or_insert(step.index);
-        *first = step.index.min(*first);
-    }
-    let is_base = |title: &str| title.starts_with("base ");
-    let own = recipe.steps.iter().filter(|step| !is_base(&step.title));
+    let own = recipe.steps.iter().filter(|step| !step.is_base);
     own.map(|step| {
         let is_cached = solved.cached.contains(&(step.stage.clone(), step.index));
         (step.title.clone(), if is_cached { Outcome::Cached } else { Outcome::Done })

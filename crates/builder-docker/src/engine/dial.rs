@@ -72,16 +72,15 @@ pub async fn dial(place: &Place) -> Result<Connection, DialError> {
 
 async fn connect(place: &Place) -> Result<Connection, DialError> {
     match place {
-        Place::Unix(socket) => {
-            Ok(Connection::new(UnixStream::connect(socket).await.map_err(DialError::Connect)?))
-        }
+        Place::Unix(socket) => Ok(Connection::new(UnixStream::connect(socket).await.map_err(DialError::Connect)?)),
         Place::Tcp { host, port, tls } => {
             // The brackets of an IPv6 address belong to URLs.
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream = TcpStream::connect((host, *port)).await.map_err(DialError::Connect)?;
             stream.set_nodelay(true).map_err(DialError::Connect)?;
             let Some(files) = tls else { return Ok(Connection::new(stream)) };
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
+            let name =
+                ServerName::try_from(host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
             let connector = TlsConnector::from(Arc::new(configuration(files)?));
             Ok(Connection::new(connector.connect(name, stream).await.map_err(DialError::Tls)?))
         }
@@ -143,7 +142,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
