@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use imagespec_benches::{plugin, program};
-use imagespec_core::builder::{BuildRequest, Builder, CachePolicy, ExistingPolicy, NetworkPolicy, Output, Session};
+use imagespec_core::builder::{BuildRequest, Builder, CachePolicy, NetworkPolicy, Output, Session};
 use imagespec_core::event::Event;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::plan::Plan;
@@ -48,7 +48,6 @@ fn request(events: u64) -> BuildRequest {
         cache: CachePolicy::Use,
         cache_from: Vec::new(),
         cache_to: Vec::new(),
-        existing: ExistingPolicy::Replace,
         network: NetworkPolicy::Offline,
         cache_dir: "/nowhere".into(),
         timestamp: 0,

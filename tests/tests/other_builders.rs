@@ -61,11 +61,11 @@ fn a_base_that_the_builder_cannot_make_is_made_by_another_one() {
     let spec_hash = env.stdout(&["hash", "on_archive.yaml"]);
     insta::assert_snapshot!(told(&env, &["build", "on_archive.yaml", "--builder-opt", "do=gossip"]), @"
     exit code 0
+    asked for HASH of HASH
     base docker archive HASH is made by builder oci
     TIME  base docker-archive:FOLDER/base.tar  1 layer
     TIME  write oci:FOLDER/cache/tmp/base-NAME/base
     plan HASH of HASH
-    existing Answer
     cache to [], ssh agent None
     base is a layout, which is there
     TIME  gossip
@@ -115,7 +115,7 @@ fn who_makes_the_base_is_said_before_anything_is_done() {
     base       docker archive HASH
     steps      none
     workdir    /root
-    output     where builder `hostile` keeps images
+    output     where builder `hostile` keeps images; it does not exist
     base docker archive HASH is made by builder oci
     ");
     env.write("debian.yaml", "name: app\nbase_image: bootstrap:debian/bookworm\nbuilder: hostile\n");
@@ -153,9 +153,11 @@ fn a_base_that_nobody_can_make_is_refused_before_any_work() {
 fn options_of_the_other_builder_are_those_of_the_project() {
     let env = on_archive();
     env.write("imagespec.toml", "[builders.oci]\ncompile_bytecode = 3\n");
-    insta::assert_snapshot!(told(&env, &["build", "on_archive.yaml"]), @"
+    // Before anything is done, and whether or not the base is made at all.
+    let build = |more: &str| told(&env, &["build", "on_archive.yaml", "--builder-opt", "do=keep", more]);
+    assert_eq!(build("--no-push"), build("--dry-run"));
+    insta::assert_snapshot!(build("--no-push"), @"
     exit code 1
-    base docker archive HASH is made by builder oci
     error: option `compile_bytecode` of builder `oci` must be `true` or `false`, but a number was found
       --> imagespec.toml:2:20
        |
@@ -168,34 +170,69 @@ fn options_of_the_other_builder_are_those_of_the_project() {
 fn the_store_on_this_machine_says_nothing_of_what_another_builder_keeps() {
     let env = project();
     env.stdout(&["build", "app.yaml", "--builder", "oci"]);
-    let gossip = |more: &[&str]| {
-        let text = told(&env, &[&["build", "app.yaml", "--builder-opt", "do=gossip"], more].concat());
-        text.lines().find(|line| line.starts_with("existing ")).map(str::to_owned).unwrap_or(text)
+    let build = |more: &[&str]| told(&env, &[&["build", "app.yaml"], more].concat());
+    // The builder is asked, and never the store.
+    assert_eq!(build(&[]), "exit code 0\nHASH");
+    let kept = "exit code 0\nHASH exists, nothing to build\nHASH";
+    assert_eq!(build(&["--builder-opt", "do=keep"]), kept);
+    for again in ["--force", "--no-cache"] {
+        assert_eq!(build(&["--builder-opt", "do=keep", again]), "exit code 0\nHASH");
+    }
+    insta::assert_snapshot!(build(&["--builder-opt", "do=be deaf", "--force"]), @"
+    exit code 1
+    error: nobody answers
+    hint: speak up
+    ");
+    let dry = |more: &[&str]| {
+        let text = build(&[&["--dry-run"], more].concat());
+        text.lines().next_back().unwrap_or_default().trim_start_matches("output     ").to_owned()
     };
-    assert_eq!(gossip(&[]), "existing Answer");
-    assert_eq!(gossip(&["--force"]), "existing Replace");
-    assert_eq!(gossip(&["--no-cache"]), "existing Replace");
-    let dry = told(&env, &["build", "app.yaml", "--dry-run"]);
-    assert!(dry.ends_with("output     where builder `hostile` keeps images"), "{dry}");
-    // What is there is found, whoever made it.
-    assert_eq!(env.run(&["exists", "app.yaml"]).code, 0);
+    assert_eq!(dry(&[]), "where builder `hostile` keeps images; it does not exist");
+    assert_eq!(dry(&["--builder-opt", "do=keep"]), "where builder `hostile` keeps images; it exists");
+    insta::assert_snapshot!(dry(&["--builder-opt", "do=be deaf"]), @"where builder `hostile` keeps images; whether it exists is unknown: nobody answers");
     env.write("other.yaml", &SPEC.replace("name: app", "name: other"));
     insta::assert_snapshot!(told(&env, &["exists", "other.yaml"]), @"
+    exit code 1
+    HASH does not exist
+    ");
+    let [ran, inspected] = ["run", "inspect"].map(|command| told(&env, &[command, "other.yaml"]));
+    assert_eq!(ran, inspected);
+    insta::assert_snapshot!(ran, @"
+    exit code 1
+    error: `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not built: builder `hostile` does not have it
+    hint: `imagespec build other.yaml` builds it
+    ");
+    let kept = SPEC.replace("name: app", "name: kept");
+    env.write("kept.yaml", &format!("{kept}builder_options: {{do: keep}}\n"));
+    insta::assert_snapshot!(told(&env, &["exists", "kept.yaml"]), @"
+    exit code 0
+    HASH
+    ");
+    insta::assert_snapshot!(told(&env, &["inspect", "kept.yaml"]), @"");
+    env.write("deaf.yaml", &format!("{SPEC}builder_options: {{do: be deaf}}\n"));
+    insta::assert_snapshot!(told(&env, &["exists", "deaf.yaml"]), @"
     exit code 3
-    error: cannot tell whether `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` exists
-    note: it is not in the store on this machine
-    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    error: cannot tell whether `app:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` exists
+    note: nobody answers
+    hint: speak up
     ");
-    insta::assert_snapshot!(told(&env, &["run", "other.yaml"]), @"
+}
+
+/// What a base costs, nobody pays for an image that is there, that cannot be made, or that lacks a secret.
+#[test]
+fn the_builder_is_asked_before_another_one_makes_a_base_for_it() {
+    let env = on_archive();
+    let build = |deed: &str| told(&env, &["build", "on_archive.yaml", "--builder-opt", &format!("do={deed}")]);
+    assert_eq!(build("keep"), "exit code 0\nHASH exists, nothing to build\nHASH");
+    insta::assert_snapshot!(build("be deaf"), @"
     exit code 1
-    error: `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not in the store on this machine
-    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    error: nobody answers
+    hint: speak up
     ");
-    insta::assert_snapshot!(told(&env, &["inspect", "other.yaml"]), @"
-    exit code 1
-    error: `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not in the store on this machine
-    hint: builder `hostile` keeps images itself: ask it for `other:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
-    ");
+    let spec_hash = env.stdout(&["hash", "on_archive.yaml"]);
+    let said = env.run(&["build", "on_archive.yaml", "--builder-opt", "do=gossip"]).stderr;
+    let asked = format!("asked for {0} of {0}\n", spec_hash.trim());
+    assert!(said.starts_with(&asked), "the plan is that of the hash: {said}");
 }
 
 #[test]

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use bollard::models::ImageInspect;
-use imagespec_buildkit::{KnownBase, loaded_base};
+use imagespec_buildkit::{BASE_ARCHIVE, KnownBase, Progress, loaded_base};
+use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan};
 use imagespec_core::reference::Reference;
-use imagespec_layout::{Archive, ReadError, open_blob, read_image};
+use imagespec_layout::{Archive, Image, Observer, ReadError, open_blob, read_image, write_archive};
 use serde_json::Value;
 
 use crate::builder::{Building, Failure};
@@ -35,6 +36,14 @@ pub(crate) enum BaseError {
         /// What is wrong.
         source: ReadError,
     },
+    /// An archive cannot be read, or be copied.
+    #[error("base `docker-archive:{path}` cannot be copied")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The engine took it, and does not have it.
     #[error("the engine does not have the base that it loaded")]
     Lost,
@@ -48,11 +57,7 @@ pub(crate) enum BaseError {
 
 /// Has the bases of the plan be there, and returns what is known of them, by their name behind FROM.
 pub(crate) fn prepare(building: &Building<'_>) -> Result<BTreeMap<String, KnownBase>, Failure> {
-    let mut plan: &Plan = &building.request.plan;
-    while let Base::Plan(nested) = &plan.base {
-        plan = nested;
-    }
-    match &plan.base {
+    match innermost(&building.request.plan) {
         Base::Scratch | Base::Bootstrap(_) | Base::Plan(_) => Ok(BTreeMap::new()),
         Base::Registry(reference) => {
             let known = look_up(building, reference)?;
@@ -60,9 +65,77 @@ pub(crate) fn prepare(building: &Building<'_>) -> Result<BTreeMap<String, KnownB
         }
         Base::OciLayout { digest } | Base::DockerArchive { digest } => {
             let name = loaded_base(*digest);
-            let known = load(building, &plan.base, *digest, &name)?;
+            let known = load(building, innermost(&building.request.plan), *digest, &name)?;
             Ok(BTreeMap::from([(name, known)]))
         }
+    }
+}
+
+/// What is known of the bases of `request` without an engine and a network, by their name behind FROM.
+pub(crate) fn described(request: &BuildRequest) -> Result<BTreeMap<String, KnownBase>, Failure> {
+    let (digest, config) = match innermost(&request.plan) {
+        Base::OciLayout { digest } => {
+            let path = path(request, *digest)?;
+            let config = image(request, path, *digest)?.config;
+            (digest, serde_json::from_slice(&config).unwrap_or_default())
+        }
+        Base::DockerArchive { digest } => {
+            let path = path(request, *digest)?;
+            let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
+            (digest, renamed::config(&|| File::open(path)).map_err(archive)?)
+        }
+        Base::Scratch | Base::Registry(_) | Base::Bootstrap(_) | Base::Plan(_) => return Ok(BTreeMap::new()),
+    };
+    Ok(BTreeMap::from([(loaded_base(*digest), of_config(Some(*digest), &config))]))
+}
+
+/// Writes a base that an engine cannot pull to `folder`, as an archive that `docker load` takes.
+pub(crate) fn write(request: &BuildRequest, folder: &Path, progress: &Progress<'_>) -> Result<(), Failure> {
+    let base = innermost(&request.plan);
+    let (Base::OciLayout { digest } | Base::DockerArchive { digest }) = base else { return Ok(()) };
+    let step = progress.begin(&format!("write {BASE_ARCHIVE}"));
+    let target = folder.join(BASE_ARCHIVE);
+    let name = loaded_base(*digest);
+    let path = path(request, *digest)?;
+    if let Base::OciLayout { .. } = base {
+        let image = image(request, path, *digest)?;
+        let open = |digest| open_layer(path, &image, digest).map_err(Failure::from);
+        let observer = Observer { cancelled: &|| progress.is_cancelled(), written: &|| {} };
+        write_archive(&target, &reference(&name), &image, &open, &observer)?;
+    } else {
+        let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
+        let mut file = BufWriter::new(File::create_new(&target).map_err(archive)?);
+        let source = Watched { source: File::open(path).map_err(archive)?, progress };
+        let written = renamed::rename(source, *digest, &name, &mut file).and_then(|()| file.flush());
+        if progress.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        written.map_err(archive)?;
+    }
+    step.finish(Outcome::Done, String::new());
+    Ok(())
+}
+
+/// The base that all else stands on.
+fn innermost(plan: &Plan) -> &Base {
+    match &plan.base {
+        Base::Plan(nested) => innermost(nested),
+        base => base,
+    }
+}
+
+/// Reads until the user asks to stop.
+struct Watched<'a, R> {
+    source: R,
+    progress: &'a Progress<'a>,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.progress.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.source.read(buffer)
     }
 }
 
@@ -84,7 +157,7 @@ fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<Know
 
 /// Loads a base into the engine under `name`, unless it is there.
 fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
-    let path = building.request.base_paths.get(&digest).ok_or(BaseError::NotHandedOver { digest })?;
+    let path = path(building.request, digest)?;
     let title = match base {
         Base::OciLayout { .. } => format!("load base oci:{}", path.display()),
         _ => format!("load base docker-archive:{}", path.display()),
@@ -96,7 +169,7 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
     }
     match base {
         Base::OciLayout { .. } => {
-            let archive = archive(building, path, digest, name)?;
+            let archive = archive(building.request, path, digest, name)?;
             let stream = stream::written(move |sink| {
                 let mut archive = archive;
                 io::copy(&mut archive, sink).map(drop)
@@ -104,7 +177,7 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
             building.wait(building.engine.load(stream))?;
         }
         _ => {
-            let (path, name) = (path.clone(), name.to_owned());
+            let (path, name) = (path.to_owned(), name.to_owned());
             let stream = stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &name, sink));
             building.wait(building.engine.load(stream))?;
         }
@@ -114,20 +187,37 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
     Ok(of_loaded(&image, digest))
 }
 
-/// The layout at `path` as an archive that an engine loads.
-fn archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<Archive, Failure> {
-    let count = building.plan().platforms.len();
-    if count > 1 {
-        return Err(BaseError::ManyPlatforms { count }.into());
-    }
-    let layout = |source| BaseError::Layout { path: path.display().to_string(), source };
-    let image = read_image(path, digest, building.platform()).map_err(layout)?;
-    let name: Reference = name.parse().expect("the name of a loaded base is one");
-    let open = |digest| {
-        let blob = image.layers.iter().find(|layer| layer.digest == digest);
-        open_blob(path, *blob.expect("an archive opens layers of its image"))
+/// Where the base of this digest is.
+fn path(request: &BuildRequest, digest: Digest) -> Result<&Path, BaseError> {
+    request.base_paths.get(&digest).map(PathBuf::as_path).ok_or(BaseError::NotHandedOver { digest })
+}
+
+/// The image in the layout at `path`, which is of the request's one platform.
+fn image(request: &BuildRequest, path: &Path, digest: Digest) -> Result<Image, BaseError> {
+    let [platform] = request.plan.platforms.iter().collect::<Vec<_>>()[..] else {
+        return Err(BaseError::ManyPlatforms { count: request.plan.platforms.len() });
     };
-    Ok(Archive::of(&name, &image, &open).map_err(layout)?)
+    read_image(path, digest, platform).map_err(|source| layout_error(path, source))
+}
+
+fn layout_error(path: &Path, source: ReadError) -> BaseError {
+    BaseError::Layout { path: path.display().to_string(), source }
+}
+
+/// The layout at `path` as an archive that an engine loads.
+fn archive(request: &BuildRequest, path: &Path, digest: Digest, name: &str) -> Result<Archive, BaseError> {
+    let image = image(request, path, digest)?;
+    Archive::of(&reference(name), &image, &|digest| open_layer(path, &image, digest))
+}
+
+fn open_layer(path: &Path, image: &Image, digest: Digest) -> Result<Box<dyn Read + Send>, BaseError> {
+    let blob = image.layers.iter().find(|layer| layer.digest == digest);
+    let blob = blob.expect("an archive opens layers of its image");
+    open_blob(path, *blob).map_err(|source| layout_error(path, source))
+}
+
+fn reference(name: &str) -> Reference {
+    name.parse().expect("the name of a loaded base is one")
 }
 
 fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {

@@ -11,7 +11,7 @@ use imagespec_buildkit::{
     WriteError, lower, pinned_uv, solve, wanted_uv,
 };
 use imagespec_core::builder::{
-    BuildError, BuildRequest, Builder, Bundled, Description, ExistingPolicy, Feature, NetworkPolicy, Output, Session,
+    BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
@@ -117,6 +117,7 @@ impl Builder for DockerBuilder {
                 Feature::Labels,
                 Feature::RuntimePackages,
                 Feature::Render,
+                Feature::Find,
                 Feature::CacheImport,
                 Feature::CacheExport,
                 Feature::Ssh,
@@ -146,13 +147,24 @@ impl Builder for DockerBuilder {
         let progress = Progress::new(session);
         let render = || -> Result<String, Failure> {
             // No engine is asked: what stands in the text should not depend on one.
-            let recipe = recipe(request, &progress, &BTreeMap::new())?;
+            let recipe = recipe(request, &progress, &base::described(request)?)?;
             if let Some(folder) = folder {
                 recipe.write(folder)?;
+                base::write(request, folder, &progress)?;
             }
             Ok(recipe.dockerfile)
         };
         render().map_err(|failure| failure.tell(request.name.registry()))
+    }
+
+    fn find(&self, request: &BuildRequest, session: &dyn Session) -> Result<Option<Report>, BuildError> {
+        let start = Instant::now();
+        let found = with_building(request, session, |building| {
+            building.check()?;
+            building.existing()
+        })?;
+        let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(found.map(|report| Report { duration_ms, ..report }))
     }
 }
 
@@ -220,10 +232,6 @@ fn recipe(
 impl Building<'_> {
     fn run(&self) -> Result<Report, Failure> {
         self.check()?;
-        if let Some(report) = self.existing()? {
-            return Ok(report);
-        }
-        output::check(self)?;
         let bases = base::prepare(self)?;
         let recipe = recipe(self.request, &self.progress, &bases)?;
         // BuildKit does not ask for what it has from an earlier build, and still the files must be those of the plan.
@@ -233,7 +241,7 @@ impl Building<'_> {
         report::report(self, &recipe, &solved, &delivered)
     }
 
-    /// Finds out before any work whether the engine can do it.
+    /// Finds out before any work whether the engine can do it, and the outputs can take it.
     fn check(&self) -> Result<(), Failure> {
         let about = &self.engine.about;
         let place = self.engine.address().place.to_string();
@@ -252,13 +260,13 @@ impl Building<'_> {
                 return Err(Failure::OtherEngine { wanted: format!("unix://{}", socket.display()), place });
             }
         }
-        Ok(())
+        output::check(self)
     }
 
     /// The image, if the engine has it and it need not go anywhere else.
     fn existing(&self) -> Result<Option<Report>, Failure> {
         let stays = self.request.outputs.iter().all(|output| matches!(output, Output::Store | Output::Docker { .. }));
-        if !stays || self.request.existing == ExistingPolicy::Replace {
+        if !stays {
             return Ok(None);
         }
         let name = self.request.name.familiar();
@@ -268,8 +276,7 @@ impl Building<'_> {
         if hash.is_none_or(|hash| *hash != self.request.spec_hash.to_string()) {
             return Ok(None);
         }
-        self.progress.notice(format!("{name} exists, nothing to build"));
-        report::of_engine(self, &image, &[]).map(Some)
+        report::kept(self, &image).map(Some)
     }
 
     /// Builds the image in the engine.

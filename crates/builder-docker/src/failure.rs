@@ -39,7 +39,9 @@ impl Failure {
             Self::Base(error) => {
                 let kind = match error {
                     BaseError::NotHandedOver { .. } | BaseError::Lost => FailureKind::Internal,
-                    BaseError::Layout { .. } | BaseError::ManyPlatforms { .. } => FailureKind::Spec,
+                    BaseError::Layout { .. } | BaseError::Archive { .. } | BaseError::ManyPlatforms { .. } => {
+                        FailureKind::Spec
+                    }
                 };
                 BuildError::new(kind, self).field("base_image")
             }

@@ -57,6 +57,37 @@ pub(crate) fn rename(source: impl Read, expected: Digest, name: &str, sink: &mut
     sink.write_all(&[0; 2 * BLOCK_SIZE_BYTES as usize])
 }
 
+/// The config of the one image in an archive, that `open` opens as often as it must be read.
+pub(crate) fn config<R: Read>(open: &dyn Fn() -> io::Result<R>) -> io::Result<Value> {
+    let manifest = document(open()?, "manifest.json")?;
+    let path = manifest.as_array().and_then(|images| match images.as_slice() {
+        [image] => image["Config"].as_str(),
+        _ => None,
+    });
+    document(open()?, path.ok_or_else(|| io::Error::other(ArchiveError::NoArchive))?)
+}
+
+/// The JSON document at `path` in the archive `source`.
+fn document(mut source: impl Read, path: &str) -> io::Result<Value> {
+    let mut first = [0; 2];
+    source.read_exact(&mut first)?;
+    let whole = io::Cursor::new(first).chain(source);
+    let whole: Box<dyn Read + '_> = match first == GZIP {
+        true => Box::new(flate2::read::MultiGzDecoder::new(whole)),
+        false => Box::new(whole),
+    };
+    for entry in Archive::new(whole).entries()? {
+        let entry = entry?;
+        let bytes = entry.path_bytes();
+        if bytes.strip_prefix(b"./").unwrap_or(&bytes) == path.as_bytes() {
+            let mut text = Vec::new();
+            entry.take(MANIFEST_SIZE_BYTES_MAX).read_to_end(&mut text)?;
+            return serde_json::from_slice(&text).map_err(|_| io::Error::other(ArchiveError::NoArchive));
+        }
+    }
+    Err(io::Error::other(ArchiveError::NoArchive))
+}
+
 /// Returns whether there is a `manifest.json`.
 fn renamed(source: impl Read, name: &str, sink: &mut dyn io::Write) -> io::Result<bool> {
     let mut has_manifest = false;
@@ -164,6 +195,7 @@ mod tests {
             ("repositories", "{}"),
             ("c.json", "{}"),
         ]);
+        assert_eq!(config(&|| Ok(source.as_slice())).unwrap(), json!({}));
         let expected = [
             format!("{long} layer"),
             r#"manifest.json [{"Config":"c.json","RepoTags":["base:1"],"Layers":[]}]"#.to_owned(),
@@ -174,6 +206,7 @@ mod tests {
         io::Write::write_all(&mut zipped, &source).unwrap();
         let zipped = zipped.finish().unwrap();
         assert_eq!(listed(&rename_all(&zipped, Digest::of(&zipped)).unwrap()), expected);
+        assert_eq!(config(&|| Ok(zipped.as_slice())).unwrap(), json!({}));
     }
 
     #[test]
@@ -183,6 +216,11 @@ mod tests {
         assert_eq!(rename_all(&good, Digest::of(b"another")).unwrap_err(), "it changed since the build began");
         assert_eq!(told(&archive(&[("a", "b")])), "it is no archive of `docker save`");
         assert_eq!(told(&archive(&[("manifest.json", "[{},{}]")])), "it holds 2 images, and a base is one");
-        assert_eq!(told(&archive(&[("manifest.json", "nonsense")])), "it is no archive of `docker save`");
+        let nonsense = archive(&[("manifest.json", "nonsense")]);
+        assert_eq!(told(&nonsense), "it is no archive of `docker save`");
+        for wrong in [nonsense, archive(&[("a", "b")]), archive(&[("manifest.json", r#"[{"Config":"gone"}]"#)])] {
+            let error = config(&|| Ok(wrong.as_slice())).unwrap_err();
+            assert_eq!(error.to_string(), "it is no archive of `docker save`");
+        }
     }
 }

@@ -47,10 +47,7 @@ pub(crate) fn report(
         }
     }
     let image = building.wait(building.engine.image(&name.familiar()))?.ok_or(Failure::Lost)?;
-    if building.plan().platforms.len() > 1 {
-        return Ok(of_saved(&output::save(building)?, &titles));
-    }
-    let mut report = of_engine(building, &image, &titles)?;
+    let mut report = titled(building, &image, &titles)?;
     let said = |name: &str| solved.exporter.get(name).and_then(|digest| digest.parse().ok());
     if let (Some(digest), [image]) = (said("containerimage.config.digest"), report.images.as_mut_slice()) {
         image.config_digest = digest;
@@ -59,8 +56,21 @@ pub(crate) fn report(
     Ok(report)
 }
 
-/// The report of an image that the engine has. Where it keeps no manifest, the image's id stands for its digest.
-pub(crate) fn of_engine(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -> Result<Report, Failure> {
+/// The report of an image that the engine has from an earlier build.
+pub(crate) fn kept(building: &Building<'_>, image: &ImageInspect) -> Result<Report, Failure> {
+    titled(building, image, &[])
+}
+
+/// The report of an image that the engine has. It says little of one that is several.
+fn titled(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -> Result<Report, Failure> {
+    match building.plan().platforms.len() {
+        1 => of_engine(building, image, titles),
+        _ => Ok(of_saved(&output::save(building)?, titles)),
+    }
+}
+
+/// The report of an image of one platform. Where the engine keeps no manifest, the image's id stands for its digest.
+fn of_engine(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -> Result<Report, Failure> {
     let id: Digest = image.id.as_deref().and_then(|id| id.parse().ok()).ok_or(Failure::Lost)?;
     let diff_ids = image.root_fs.iter().flat_map(|root| root.layers.iter().flatten());
     let diff_ids: Vec<Digest> = diff_ids.filter_map(|digest| digest.parse().ok()).collect();

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use imagespec_buildkit::{Machine, lower, uv::pinned_uv, wanted_uv};
-use imagespec_core::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, SecretSource};
+use imagespec_core::builder::{BuildRequest, CachePolicy, NetworkPolicy, SecretSource};
 use imagespec_core::document::Format;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::platform::Platform;
@@ -51,7 +51,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         cache: CachePolicy::Use,
         cache_from: Vec::new(),
         cache_to: Vec::new(),
-        existing: ExistingPolicy::Answer,
         ssh_agent: None,
         network: NetworkPolicy::Online,
         cache_dir: PathBuf::from(cache),

@@ -11,7 +11,7 @@ pub mod uv;
 mod write;
 
 pub use channel::channel;
-pub use dockerfile::{KnownBase, LowerError, Machine, UvProgram, loaded_base, lower, wanted_uv};
+pub use dockerfile::{BASE_ARCHIVE, KnownBase, LowerError, Machine, UvProgram, loaded_base, lower, wanted_uv};
 pub use progress::{FailedStep, Progress, Step};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
 pub use session::Session;

@@ -105,8 +105,8 @@ pub(crate) enum Command {
     },
     /// Ask whether an image exists: exit code 0 yes, 1 no, 3 unknown.
     ///
-    /// The image of a spec is asked for where it would be pushed, else in the store on this machine; any other image in
-    /// the store, then in its registry.
+    /// The image of a spec is asked for where it would be pushed, else where its builder keeps images; any other image in
+    /// the store on this machine, then in its registry.
     Exists {
         /// A spec file, one of the project's images, or an image as `registry/name:tag`.
         #[arg(value_name = "SPEC|REF")]

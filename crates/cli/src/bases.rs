@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use imagespec_core::builder::{
-    BuildRequest, Builder, Description, ExistingPolicy, Feature, Output, Session, Unsupported,
-};
+use imagespec_core::builder::{BuildRequest, Builder, Description, Feature, Output, Session, Unsupported};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Event;
 use imagespec_core::hash::{SpecHash, SpecId};
@@ -20,6 +18,7 @@ use imagespec_core::plan::{Base, FILES_ROOT, ImageConfig, Plan};
 use imagespec_core::platform::Platform;
 use imagespec_core::spec::Spec;
 use imagespec_plugin_host::Origin;
+use serde_json::Value;
 
 use crate::commands::build::told;
 use crate::commands::plan::base_name;
@@ -96,6 +95,14 @@ impl ForeignBase {
         format!("base {} is made by builder {}", base_name(&self.plan.base), self.description.name)
     }
 
+    /// The maker's options, which the spec does not set.
+    ///
+    /// # Errors
+    /// Those that are wrong.
+    pub(crate) fn options(&self, surroundings: &Surroundings) -> Result<BTreeMap<String, Value>, Failure> {
+        options::of_files(&self.description, surroundings)
+    }
+
     /// Has it made for `request`, which is of `prepared`.
     pub(crate) fn make(
         &self,
@@ -116,11 +123,10 @@ impl ForeignBase {
             name,
             outputs: vec![Output::Oci { dest: folder.clone() }],
             files: BTreeMap::new(),
-            options: options::of_files(&self.description, surroundings)?,
+            options: self.options(surroundings)?,
             secrets: BTreeMap::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
-            existing: ExistingPolicy::Replace,
             ssh_agent: None,
             ..request.clone()
         };

@@ -8,6 +8,7 @@ mod commands;
 mod documents;
 mod explained;
 mod failure;
+mod kept;
 // What needs the store on this machine, which is the bundled builder's; or what is said without one.
 #[cfg(feature = "bundled")]
 mod local;

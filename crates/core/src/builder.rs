@@ -57,6 +57,20 @@ pub trait Builder: Send + Sync {
         let message = format!("builder `{}` cannot render", self.describe().name);
         Err(BuildError::of(FailureKind::Spec, message))
     }
+
+    /// Looks, before any work, whether `request` can be done where it would be, and whether the builder keeps its image
+    /// already. It is called before there is a base that another builder makes, or a secret: `request.plan` is the one of
+    /// `request.spec_hash`, whatever its base, and `request.secrets` are not there. Nothing is made, and little is fetched.
+    ///
+    /// The report of an image that the builder itself keeps under `request.name` and of `request.spec_hash`, if it goes
+    /// nowhere else: as soon as one of `request.outputs` is elsewhere, nothing. Whoever asks has asked the registry.
+    ///
+    /// # Errors
+    /// What would keep [`Builder::build`] from doing it: an engine that does not answer, an output that cannot be
+    /// written. Never for a builder without [`Feature::Find`], which finds nothing.
+    fn find(&self, _request: &BuildRequest, _session: &dyn Session) -> Result<Option<Report>, BuildError> {
+        Ok(None)
+    }
 }
 
 /// The caller's side of a build: takes events and says whether to stop.
@@ -176,6 +190,8 @@ pub enum Feature {
     Reproducible,
     /// [`Builder::render`]
     Render,
+    /// [`Builder::find`]
+    Find,
     /// [`BuildRequest::cache_from`]
     CacheImport,
     /// [`BuildRequest::cache_to`]
@@ -284,8 +300,6 @@ pub struct BuildRequest {
     pub cache_from: Vec<CacheLocation>,
     /// Where results are brought to for later builds, on this machine or another one.
     pub cache_to: Vec<CacheLocation>,
-    /// Whether an image that the builder keeps already may be the answer.
-    pub existing: ExistingPolicy,
     /// Whether anything may be fetched.
     pub network: NetworkPolicy,
     /// Folder for everything that a builder keeps between builds.
@@ -346,18 +360,6 @@ pub enum CachePolicy {
     Use,
     /// Make every layer again; what is downloaded and verified may be reused.
     Rebuild,
-}
-
-/// Whether an image of this name and spec hash, which the builder itself keeps ([`Output::Store`]), may be answered
-/// instead of building. Whoever asks has asked the registry of the image's name, and nobody else's store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExistingPolicy {
-    /// Answer with it.
-    #[default]
-    Answer,
-    /// Build it again and have it take the place of the other.
-    Replace,
 }
 
 /// Whether anything may be fetched.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imagespec_core::boundary::{self, CallError, Door, InvalidAnswer, InvalidRequest, RenderRequest};
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Session};
 use imagespec_core::event::Event;
 use imagespec_core::plan::Plan;
 use imagespec_core::report::Report;
@@ -196,6 +196,15 @@ impl Builder for Loaded {
         let request = RenderRequest { build: request.clone(), folder: folder.map(Path::to_owned) };
         let answer = self.converse(boundary::RENDER, request.to_json(), session)?;
         boundary::rendered_from_json(&answer).map_err(|invalid| invalid.into_build_error(&self.description.name))
+    }
+
+    fn find(&self, request: &BuildRequest, session: &dyn Session) -> Result<Option<Report>, BuildError> {
+        // One that knows nothing of the question would take it for a mistake.
+        if !self.description.features.contains(&Feature::Find) {
+            return Ok(None);
+        }
+        let answer = self.converse(boundary::FIND, request.to_json(), session)?;
+        boundary::found_from_json(&answer).map_err(|invalid| invalid.into_build_error(&self.description.name))
     }
 }
 

@@ -71,6 +71,7 @@ impl Speaker {
                 let RenderRequest { build, folder } = RenderRequest::from_json(request).map_err(unreadable)?;
                 Ok(boundary::rendered_to_json(&self.builder.render(&build, folder.as_deref(), session)?))
             }
+            boundary::FIND => Ok(boundary::found_to_json(self.builder.find(&read(request)?, session)?.as_ref())),
             _ => Err(internal(format!("builder `{}` has no method `{}`", self.name, method.escape_debug()))),
         }
     }

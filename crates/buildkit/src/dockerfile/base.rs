@@ -10,6 +10,9 @@ pub fn loaded_base(digest: Digest) -> String {
     format!("imagespec-base:sha256-{}", digest.to_hex())
 }
 
+/// What a base is called in a folder, that must be loaded before anything is built on it.
+pub const BASE_ARCHIVE: &str = "base.tar";
+
 /// What the config of a base says, for a Dockerfile that has no words for `as it is in the base`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownBase {

@@ -24,7 +24,7 @@ use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::plan::{Base, Plan};
 
-pub use base::{KnownBase, loaded_base};
+pub use base::{BASE_ARCHIVE, KnownBase, loaded_base};
 pub use error::LowerError;
 pub use machine::Machine;
 pub use script::exit_code;
@@ -179,9 +179,18 @@ impl Lowering<'_> {
             command.push_str(" --ssh default");
         }
         let (body, steps) = self.writer.finish();
-        let head = format!(
-            "# Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:\n#   {command} .\n"
-        );
+        let mut head =
+            "# Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:\n".to_owned();
+        match &nesting(&self.request.plan)[0].base {
+            Base::OciLayout { .. } | Base::DockerArchive { .. } => head.push_str(&format!(
+                "#   docker load --input {BASE_ARCHIVE} && {command} .\n\
+                 # {BASE_ARCHIVE}, which `imagespec render SPEC --output dir=DIR` writes there, is the base that no registry has. FROM\n\
+                 # names it by its digest.\n"
+            )),
+            Base::Scratch | Base::Registry(_) | Base::Bootstrap(_) | Base::Plan(_) => {
+                head.push_str(&format!("#   {command} .\n"));
+            }
+        }
         Recipe {
             dockerfile: head + &body,
             context: self.context,

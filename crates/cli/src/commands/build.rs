@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, SecretSource,
+    BuildError, BuildRequest, Builder, CachePolicy, Description, FailureKind, NetworkPolicy, Output, SecretSource,
 };
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
@@ -20,6 +20,7 @@ use crate::arguments::{BuildArguments, IfUnknown, ProgressMode};
 use crate::bases::InTurn;
 use crate::documents::Documents;
 use crate::failure::{FAILED, Failure, TRY_AGAIN};
+use crate::kept::{self, Answer};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_data, print_line};
 use crate::{local, options, outputs, secrets};
@@ -99,11 +100,21 @@ fn build_one(
         .check(surroundings, &description)
         .map_err(|unsupported| wanted.unable(surroundings, &unsupported, prepared))?;
     let options = options::collect(&description, surroundings, prepared, &arguments.builder_options)?;
+    base.as_ref().map(|base| base.options(surroundings)).transpose()?;
     for warning in prepared.loaded.spec.warnings() {
         terminal.warn(&warning);
     }
+    let mut request = BuildRequest {
+        cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
+        cache_from: asked.aids.cache_from.clone(),
+        cache_to: asked.aids.cache_to.clone(),
+        network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
+        ssh_agent: asked.aids.ssh_agent.clone(),
+        ..request(surroundings, prepared, options)?
+    };
     if arguments.dry_run {
-        let mut text = preview(arguments, surroundings, prepared, &outputs, &description.name)?;
+        let keeper = Keeper { builder: builder.as_ref(), description: &description, request: &request, terminal };
+        let mut text = preview(arguments, surroundings, prepared, &outputs, &keeper)?;
         base.iter().for_each(|base| text.push_str(&base.notice()));
         match arguments.progress {
             ProgressMode::Json => text.lines().for_each(|line| terminal.notice(line)),
@@ -135,29 +146,24 @@ fn build_one(
             return tell(prepared, Some(digest), report.as_ref(), documents, terminal);
         }
     }
-    secrets::check(&asked.secrets, prepared)?;
-    let mut request = BuildRequest {
-        outputs: wanted,
-        secrets: asked.secrets.clone(),
-        cache: if arguments.no_cache { CachePolicy::Rebuild } else { CachePolicy::Use },
-        cache_from: asked.aids.cache_from.clone(),
-        cache_to: asked.aids.cache_to.clone(),
-        existing: match is_forced(arguments) || arguments.no_cache {
-            true => ExistingPolicy::Replace,
-            false => ExistingPolicy::Answer,
-        },
-        network: if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online },
-        ssh_agent: asked.aids.ssh_agent.clone(),
-        ..request(surroundings, prepared, options)?
-    };
+    request.outputs = wanted;
     let session = InTurn::new(terminal);
+    // Even where the answer does not count: what cannot be done should be said before a base is made for it.
+    let kept = builder.find(&request, &session).map_err(|error| told(error, prepared))?;
+    if let Some(report) = kept.filter(|_| !is_forced(arguments) && !arguments.no_cache) {
+        terminal.notice(&format!("{} exists, nothing to build", prepared.name.familiar()));
+        return tell(prepared, Some(report.digest), Some(&report), documents, terminal);
+    }
+    session.next();
+    secrets::check(&asked.secrets, prepared)?;
+    request.secrets = asked.secrets.clone();
     let _made = builders::provide(base, surroundings, prepared, &mut request, &session, terminal)?;
     let report = builder.build(&request, &session).map_err(|error| told(error, prepared))?;
     tell(prepared, Some(report.digest), Some(&report), documents, terminal)
 }
 
 /// A request for `prepared` that asks for nothing beside the plan.
-pub(super) fn request(
+pub(crate) fn request(
     surroundings: &Surroundings,
     prepared: &Prepared,
     options: BTreeMap<String, serde_json::Value>,
@@ -175,7 +181,6 @@ pub(super) fn request(
         cache: CachePolicy::Use,
         cache_from: Vec::new(),
         cache_to: Vec::new(),
-        existing: ExistingPolicy::Answer,
         network: NetworkPolicy::Online,
         cache_dir: prepare::cache_folder()?,
         timestamp: prepare::timestamp()?,
@@ -199,7 +204,7 @@ pub(crate) fn told(error: BuildError, prepared: &Prepared) -> Failure {
 }
 
 /// Whether the image is at `output` of `builder` already. Nothing is asked of layouts, archives, engines and what a
-/// builder keeps itself: that one answers with an image that it has, unless it is told otherwise.
+/// builder keeps itself: that one is asked by [`Builder::find`].
 fn existence(
     surroundings: &Surroundings,
     prepared: &Prepared,
@@ -236,24 +241,43 @@ fn found(
     }
 }
 
+/// Who would build, and what.
+struct Keeper<'a> {
+    builder: &'a dyn Builder,
+    description: &'a Description,
+    request: &'a BuildRequest,
+    terminal: &'a Terminal,
+}
+
 /// What `--dry-run` says: the plan, where the image would go, and whether it is there.
 fn preview(
     arguments: &BuildArguments,
     surroundings: &Surroundings,
     prepared: &Prepared,
     outputs: &[Output],
-    builder: &str,
+    keeper: &Keeper<'_>,
 ) -> Result<String, Failure> {
+    const ABSENT: &str = "; it does not exist";
+    let there = || match is_forced(arguments) {
+        true => "; it exists, and would be overwritten".to_owned(),
+        false => "; it exists".to_owned(),
+    };
+    let unknown = |error: &dyn std::error::Error| format!("; whether it exists is unknown: {error}");
     let mut text = plan::text(prepared);
     for output in outputs {
-        let state = match existence(surroundings, prepared, output, builder)? {
-            None => String::new(),
-            Some(Existence::Yes { .. }) if is_forced(arguments) => "; it exists, and would be overwritten".to_owned(),
-            Some(Existence::Yes { .. }) => "; it exists".to_owned(),
-            Some(Existence::No) => "; it does not exist".to_owned(),
-            Some(Existence::Unknown(error)) => format!("; whether it exists is unknown: {error}"),
+        let state = match existence(surroundings, prepared, output, &keeper.description.name)? {
+            None => match kept::ask(keeper.builder, keeper.request, output, keeper.terminal) {
+                Ok(Answer::Untold) => String::new(),
+                Ok(Answer::Absent) => ABSENT.to_owned(),
+                Ok(Answer::Kept(_)) => there(),
+                Err(error) if error.kind == FailureKind::Cancelled => return Err(told(error, prepared)),
+                Err(error) => unknown(&error),
+            },
+            Some(Existence::Yes { .. }) => there(),
+            Some(Existence::No) => ABSENT.to_owned(),
+            Some(Existence::Unknown(error)) => unknown(&error),
         };
-        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared, builder)));
+        text.push_str(&format!("output     {}{state}\n", outputs::shown(output, prepared, &keeper.description.name)));
     }
     Ok(text)
 }

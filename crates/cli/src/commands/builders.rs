@@ -132,7 +132,10 @@ pub(crate) fn provide(
 pub(crate) fn keeper(builder: &str, name: &Reference) -> String {
     let name = name.familiar();
     match builder {
-        "docker" => format!("builder `docker` keeps images in its engine: `docker run {name}` runs what it built"),
+        "docker" => format!(
+            "builder `docker` keeps images in its engine: `docker run {name}` runs what it built, and `docker image inspect \
+             {name}` says what that is"
+        ),
         _ => format!("builder `{builder}` keeps images itself: ask it for `{name}`"),
     }
 }

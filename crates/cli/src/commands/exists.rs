@@ -1,4 +1,4 @@
-//! `imagespec exists`: asks the store on this machine, or a registry. Exit code 0 yes, 1 no, 3 unknown.
+//! `imagespec exists`: asks the store on this machine, the builder that keeps images itself, or a registry. Exit code 0 yes, 1 no, 3 unknown.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use imagespec_distribution::{Client, Existence};
 use super::builders;
 use crate::arguments::Settings;
 use crate::failure::{FAILED, Failure, UNKNOWN};
+use crate::kept::{self, Answer};
 use crate::local;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{print_data, print_line};
@@ -53,14 +54,18 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
     match prepared.has_registry {
         true => in_its_registry(surroundings, prepared),
-        false => {
-            let builder = surroundings.builder(None, prepared).name;
-            match local::in_store(&prepared.name)? {
-                Some(Existence::No) if !local::keeps(&builder) => Err(elsewhere(&prepared.name, &builder)),
-                Some(existence) => Ok(existence),
-                None => Err(nowhere(&prepared.name)),
+        false => match kept::find(surroundings, prepared).map_err(|failure| unanswered(&prepared.name, failure))? {
+            Answer::Kept(report) => Ok(Existence::Yes { digest: report.digest }),
+            Answer::Absent => Ok(Existence::No),
+            Answer::Untold => {
+                let builder = surroundings.builder(None, prepared).name;
+                match local::in_store(&prepared.name)? {
+                    Some(Existence::No) if !local::keeps(&builder) => Err(elsewhere(&prepared.name, &builder)),
+                    Some(existence) => Ok(existence),
+                    None => Err(nowhere(&prepared.name)),
+                }
             }
-        }
+        },
     }
 }
 
@@ -85,12 +90,17 @@ fn elsewhere(name: &Reference, builder: &str) -> Failure {
 
 /// The failure of a build or a question whose registry did not answer it.
 pub(crate) fn unknown(name: &Reference, error: &imagespec_distribution::Error) -> Failure {
-    let mut failure = Failure::of(error).code(UNKNOWN);
+    let mut failure = unanswered(name, Failure::of(error));
+    failure.diagnostics[0].hints.extend(error.hint());
+    failure
+}
+
+/// The failure of a question that was not answered because of `failure`.
+fn unanswered(name: &Reference, mut failure: Failure) -> Failure {
     let diagnostic = &mut failure.diagnostics[0];
     let cause = std::mem::replace(&mut diagnostic.message, format!("cannot tell whether `{}` exists", name.familiar()));
     diagnostic.notes.insert(0, cause);
-    diagnostic.hints.extend(error.hint());
-    failure
+    failure.code(UNKNOWN)
 }
 
 fn in_registry(surroundings: &Surroundings, reference: &Reference, registry_config: Option<PathBuf>) -> Existence {

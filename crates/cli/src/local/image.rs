@@ -16,6 +16,7 @@ use super::open_cache;
 use crate::arguments::Settings;
 use crate::commands::builders;
 use crate::failure::{Failure, diagnostic_of};
+use crate::kept::{self, Answer};
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::subject::{self, Subject};
 
@@ -92,10 +93,20 @@ fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Resu
         None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()?),
         None => {
             let builder = surroundings.builder(None, prepared).name;
-            return Err(Failure::new(match super::keeps(&builder) {
-                true => Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint),
-                false => Diagnostic::error(format!("`{name}` is not in the store on this machine"))
-                    .hint(builders::keeper(&builder, &prepared.name)),
+            let not_here = || Diagnostic::error(format!("`{name}` is not in the store on this machine"));
+            let keeper = builders::keeper(&builder, &prepared.name);
+            return Err(Failure::new(match kept::find(surroundings, prepared)? {
+                Answer::Untold if super::keeps(&builder) => {
+                    Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)
+                }
+                Answer::Untold => not_here().hint(keeper),
+                Answer::Absent => {
+                    Diagnostic::error(format!("`{name}` is not built: builder `{builder}` does not have it")).hint(hint)
+                }
+                Answer::Kept(_) => {
+                    let diagnostic = not_here().hint(keeper);
+                    Diagnostic { notes: vec![format!("builder `{builder}` has it")], ..diagnostic }
+                }
             }));
         }
     };

@@ -98,6 +98,22 @@ pub fn report_from_json(text: &str) -> Result<Report, InvalidAnswer> {
     }
 }
 
+/// What a builder found, as it crosses.
+pub fn found_to_json(found: Option<&Report>) -> String {
+    serde_json::to_string(&found).expect("a report has only string keys")
+}
+
+/// Reads what a builder found: null is nothing.
+///
+/// # Errors
+/// When it is neither that nor a report.
+pub fn found_from_json(text: &str) -> Result<Option<Report>, InvalidAnswer> {
+    if text.trim() == "null" {
+        return Ok(None);
+    }
+    report_from_json(text).map(Some)
+}
+
 /// What was rendered, as it crosses.
 pub fn rendered_to_json(text: &str) -> String {
     serde_json::json!({ "text": text }).to_string()
@@ -222,6 +238,17 @@ mod tests {
             assert!(matches!(rendered_from_json(&rendered_to_json(wrong)), Err(InvalidAnswer::Text)));
         }
         assert!(matches!(rendered_from_json("FROM debian"), Err(InvalidAnswer::Json { .. })));
+    }
+
+    #[test]
+    fn what_is_found_crosses_and_is_nothing_or_a_report() {
+        assert_eq!(found_from_json(&found_to_json(None)).unwrap(), None);
+        let name = Some("app:1".parse().expect("it is a reference"));
+        let report = Report { digest: crate::digest::Digest::of(b"a"), images: Vec::new(), name, duration_ms: 1 };
+        assert_eq!(found_from_json(&found_to_json(Some(&report))).unwrap(), Some(report.clone()));
+        let nameless = Report { name: None, ..report };
+        assert!(matches!(found_from_json(&found_to_json(Some(&nameless))), Err(InvalidAnswer::NoImage)));
+        assert!(matches!(found_from_json("{}"), Err(InvalidAnswer::Json { .. })));
     }
 
     #[test]

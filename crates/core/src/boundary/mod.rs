@@ -6,6 +6,7 @@
 //! | `build` | [`BuildRequest::to_json`](crate::builder::BuildRequest::to_json) | [`Report`](crate::report::Report), as JSON |
 //! | `lock` | [`BuildRequest::to_json`](crate::builder::BuildRequest::to_json) | [`Plan::to_json`](crate::plan::Plan::to_json) |
 //! | `render` | the same with a member `folder`, an absolute path or null: [`RenderRequest::to_json`] | a JSON object with a member `text` |
+//! | `find` | [`BuildRequest::to_json`](crate::builder::BuildRequest::to_json) | [`Report`](crate::report::Report), as JSON, or null |
 //! | `start` | a list of arguments | the exit code |
 //!
 //! An answer may be a [`BuildError`](crate::builder::BuildError) instead, which any method may give. Events are
@@ -17,8 +18,8 @@ mod request;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{
-    InvalidAnswer, description_from_json, error_from_json, error_to_json, event_from_json, rendered_from_json,
-    rendered_to_json, report_from_json,
+    InvalidAnswer, description_from_json, error_from_json, error_to_json, event_from_json, found_from_json,
+    found_to_json, rendered_from_json, rendered_to_json, report_from_json,
 };
 pub use request::{InvalidRequest, RenderRequest};
 
@@ -30,6 +31,8 @@ pub const BUILD: &str = "build";
 pub const LOCK: &str = "lock";
 /// Writes down how an image is made.
 pub const RENDER: &str = "render";
+/// Looks whether an image can be made, and is there.
+pub const FIND: &str = "find";
 /// Runs the builder's own code as a process of its own, as [`Restart`] asked for.
 pub const START: &str = "start";
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::REQUEST_VERSION;
-use crate::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
+use crate::builder::{BuildRequest, CachePolicy, NetworkPolicy, Output, RegistryAccess, SecretSource};
 use crate::cache_location::CacheLocation;
 use crate::digest::Digest;
 use crate::hash::{SpecHash, SpecId};
@@ -51,8 +51,6 @@ struct RequestV1 {
     cache_from: Vec<CacheLocation>,
     #[serde(default)]
     cache_to: Vec<CacheLocation>,
-    #[serde(default)]
-    existing: ExistingPolicy,
     network: NetworkPolicy,
     cache_dir: PathBuf,
     timestamp: u64,
@@ -127,7 +125,6 @@ impl BuildRequest {
             cache: request.cache,
             cache_from: request.cache_from,
             cache_to: request.cache_to,
-            existing: request.existing,
             network: request.network,
             cache_dir: request.cache_dir,
             timestamp: request.timestamp,
@@ -161,7 +158,6 @@ impl BuildRequest {
             cache: wire.cache,
             cache_from: wire.cache_from,
             cache_to: wire.cache_to,
-            existing: wire.existing,
             network: wire.network,
             cache_dir: wire.cache_dir,
             timestamp: wire.timestamp,
@@ -193,7 +189,6 @@ mod tests {
             cache: CachePolicy::Use,
             cache_from: vec!["ghcr.io/team/cache".parse().expect("it is a cache")],
             cache_to: vec!["type=inline".parse().expect("it is a cache")],
-            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: "/cache".into(),
             timestamp: 1,
@@ -235,10 +230,9 @@ mod tests {
     #[test]
     fn what_an_older_program_does_not_write_is_the_usual() {
         let mut older: serde_json::Value = serde_json::from_str(&request().to_json().unwrap()).unwrap();
-        let newer = ["existing", "cache_from", "cache_to", "ssh_agent"];
+        let newer = ["cache_from", "cache_to", "ssh_agent"];
         older.as_object_mut().unwrap().retain(|name, _| !newer.contains(&name.as_str()));
         let crossed = BuildRequest::from_json(&older.to_string()).unwrap();
-        assert_eq!(crossed.existing, ExistingPolicy::Answer);
         assert_eq!((crossed.cache_from, crossed.cache_to, crossed.ssh_agent), (Vec::new(), Vec::new(), None));
     }
 

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use imagespec_core::boundary::{self, BUILD, InvalidRequest};
-use imagespec_core::builder::{
-    BuildError, BuildRequest, CachePolicy, ExistingPolicy, FailureKind, Feature, NetworkPolicy, Output,
-};
+use imagespec_core::builder::{BuildError, BuildRequest, CachePolicy, FailureKind, Feature, NetworkPolicy, Output};
 use imagespec_core::digest::Digest;
 use imagespec_core::hash::{SpecHash, SpecId};
 use imagespec_core::plan::{Base, Plan};
+use imagespec_core::reference::Reference;
 use imagespec_core::report::Report;
 use imagespec_core::spec::Spec;
 use tempfile::TempDir;
@@ -23,6 +22,9 @@ const BASES: [Feature; 4] =
 
 /// The outputs that need nothing but a disk, the one that shows most first.
 const OUTPUTS: [Feature; 3] = [Feature::OutputOci, Feature::OutputStore, Feature::OutputDockerArchive];
+
+/// What the names of its folders begin with.
+const PREFIX: &str = "imagespec-conformance-";
 
 /// A builder at work.
 pub(super) struct Bench {
@@ -40,7 +42,7 @@ pub(super) struct Bench {
 impl Bench {
     /// Lays everything out.
     pub(super) fn new(subject: Subject) -> Result<Self, Fault> {
-        let folder = tempfile::Builder::new().prefix("imagespec-conformance-").tempdir();
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir();
         let written = folder.and_then(|folder| Ok((Material::write(folder.path())?, folder)));
         let (material, folder) = written
             .map_err(|error| Fault::Skipped(format!("a folder for temporary files cannot be written: {error}")))?;
@@ -88,6 +90,13 @@ impl Bench {
         plan
     }
 
+    /// A name of an image that no other examination gives.
+    pub(super) fn own_name(&self, name: &str) -> Reference {
+        let own = self.folder.path().file_name().and_then(|own| own.to_str()).unwrap_or_default();
+        let own = own.trim_start_matches(PREFIX).to_lowercase();
+        format!("registry.invalid/conformance/{name}:{own}").parse().expect("it is a name with a tag")
+    }
+
     /// A folder of the builder's own, which need not be there yet.
     pub(super) fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -118,7 +127,6 @@ impl Bench {
             cache: CachePolicy::Use,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
-            existing: ExistingPolicy::Replace,
             network: NetworkPolicy::Offline,
             cache_dir: cache.to_owned(),
             timestamp: 0,

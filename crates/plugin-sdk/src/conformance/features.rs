@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::behaviour;
 use super::bench::{self, Bench};
+use super::find;
 use super::layout::{self, Entry, Found};
 use super::material::{self, BASE_ENV, CMD, DIRECTORY, ENTRYPOINT, ENV, FILES, LABELS, LINK, USER, WORKDIR};
 use super::render;
@@ -16,7 +17,7 @@ use super::subject::{Fault, shortened};
 /// The features that it says that it has, and that can be tried.
 pub(super) fn tried(bench: &Bench) -> Vec<Feature> {
     let is_tried = |feature: &Feature| {
-        matches!(feature, Feature::Lock | Feature::Render | Feature::Reproducible)
+        matches!(feature, Feature::Lock | Feature::Render | Feature::Find | Feature::Reproducible)
             || is_base(*feature)
             || bench.output(*feature, &bench.folder("try")).is_some()
             || material::ask(&mut bench.smallest(), *feature)
@@ -52,6 +53,9 @@ pub(super) fn check(bench: &Bench, feature: Feature) -> Result<(), Fault> {
     }
     if feature == Feature::Render {
         return render::check(bench);
+    }
+    if feature == Feature::Find {
+        return find::check(bench);
     }
     if feature == Feature::Reproducible {
         return behaviour::reproducible(bench);

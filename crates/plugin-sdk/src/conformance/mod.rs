@@ -17,6 +17,7 @@ mod behaviour;
 mod bench;
 mod describing;
 mod features;
+mod find;
 mod hostile;
 mod layout;
 mod material;
@@ -165,7 +166,7 @@ fn examine_within(door: Arc<dyn Door>, limits: Limits, notes: &mut dyn FnMut(Not
     bench.digest = digest;
     let rest: [(&str, Trial); 11] = [
         ("makes images that know which spec they are of", features::contract),
-        ("refuses to lock and to render unless it says that it can", words::unoffered),
+        ("refuses to lock, render and find unless it says that it can", words::unoffered),
         ("ignores what it does not know in a request", words::unknown_fields),
         ("tells of its steps in order", behaviour::events),
         ("does not begin a build that was cancelled before", behaviour::cancelled_before),

@@ -1,16 +1,19 @@
 //! A builder of next to nothing, for the tests of the kit: honest, but for one lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Description, FailureKind, Feature, Output, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{Event, Outcome};
+use imagespec_core::hash::SpecHash;
 use imagespec_core::plan::{CopiedFile, ID_VARIABLE, Step};
 use imagespec_core::platform::Platform;
+use imagespec_core::reference::Reference;
 use imagespec_core::report::{PlatformImage, Report};
 use serde_json::{Value, json};
 
@@ -43,6 +46,10 @@ pub(super) enum Lie {
     RendersNothing,
     RendersWithoutFiles,
     RendersWhatItDoesNotOffer,
+    FindsNothing,
+    FindsByName,
+    FindsWhatGoesElsewhere,
+    FindsWhatItDoesNotOffer,
 }
 
 /// The builder.
@@ -50,11 +57,13 @@ pub(super) struct Tiny {
     lie: Lie,
     /// How often it did what it should not.
     count: AtomicU64,
+    /// What it keeps.
+    kept: Mutex<BTreeMap<Reference, (SpecHash, Report)>>,
 }
 
 impl Tiny {
     pub(super) fn new(lie: Lie) -> Self {
-        Self { lie, count: AtomicU64::new(0) }
+        Self { lie, count: AtomicU64::new(0), kept: Mutex::default() }
     }
 
     fn config(&self, request: &BuildRequest) -> Value {
@@ -127,7 +136,11 @@ impl Tiny {
                 return Err(failure("there were so many variables"));
             }
         }
-        let [Output::Oci { dest }] = request.outputs.as_slice() else { return Err(failure("one layout, please")) };
+        let dest = match request.outputs.as_slice() {
+            [Output::Oci { dest }] => dest,
+            [Output::Store] => &request.cache_dir.join("store"),
+            _ => return Err(failure("one output, please")),
+        };
         if self.lie == Lie::LeavesHalfALayout {
             fs::create_dir_all(dest.join("blobs")).map_err(|error| BuildError::new(FailureKind::Machine, &error))?;
         }
@@ -182,8 +195,18 @@ impl Builder for Tiny {
             Lie::HasAnOptionWithoutType => json!({"jobs": {"description": "how many"}}),
             _ => json!({"jobs": {"type": "integer"}}),
         };
-        let mut features: BTreeSet<_> =
-            [Feature::BaseScratch, Feature::Env, Feature::Labels, Feature::Copy, Feature::OutputOci].into();
+        let mut features: BTreeSet<_> = [
+            Feature::BaseScratch,
+            Feature::Env,
+            Feature::Labels,
+            Feature::Copy,
+            Feature::OutputOci,
+            Feature::OutputStore,
+        ]
+        .into();
+        if self.lie != Lie::FindsWhatItDoesNotOffer {
+            features.insert(Feature::Find);
+        }
         if self.lie != Lie::RendersWhatItDoesNotOffer {
             features.insert(Feature::Render);
         }
@@ -204,7 +227,28 @@ impl Builder for Tiny {
         }
         match session.is_cancelled() && self.lie != Lie::BeginsWhatIsCancelled {
             true => Err(cancelled()),
-            false => self.make(request, session),
+            false => {
+                let report = self.make(request, session)?;
+                let mut kept = self.kept.lock().expect("nobody panics while it is held");
+                if request.outputs == [Output::Store] {
+                    kept.insert(request.name.clone(), (request.spec_hash.clone(), report.clone()));
+                }
+                Ok(report)
+            }
+        }
+    }
+
+    fn find(&self, request: &BuildRequest, _: &dyn Session) -> Result<Option<Report>, BuildError> {
+        let stays = request.outputs == [Output::Store] || self.lie == Lie::FindsWhatGoesElsewhere;
+        let kept = self.kept.lock().expect("nobody panics while it is held");
+        let found = kept.get(&request.name).filter(|_| stays && self.lie != Lie::FindsNothing);
+        let found = found.filter(|(hash, _)| *hash == request.spec_hash || self.lie == Lie::FindsByName);
+        match (found, self.lie) {
+            (None, Lie::FindsWhatItDoesNotOffer) => {
+                let name = Some(request.name.clone());
+                Ok(Some(Report { digest: Digest::of(b""), images: Vec::new(), name, duration_ms: 0 }))
+            }
+            (found, _) => Ok(found.map(|(_, report)| report.clone())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether a builder copes with words that it does not know, and with what is no request at all.
 
-use imagespec_core::boundary::{BUILD, LOCK, RENDER};
+use imagespec_core::boundary::{BUILD, FIND, LOCK, RENDER};
 use imagespec_core::builder::{BuildError, Feature};
 use serde_json::{Value, json};
 
@@ -53,7 +53,14 @@ pub(super) fn unoffered(bench: &Bench) -> Result<(), Fault> {
             refuses(bench.subject.call(method, &request)?.answer, &what)?;
         }
     }
-    Ok(())
+    if bench.claims(Feature::Find) {
+        return Ok(());
+    }
+    let answer = bench.subject.call(FIND, &json(&bench.request(bench.smallest(), "unoffered"))?)?.answer;
+    match answer.as_deref() {
+        Ok("null") => Ok(()),
+        _ => refuses(answer, "to find, which is not among its features"),
+    }
 }
 
 /// A request of a later version, that has more to say.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use imagespec_core::builder::{BuildRequest, CachePolicy, ExistingPolicy, NetworkPolicy, SecretSource};
+use imagespec_core::builder::{BuildRequest, CachePolicy, NetworkPolicy, SecretSource};
 use imagespec_core::digest::Digest;
 use imagespec_core::document::Format;
 use imagespec_core::hash::{SpecHash, SpecId};
@@ -61,7 +61,6 @@ impl Project {
             cache: CachePolicy::Use,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
-            existing: ExistingPolicy::Answer,
             ssh_agent: None,
             network: NetworkPolicy::Online,
             cache_dir: PathBuf::from("/nonexistent"),

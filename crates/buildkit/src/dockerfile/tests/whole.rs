@@ -322,3 +322,15 @@ fn files_on_nothing_are_copied_and_nothing_runs() {
     "#);
     assert_eq!(recipe.steps.iter().map(|step| step.index).collect::<Vec<_>>(), [1, 2]);
 }
+
+#[test]
+fn a_base_that_no_registry_has_is_loaded_first_and_the_head_says_so() {
+    let mut request = Project::new(&[]).request("base_image: scratch\nsecrets: [token]\ncommands: ['true']\n");
+    request.plan.base = Base::OciLayout { digest: Digest::of(b"base") };
+    let recipe = lower(&request, &machine(), &uv(), &BTreeMap::new()).unwrap();
+    let head: Vec<_> = recipe.dockerfile.lines().take(5).collect();
+    insta::assert_snapshot!(head.join("\n"), @"");
+    // Nothing else in the text depends on it.
+    request.plan.base = Base::DockerArchive { digest: Digest::of(b"base") };
+    assert_eq!(lower(&request, &machine(), &uv(), &BTreeMap::new()).unwrap().dockerfile, recipe.dockerfile);
+}
