@@ -166,6 +166,11 @@ impl Engine {
         self.folder.join("docker.sock")
     }
 
+    /// Where all that it keeps lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The engine as the variable `DOCKER_HOST` names it.
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())

@@ -91,6 +91,11 @@ impl DockerRegistry {
         self.address.to_string()
     }
 
+    /// Where the blobs lie.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("storage")
+    }
+
     /// The authority that signed the registry's certificate.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")

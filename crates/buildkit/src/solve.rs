@@ -181,6 +181,8 @@ impl Solve<'_> {
             exporter_deprecated: (*exporter).to_owned(),
             exporter_attrs_deprecated: map(exporter_attributes),
             session: session.id().to_owned(),
+            // BuildKit's history would hold the values of build arguments, and that of a proxy may be a password.
+            internal: true,
             frontend: FRONTEND.to_owned(),
             frontend_attrs: map(&attributes),
             cache: Some(CacheOptions {

@@ -115,7 +115,7 @@ impl Stage<'_, '_> {
     }
 
     fn copy(&mut self, step: &CopyStep) -> Result<(), LowerError> {
-        let folder = if self.is_last { "root".to_owned() } else { format!("{}/root", self.name) };
+        let folder = if self.is_last { "files".to_owned() } else { format!("{}/files", self.name) };
         for (path, file) in &step.files {
             let entry = match file {
                 CopiedFile::Directory => Entry::Directory,
@@ -126,12 +126,13 @@ impl Stage<'_, '_> {
                     Entry::File { path, digest: *digest, size_bytes: *size_bytes, executable: *executable }
                 }
             };
-            self.lowering.context.insert(format!("{folder}/{path}"), entry);
+            self.lowering.context.insert(format!("{folder}{FILES_ROOT}/{path}"), entry);
         }
         let title = format!("copy {}", count(step.files.len(), "file"));
         let field = self.field("copy");
+        // From above, so that their folder gets its mode: a base's `/root` is closed to others, and the user may be anybody.
         self.lowering.writer.comment("Files");
-        self.lowering.writer.counted(&format!("COPY {folder}/ {FILES_ROOT}/"), Told { title, field });
+        self.lowering.writer.counted(&format!("COPY {folder}/ /"), Told { title, field });
         Ok(())
     }
 

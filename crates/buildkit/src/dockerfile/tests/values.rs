@@ -225,10 +225,10 @@ fn a_recipe_is_written_with_all_that_it_names_and_never_over_something() {
     recipe.write(&folder).unwrap();
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     assert_eq!(read("Dockerfile"), recipe.dockerfile);
-    assert_eq!(read("root/app/data/a"), "a");
-    assert_eq!(std::fs::read_link(folder.join("root/app/link")).unwrap(), Path::new("data/a"));
+    assert_eq!(read("files/root/app/data/a"), "a");
+    assert_eq!(std::fs::read_link(folder.join("files/root/app/link")).unwrap(), Path::new("data/a"));
     assert_eq!(read(".imagespec/IMAGESPEC_TEXT_1"), "x\ny");
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.join("root/app/run.sh")).unwrap());
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.join("files/root/app/run.sh")).unwrap());
     assert_eq!(mode & 0o777, 0o755);
     assert!(recipe.write(&folder).unwrap_err().to_string().ends_with("is not empty"));
     std::fs::write(project.folder.path().join("app/data/a"), "b").unwrap();

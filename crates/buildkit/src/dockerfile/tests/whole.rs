@@ -46,7 +46,7 @@ fn the_quickstart_is_a_dockerfile_that_a_person_reads() {
     WORKDIR /root
 
     # Files
-    COPY root/ /root/
+    COPY files/ /
 
     # What a container runs
     ENTRYPOINT ["python", "report.py"]
@@ -73,7 +73,7 @@ fn the_quickstart_is_a_dockerfile_that_a_person_reads() {
             ".imagespec/python.sh",
             ".imagespec/requirements.txt",
             ".imagespec/uv-x86_64",
-            "root/report.py"
+            "files/root/report.py"
         ]
     );
     assert_eq!(recipe.build_arguments, BTreeMap::from([("HTTPS_PROXY".into(), "http://proxy.example:3128".into())]));
@@ -155,7 +155,7 @@ runtime_packages: [ipdb]
     COPY .imagespec/image/start/ /opt/imagespec/
 
     # Files
-    COPY root/ /root/
+    COPY files/ /
 
     # Commands
     RUN --mount=type=bind,source=.imagespec/command.sh,target=/dev/imagespec/command.sh \
@@ -265,7 +265,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
     WORKDIR /root
 
     # Files
-    COPY root/ /root/
+    COPY files/ /
 
     # Commands
     RUN ["/bin/sh", "-c", "true"]
@@ -309,7 +309,7 @@ fn files_on_nothing_are_copied_and_nothing_runs() {
     WORKDIR /root
 
     # Files
-    COPY root/ /root/
+    COPY files/ /
 
     # What a container runs
     ENTRYPOINT ["/root/hello"]
