@@ -353,7 +353,15 @@ mod tests {
         let done = Vertex { started: time(1), completed: time(3), ..vertex(run) };
         follower.take(&of(vec![done], Vec::new()));
         let told = heard.0.lock().unwrap().join("\n");
-        insta::assert_snapshot!(told);
+        insta::assert_snapshot!(told, @r#"
+        {"event":"step-started","step":0,"title":"base x"}
+        {"event":"step-finished","step":0,"duration_ms":0,"outcome":"cached","summary":""}
+        {"event":"step-started","step":1,"title":"run 1 command"}
+        {"event":"output","step":1,"line":"one"}
+        {"event":"output","step":1,"line":"two ****"}
+        {"event":"output","step":1,"line":"100%"}
+        {"event":"step-finished","step":1,"duration_ms":2000,"outcome":"done","summary":""}
+        "#);
         assert!(follower.failed().is_none());
     }
 
