@@ -129,7 +129,7 @@ impl<'a> Registry<'a> {
 }
 
 /// The media type that a document says of itself.
-fn media_type(document: &[u8], default: &str) -> String {
+pub(crate) fn media_type(document: &[u8], default: &str) -> String {
     let document: Value = serde_json::from_slice(document).unwrap_or_default();
     document["mediaType"].as_str().unwrap_or(default).to_owned()
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod dial;
+mod ssh;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use tower_service::Service;
 pub(crate) use address::DEFAULT;
 pub use address::{Address, AddressError, Place, TlsFiles, Wishes};
 pub use dial::{Connection, DialError, dial};
+pub use ssh::SshEnded;
 pub use upgrade::UpgradeError;
 
 /// The oldest API that is spoken: that of Docker 20.10, whose BuildKit knows mounts.
@@ -156,7 +158,12 @@ impl Engine {
                 let api = number(&message).unwrap_or((0, 0));
                 return Err(EngineError::TooOld { place, name: "Docker".to_owned(), version: String::new(), api });
             }
-            Ok(Err(error)) => return Err(no_engine(words(&error))),
+            Ok(Err(error)) => {
+                return Err(match DialError::beneath(&error) {
+                    Some(source) => EngineError::Unreachable { place, source },
+                    None => no_engine(words(&error)),
+                });
+            }
             Err(_) => return Err(no_engine("it does not say what it is within 30 seconds".to_owned())),
         };
         let about = About::of(&version, &info);
