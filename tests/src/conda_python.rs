@@ -51,13 +51,16 @@ impl CondaPython {
             .expect("Debian's Python needs libexpat");
         let site = format!("import site\nsite.addsitedir('{PLACEHOLDER}/lib/python3.11/site-packages')\n");
         let read = |path: &Path| fs::read(path).expect("a Debian with Python has it");
+        let schemes = String::from_utf8(read(&usr.join("lib/python3.11/sysconfig.py"))).expect("modules are UTF-8");
+        let schemes = schemes.replace("prefix_scheme = 'posix_local'", "prefix_scheme = 'posix_prefix'");
         CondaPackage::new("python", "3.11.2", subdir)
             .program("bin/python3.11", read(&usr.join("bin/python3.11")))
             .link("bin/python3", "python3.11")
             .link("bin/python", "python3.11")
             .tree("lib/python3.11", &usr.join("lib/python3.11"))
             .file("lib/libexpat.so.1", read(&expat.path()))
-            // Debian's looks for packages in folders of its own.
+            // Debian's has packages installed into folders of its own, and looks for them there.
+            .file("lib/python3.11/sysconfig.py", schemes)
             .text("lib/python3.11/sitecustomize.py", site, 0o644)
     }
 }

@@ -88,11 +88,9 @@ fn builds_pushes_and_runs(kind: Kind) {
     assert!(printed.starts_with("hello from Python 3.11.") && printed.ends_with("mean age 11.5\n"), "{printed}");
     let report: Value = serde_json::from_slice(&fs::read(place.env.path().join("report.json")).unwrap()).unwrap();
     assert_eq!(report["digest"], pinned.split_once('@').unwrap().1);
-    let titles: Vec<_> = report["images"][0]["layers"].as_array().unwrap().iter().map(|layer| &layer["title"]).collect();
-    assert_eq!(
-        titles,
-        ["base", "python environment", "install 3 Python packages", "working directory", "copy 1 file"]
-    );
+    let titles: Vec<_> =
+        report["images"][0]["layers"].as_array().unwrap().iter().map(|layer| &layer["title"]).collect();
+    assert_eq!(titles, ["base", "python environment", "install 3 Python packages", "working directory", "copy 1 file"]);
     let again = place.build(&["quickstart/imagespec.yaml", "--registry", &registry], &[]);
     assert_eq!(again.stdout, built.stdout);
     assert!(again.stderr.ends_with("exists, nothing to build\n"), "{}", again.stderr);
@@ -214,7 +212,8 @@ secrets: [{{id: file, target: /run/secret}}, {{id: variable, env: TOKEN}}]
     let rendered = place.run(&["render", "app.yaml", "--builder", "docker", "--output", "dir=rendered"], &variables);
     assert_eq!(rendered.code, 0, "{}", rendered.stderr);
     let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
-    let told = [&["history", "--no-trunc", &name][..], &["image", "inspect", &name]].map(|words| place.engine.docker(words));
+    let told =
+        [&["history", "--no-trunc", &name][..], &["image", "inspect", &name]].map(|words| place.engine.docker(words));
     place.engine.docker(&["save", "--output", &place.env.path().join("saved.tar").display().to_string(), &name]);
     fs::remove_file(place.env.path().join("file")).unwrap();
     fs::remove_file(place.env.path().join("netrc")).unwrap();

@@ -1,6 +1,6 @@
 //! What an image stands on: looked up, or loaded into the engine first where the engine cannot pull it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,13 @@ use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan};
+use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
-use imagespec_layout::{Archive, Image, Observer, ReadError, open_blob, read_image, write_archive};
-use serde_json::Value;
+use imagespec_layout::{Archive, INDEX, Image, MANIFEST, Observer, ReadError, open_blob, read_image, write_archive};
+use serde_json::{Value, json};
 
 use crate::builder::{Building, Failure};
+use crate::registry::media_type;
 use crate::renamed;
 use crate::stream;
 
@@ -47,8 +49,8 @@ pub(crate) enum BaseError {
     /// The engine took it, and does not have it.
     #[error("the engine does not have the base that it loaded")]
     Lost,
-    /// An image of several platforms on a base that is loaded.
-    #[error("a base that is loaded into the engine is of one platform, and this image has {count}")]
+    /// An image of several platforms on a base of one.
+    #[error("an archive of `docker save` is of one platform, and this image has {count}")]
     ManyPlatforms {
         /// How many.
         count: usize,
@@ -158,30 +160,65 @@ fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<Know
 /// Loads a base into the engine under `name`, unless it is there.
 fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
     let path = path(building.request, digest)?;
-    let title = match base {
-        Base::OciLayout { .. } => format!("load base oci:{}", path.display()),
-        _ => format!("load base docker-archive:{}", path.display()),
+    match base {
+        Base::OciLayout { .. } => load_layout(building, path, digest, name),
+        _ => load_archive(building, path, digest, name),
+    }
+}
+
+/// Loads the images of the layout at `path` that are asked for.
+fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
+    let step = building.progress.begin(&format!("load base oci:{}", path.display()));
+    let layout = |source| layout_error(path, source);
+    let platforms = &building.plan().platforms;
+    let images = platforms.iter().map(|platform| read_image(path, digest, platform).map_err(layout));
+    let images = images.collect::<Result<Vec<_>, _>>()?;
+    let first = images.first().expect("a plan has a platform");
+    let config = serde_json::from_slice(&first.config).unwrap_or_default();
+    let index = (images.len() > 1).then(|| index(&images, platforms));
+    // An engine calls an image by its config, or where it keeps images in containerd by the document on top of it. One
+    // that has another platform has another image by that name.
+    let on_top = index.as_ref().map_or_else(|| first.digest(), |index| Digest::of(index));
+    let expected = [on_top, first.config_digest()].map(|digest| Some(digest.to_string()));
+    let is_there = |image: Option<ImageInspect>| image.is_some_and(|image| expected.contains(&image.id));
+    let known = of_config(Some(digest), &config);
+    if is_there(building.wait(building.engine.image(name))?) {
+        step.finish(Outcome::Cached, String::new());
+        return Ok(known);
+    }
+    let reference = reference(name);
+    let open = |digest| {
+        let blob = images.iter().flat_map(|image| &image.layers).find(|layer| layer.digest == digest);
+        open_blob(path, *blob.expect("an archive opens layers of its images"))
     };
-    let step = building.progress.begin(&title);
+    let archive = match &index {
+        Some(index) => Archive::of_index(&reference, index, &images, &open),
+        None => Archive::of(&reference, first, &open),
+    };
+    let mut archive = archive.map_err(layout)?;
+    let stream = stream::written(move |sink| io::copy(&mut archive, sink).map(drop));
+    building.wait(building.engine.load(stream))?;
+    if !is_there(building.wait(building.engine.image(name))?) {
+        return Err(BaseError::Lost.into());
+    }
+    step.finish(Outcome::Done, String::new());
+    Ok(known)
+}
+
+/// Loads the archive of `docker save` at `path`.
+fn load_archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
+    let count = building.plan().platforms.len();
+    if count > 1 {
+        return Err(BaseError::ManyPlatforms { count }.into());
+    }
+    let step = building.progress.begin(&format!("load base docker-archive:{}", path.display()));
     if let Some(image) = building.wait(building.engine.image(name))? {
         step.finish(Outcome::Cached, String::new());
         return Ok(of_loaded(&image, digest));
     }
-    match base {
-        Base::OciLayout { .. } => {
-            let archive = archive(building.request, path, digest, name)?;
-            let stream = stream::written(move |sink| {
-                let mut archive = archive;
-                io::copy(&mut archive, sink).map(drop)
-            });
-            building.wait(building.engine.load(stream))?;
-        }
-        _ => {
-            let (path, name) = (path.to_owned(), name.to_owned());
-            let stream = stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &name, sink));
-            building.wait(building.engine.load(stream))?;
-        }
-    }
+    let (path, owned) = (path.to_owned(), name.to_owned());
+    let stream = stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &owned, sink));
+    building.wait(building.engine.load(stream))?;
     let image = building.wait(building.engine.image(name))?.ok_or(BaseError::Lost)?;
     step.finish(Outcome::Done, String::new());
     Ok(of_loaded(&image, digest))
@@ -204,12 +241,6 @@ fn layout_error(path: &Path, source: ReadError) -> BaseError {
     BaseError::Layout { path: path.display().to_string(), source }
 }
 
-/// The layout at `path` as an archive that an engine loads.
-fn archive(request: &BuildRequest, path: &Path, digest: Digest, name: &str) -> Result<Archive, BaseError> {
-    let image = image(request, path, digest)?;
-    Archive::of(&reference(name), &image, &|digest| open_layer(path, &image, digest))
-}
-
 fn open_layer(path: &Path, image: &Image, digest: Digest) -> Result<Box<dyn Read + Send>, BaseError> {
     let blob = image.layers.iter().find(|layer| layer.digest == digest);
     let blob = blob.expect("an archive opens layers of its image");
@@ -218,6 +249,24 @@ fn open_layer(path: &Path, image: &Image, digest: Digest) -> Result<Box<dyn Read
 
 fn reference(name: &str) -> Reference {
     name.parse().expect("the name of a loaded base is one")
+}
+
+/// An index over `images`, which are for `platforms` (OCI image-spec, "Image Index").
+fn index(images: &[Image], platforms: &BTreeSet<Platform>) -> Vec<u8> {
+    let entries = images.iter().zip(platforms).map(|(image, platform)| {
+        let mut machine = json!({ "architecture": platform.architecture(), "os": platform.os() });
+        if let Some(variant) = platform.variant() {
+            machine["variant"] = variant.into();
+        }
+        json!({
+            "mediaType": media_type(&image.manifest, MANIFEST),
+            "digest": image.digest().to_string(),
+            "size": image.manifest.len(),
+            "platform": machine,
+        })
+    });
+    let entries: Vec<_> = entries.collect();
+    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries }).to_string().into_bytes()
 }
 
 fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {

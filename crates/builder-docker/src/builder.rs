@@ -61,6 +61,8 @@ pub(crate) enum Failure {
     NoBuildKit { place: String, name: String, version: String },
     #[error("the engine keeps one platform under a name, and this image has {count}")]
     ManyPlatforms { count: usize },
+    #[error("an archive for `docker load` holds one platform, and this image has {count}")]
+    ManyInArchive { count: usize },
     #[error("`--output type=docker` names the engine at `{wanted}`, and the image is made in that at `{place}`")]
     OtherEngine { wanted: String, place: String },
     #[error(transparent)]

@@ -30,10 +30,13 @@ impl Failure {
             }
             Self::NoBuildKit { .. } => BuildError::new(FailureKind::Machine, self)
                 .hint("`--builder oci --output type=docker` builds without it and loads the image into that engine"),
-            Self::ManyPlatforms { .. } => BuildError::new(FailureKind::Spec, self)
+            Self::ManyPlatforms { .. } => BuildError::new(FailureKind::Machine, self)
                 .field("platform")
                 .hint("turn on the engine's containerd image store, or build for one platform")
                 .hint("`--builder oci` makes images of several platforms"),
+            Self::ManyInArchive { .. } => BuildError::new(FailureKind::Spec, self)
+                .field("platform")
+                .hint("choose one by `--platform`, or write all of them to `type=oci,dest=DIR`"),
             Self::OtherEngine { .. } => BuildError::new(FailureKind::Spec, self)
                 .hint("leave `--output type=docker` out: the image stays in the engine that makes it"),
             Self::Base(error) => {
@@ -43,7 +46,13 @@ impl Failure {
                         FailureKind::Spec
                     }
                 };
-                BuildError::new(kind, self).field("base_image")
+                let told = BuildError::new(kind, self).field("base_image");
+                match error {
+                    BaseError::ManyPlatforms { .. } => {
+                        told.hint("build for one platform, or on an OCI layout with all of them: `oci:DIR`")
+                    }
+                    _ => told,
+                }
             }
             Self::Lower(error) => error.tell(),
             Self::Uv(error) => error.tell(),
@@ -75,6 +84,23 @@ pub(crate) fn engine(error: &EngineError, registry_name: &str) -> BuildError {
                 .hint("let the engine's administrator give you access: Docker's is that of group `docker`")
                 .hint(WITHOUT_ENGINE)
         }
+        EngineError::Unreachable { source: DialError::Ssh(_), .. } => BuildError::new(FailureKind::Machine, error)
+            .hint("install an SSH client, as Debian's package openssh-client"),
+        EngineError::Unreachable { source: DialError::SshEnded(_), place } => {
+            BuildError::new(FailureKind::Machine, error)
+                .hint(format!("`ssh {} docker version` must work without a question", ssh_target(place)))
+                .hint("ssh takes hosts, keys and users from ~/.ssh/config; the other machine needs Docker's client")
+        }
+        EngineError::Unreachable {
+            source: source @ (DialError::Tls(_) | DialError::Identity(_) | DialError::Pem { .. }),
+            ..
+        } => {
+            let told = BuildError::new(FailureKind::Machine, error);
+            match source.tls_hint() {
+                Some(hint) => told.hint(hint),
+                None => told,
+            }
+        }
         EngineError::Unreachable { .. } | EngineError::NoEngine { .. } => BuildError::new(FailureKind::Machine, error)
             .hint("start Docker, or name another engine by DOCKER_HOST, a Docker context or `--builder-opt host=…`")
             .hint(WITHOUT_ENGINE),
@@ -101,6 +127,15 @@ pub(crate) fn engine(error: &EngineError, registry_name: &str) -> BuildError {
         EngineError::Upgrade(_) | EngineError::Grpc(_) => BuildError::new(FailureKind::Machine, error)
             .hint("`imagespec doctor` says what the engine is")
             .hint(WITHOUT_ENGINE),
+    }
+}
+
+/// The words with which ssh is told what `ssh://USER@HOST:PORT` says.
+fn ssh_target(place: &str) -> String {
+    let target = place.strip_prefix("ssh://").unwrap_or(place);
+    match target.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) {
+        Some((host, port)) => format!("-p {port} {host}"),
+        None => target.to_owned(),
     }
 }
 

@@ -20,8 +20,10 @@ pub(crate) struct Delivered {
 
 /// Finds out before any work whether the outputs can take the image.
 pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
+    let count = building.plan().platforms.len();
     for output in &building.request.outputs {
         match output {
+            Output::DockerArchive { .. } if count > 1 => return Err(Failure::ManyInArchive { count }),
             Output::Oci { dest } => layout::check_layout(dest)?,
             Output::DockerArchive { dest } => layout::check_archive(dest)?,
             Output::Store | Output::Docker { .. } | Output::Registry => {}
@@ -111,11 +113,9 @@ fn write(building: &Building<'_>, output: &Output, saved: &Saved) -> Result<(), 
         }),
         Output::DockerArchive { dest } => {
             let [image] = saved.images.as_slice() else {
-                return Err(Failure::ManyPlatforms { count: saved.images.len() });
+                return Err(Failure::ManyInArchive { count: saved.images.len() });
             };
-            written(format!("write {}", dest.display()), &|| {
-                layout::write_archive(dest, name, image, &open, &observer)
-            })
+            written(format!("write {}", dest.display()), &|| layout::write_archive(dest, name, image, &open, &observer))
         }
         Output::Store | Output::Docker { .. } | Output::Registry => Ok(()),
     }

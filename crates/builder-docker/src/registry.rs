@@ -9,7 +9,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::{Blob, BlobSource, Client, ClientOptions, CredentialStore, Document, Error, Pushed};
-use imagespec_layout::{Image, INDEX, MANIFEST};
+use imagespec_layout::{INDEX, Image, MANIFEST};
 use serde_json::Value;
 
 use crate::saved::Saved;
@@ -98,12 +98,7 @@ impl<'a> Registry<'a> {
     ///
     /// # Errors
     /// When the registry does not take it.
-    pub(crate) fn push(
-        &self,
-        saved: &Saved,
-        target: &Reference,
-        progress: &dyn Fn(u64, u64),
-    ) -> Result<Digest, Error> {
+    pub(crate) fn push(&self, saved: &Saved, target: &Reference, progress: &dyn Fn(u64, u64)) -> Result<Digest, Error> {
         let total_bytes = saved.images.iter().flat_map(|image| &image.layers).map(|layer| layer.size_bytes).sum();
         let done_bytes = Cell::new(0);
         for image in &saved.images {
@@ -118,7 +113,9 @@ impl<'a> Registry<'a> {
             self.client.push_blob(target, Blob::of(&image.config), None, &image.config, &mut |_| {})?;
         }
         match (&saved.index, saved.images.as_slice()) {
-            (None, [Image { manifest, .. }]) => self.client.push_manifest(target, &media_type(manifest, MANIFEST), manifest),
+            (None, [Image { manifest, .. }]) => {
+                self.client.push_manifest(target, &media_type(manifest, MANIFEST), manifest)
+            }
             (index, images) => {
                 for Image { manifest, .. } in images {
                     let by_digest = target.with_digest(Digest::of(manifest));
@@ -132,7 +129,7 @@ impl<'a> Registry<'a> {
 }
 
 /// The media type that a document says of itself.
-fn media_type(document: &[u8], default: &str) -> String {
+pub(crate) fn media_type(document: &[u8], default: &str) -> String {
     let document: Value = serde_json::from_slice(document).unwrap_or_default();
     document["mediaType"].as_str().unwrap_or(default).to_owned()
 }

@@ -1,7 +1,5 @@
 //! What a build came to: digests and layers, as the registry, the layout or the engine has them.
 
-use std::collections::BTreeMap;
-
 use bollard::models::ImageInspect;
 use imagespec_buildkit::{Recipe, Solved};
 use imagespec_core::digest::Digest;
@@ -118,13 +116,7 @@ fn platform(image: &Image) -> Option<Platform> {
 
 /// The layers that the recipe adds, lowest first. FROM brings those of the base.
 fn titles(recipe: &Recipe, solved: &Solved) -> Vec<Titled> {
-    let mut firsts: BTreeMap<&str, usize> = BTreeMap::new();
-    for step in &recipe.steps {
-        let first = firsts.entry(&step.stage).or_insert(step.index);
-        *first = step.index.min(*first);
-    }
-    let is_base = |title: &str| title.starts_with("base ");
-    let own = recipe.steps.iter().filter(|step| !is_base(&step.title));
+    let own = recipe.steps.iter().filter(|step| !step.is_base);
     own.map(|step| {
         let is_cached = solved.cached.contains(&(step.stage.clone(), step.index));
         (step.title.clone(), if is_cached { Outcome::Cached } else { Outcome::Done })

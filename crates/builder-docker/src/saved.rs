@@ -145,7 +145,8 @@ fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedEr
     if !entries.files.contains_key("index.json") {
         return Ok(None);
     }
-    let index: Value = serde_json::from_slice(&document(&folder.join("index.json"))?).map_err(|error| invalid(&error))?;
+    let index: Value =
+        serde_json::from_slice(&document(&folder.join("index.json"))?).map_err(|error| invalid(&error))?;
     let [manifest] = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default() else {
         return Err(invalid("its index does not name one image"));
     };

@@ -308,6 +308,7 @@ mod tests {
         let step = |index, title: &str, field: &str| RecipeStep {
             stage: "image".to_owned(),
             index,
+            is_base: index == 1,
             title: title.to_owned(),
             field: Some(field.to_owned()),
         };

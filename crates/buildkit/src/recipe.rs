@@ -75,6 +75,8 @@ pub struct RecipeStep {
     /// Its place among those of its stage, from 1. FROM counts where it names an image, and not where it names `scratch`
     /// or another stage. BuildKit pads the number with blanks: `[image  2/10]`.
     pub index: usize,
+    /// Whether it is FROM, whose layers are the base's.
+    pub is_base: bool,
     /// What the user sees: `install 2 Debian packages`.
     pub title: String,
     /// The field of the spec that asks for it: `apt_packages`, `commands[1]`.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use imagespec_core::digest::{Digest, Hasher};
@@ -76,10 +76,10 @@ impl Recipe {
         for (path, entry) in &self.context {
             let path = folder.join(path);
             if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(failed(parent))?;
+                make_folders(parent).map_err(failed(parent))?;
             }
             match entry {
-                Entry::Directory => fs::create_dir_all(&path).map_err(failed(&path))?,
+                Entry::Directory => make_folders(&path).map_err(failed(&path))?,
                 Entry::Link { target } => symlink(target, &path).map_err(failed(&path))?,
                 Entry::Bytes { content, executable } => {
                     created(&path, *executable).and_then(|mut file| file.write_all(content)).map_err(failed(&path))?;
@@ -101,11 +101,23 @@ impl Recipe {
     }
 }
 
+/// Makes a folder that the umask of nobody changes, and those that it lies in: `/root` of an image has the mode of ours.
+fn make_folders(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_folders(parent)?;
+    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
 /// A new file that the umask of nobody changes.
 fn created(path: &Path, executable: bool) -> io::Result<File> {
     let mode = if executable { 0o755 } else { 0o644 };
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }
 

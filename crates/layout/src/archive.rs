@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
-use serde_json::json;
+use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
 use crate::image::Image;
@@ -22,6 +23,8 @@ const BLOCK_SIZE_BYTES: u64 = 512;
 pub struct Archive {
     parts: VecDeque<Box<dyn Read + Send>>,
     size_bytes: u64,
+    /// Blobs that it has.
+    added: BTreeSet<Digest>,
 }
 
 /// Finds out whether an archive can be written to `file`.
@@ -57,40 +60,79 @@ impl Archive {
     /// # Errors
     /// When `open` fails.
     pub fn of<E>(name: &Reference, image: &Image, open: Open<'_, E>) -> Result<Self, E> {
-        let blob_name = |hex: String| format!("blobs/sha256/{hex}");
-        let layers: Vec<_> = image.layers.iter().map(|layer| blob_name(layer.digest.to_hex())).collect();
-        let (digest, config) = (image.digest(), blob_name(image.config_digest().to_hex()));
+        let layers: Vec<_> = image.layers.iter().map(|layer| blob_name(layer.digest)).collect();
+        let config = blob_name(image.config_digest());
         let manifest = json!([{ "Config": config, "RepoTags": [name.familiar()], "Layers": layers }]);
+        let mut archive = Self::naming(name, MANIFEST, &image.manifest, Some(&manifest));
+        archive.add_images(std::slice::from_ref(image), open)?;
+        archive.end();
+        Ok(archive)
+    }
+
+    /// The archive of `images` beneath an `index`, which an engine then calls `name`. Docker takes it where it keeps images
+    /// in containerd; there is no `manifest.json`, which has one image for a name.
+    ///
+    /// # Errors
+    /// When `open` fails.
+    pub fn of_index<E>(name: &Reference, index: &[u8], images: &[Image], open: Open<'_, E>) -> Result<Self, E> {
+        let mut archive = Self::naming(name, INDEX, index, None);
+        archive.add_images(images, open)?;
+        archive.end();
+        Ok(archive)
+    }
+
+    /// What an archive begins with: which document is called `name`, for newer readers and for older ones, and that.
+    fn naming(name: &Reference, media_type: &str, document: &[u8], manifest: Option<&Value>) -> Self {
+        let digest = Digest::of(document);
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [{
-            "mediaType": MANIFEST,
+            "mediaType": media_type,
             "digest": digest.to_string(),
-            "size": image.manifest.len(),
+            "size": document.len(),
             "annotations": {
                 // containerd's and Podman's name of the whole reference; OCI has one for the tag alone.
                 "io.containerd.image.name": name.to_string(),
                 REFERENCE_NAME: name.tag().unwrap_or("latest"),
             },
         }] });
-        let mut archive = Self { parts: VecDeque::new(), size_bytes: 0 };
+        let mut archive = Self { parts: VecDeque::new(), size_bytes: 0, added: BTreeSet::new() };
         archive.add_bytes("oci-layout", LAYOUT_VERSION.to_vec());
         archive.add_bytes("index.json", index.to_string().into_bytes());
-        archive.add_bytes("manifest.json", manifest.to_string().into_bytes());
-        archive.add_bytes(&blob_name(digest.to_hex()), image.manifest.clone());
-        archive.add_bytes(&config, image.config.clone());
-        let mut added = BTreeSet::new();
-        for (name, layer) in layers.iter().zip(&image.layers) {
-            // A layer may stand in an image twice, but an archive's entry only once.
-            if added.insert(layer.digest) {
-                archive.add(name, layer.size_bytes, Box::new(Exact::new(open(layer.digest)?, layer.size_bytes)));
+        if let Some(manifest) = manifest {
+            archive.add_bytes("manifest.json", manifest.to_string().into_bytes());
+        }
+        archive.add_document(document);
+        archive
+    }
+
+    fn add_images<E>(&mut self, images: &[Image], open: Open<'_, E>) -> Result<(), E> {
+        for image in images {
+            self.add_document(&image.manifest);
+            self.add_document(&image.config);
+            for layer in &image.layers {
+                // A layer may stand in images twice, but an archive's entry only once.
+                if self.added.insert(layer.digest) {
+                    let content = Box::new(Exact::new(open(layer.digest)?, layer.size_bytes));
+                    self.add(&blob_name(layer.digest), layer.size_bytes, content);
+                }
             }
         }
-        archive.push(2 * BLOCK_SIZE_BYTES, Box::new(io::repeat(0).take(2 * BLOCK_SIZE_BYTES)));
-        Ok(archive)
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.push(2 * BLOCK_SIZE_BYTES, Box::new(io::repeat(0).take(2 * BLOCK_SIZE_BYTES)));
     }
 
     /// Length of the whole archive in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    fn add_document(&mut self, document: &[u8]) {
+        let digest = Digest::of(document);
+        if self.added.insert(digest) {
+            self.add_bytes(&blob_name(digest), document.to_vec());
+        }
     }
 
     fn add_bytes(&mut self, name: &str, bytes: Vec<u8>) {
@@ -118,6 +160,10 @@ impl Archive {
         self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         self.parts.push_back(part);
     }
+}
+
+fn blob_name(digest: Digest) -> String {
+    format!("blobs/sha256/{}", digest.to_hex())
 }
 
 impl Read for Archive {

@@ -12,6 +12,8 @@ use imagespec_tests::{
 pub(crate) struct Case {
     /// The folder's name.
     pub(crate) name: &'static str,
+    /// Whether it is compared in every engine each time.
+    pub(crate) is_for_all: bool,
     /// Whether its image has a Python.
     pub(crate) program: Program,
     /// What its container is told to run, and prints; nothing where it has no program.
@@ -30,6 +32,7 @@ pub(crate) struct Place {
 pub(crate) const CASES: [Case; 12] = [
     Case {
         name: "quickstart",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&[], "mean age 11.5\n")),
         write: |_, _, folder| {
@@ -41,6 +44,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "files-on-scratch",
+        is_for_all: true,
         program: Program::Absent,
         runs: None,
         write: |_, _, folder| {
@@ -50,6 +54,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "files",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["sh", "-c", "data/run && cat data/latest"], "ran\ntext\n")),
         write: |_, _, folder| {
@@ -59,6 +64,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "debian-packages-and-commands",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((
             &["sh", "-c", "cat /srv/made /srv/secret && file --brief /etc/hostname"],
@@ -82,6 +88,7 @@ secrets: [{id: token, target: /run/token}]
     },
     Case {
         name: "hostile-values",
+        is_for_all: true,
         program: Program::Python,
         runs: Some((
             &["$HOME", "a b", ""],
@@ -116,6 +123,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "requirements-with-hashes",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna, six; print(idna.__version__, six.__version__)"], "3.10 1.16.0\n")),
         write: |_, _, folder| {
@@ -131,6 +139,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "lock-file",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
         write: |_, _, folder| {
@@ -140,6 +149,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "pylock",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
         write: |_, _, folder| {
@@ -149,6 +159,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "spec-on-a-spec",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&[], "beneath above changed 3.10 1.16.0\n")),
         write: |_, _, folder| {
@@ -168,6 +179,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "base-in-a-registry",
+        is_for_all: true,
         program: Program::Python,
         // Its entry point is the base's.
         runs: Some((&["told"], "app from the base 3.10 told\n")),
@@ -178,6 +190,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "conda",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["python", "-c", "import greet, idna; print(greet.HELLO, idna.__version__)"], "conda 3.10\n")),
         write: |_, _, folder| {
@@ -195,6 +208,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "packages-at-the-start",
+        is_for_all: false,
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna; print(idna.__version__)"], "3.10\n")),
         write: |_, _, folder| {

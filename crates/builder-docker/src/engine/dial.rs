@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,12 +13,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as TlsError, RootCertStore};
 
 use super::address::{Place, TlsFiles};
+use super::ssh::{self, SshEnded};
 
 /// How long an engine may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,17 +49,56 @@ pub enum DialError {
     /// `ssh` cannot be started.
     #[error("cannot run `ssh`")]
     Ssh(#[source] io::Error),
+    /// `ssh` ended before the engine said a word.
+    #[error(transparent)]
+    SshEnded(#[from] SshEnded),
 }
 
 /// An open connection to an engine. Ends what it was made with when it is dropped.
 pub struct Connection {
     stream: Box<dyn Stream>,
-    /// ssh, which is killed when it is dropped.
-    _program: Option<Child>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl DialError {
+    /// What an error of HTTP over a connection is in truth, if the connection was none: ssh that ended, or an end that
+    /// does not take our certificate, which it says after its part of the handshake.
+    pub(super) fn beneath(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut error = Some(error);
+        while let Some(one) = error {
+            if let Some(io) = one.downcast_ref::<io::Error>() {
+                let inner = io.get_ref()?;
+                if let Some(ended) = inner.downcast_ref::<SshEnded>() {
+                    return Some(Self::SshEnded(ended.clone()));
+                }
+                let tls = inner.downcast_ref::<TlsError>()?;
+                return Some(Self::Tls(io::Error::new(io.kind(), tls.clone())));
+            }
+            error = one.source();
+        }
+        None
+    }
+
+    /// What the user may do about TLS that failed.
+    pub(crate) fn tls_hint(&self) -> Option<&'static str> {
+        let Self::Tls(error) = self else { return None };
+        match error.get_ref()?.downcast_ref::<TlsError>()? {
+            TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+                "put the authority of the engine's certificate into `ca.pem`, in the folder of DOCKER_CERT_PATH or the context's",
+            ),
+            TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => Some("call the engine by a name that stands in its certificate"),
+            TlsError::AlertReceived(_) => Some(
+                "the engine wants another certificate: put `cert.pem` and `key.pem` into the folder of DOCKER_CERT_PATH or the context's",
+            ),
+            TlsError::InvalidMessage(_) => Some("if the engine speaks without TLS, unset DOCKER_TLS_VERIFY"),
+            _ => None,
+        }
+    }
+}
 
 /// Opens a connection.
 ///
@@ -72,32 +110,21 @@ pub async fn dial(place: &Place) -> Result<Connection, DialError> {
 
 async fn connect(place: &Place) -> Result<Connection, DialError> {
     match place {
-        Place::Unix(socket) => {
-            Ok(Connection::new(UnixStream::connect(socket).await.map_err(DialError::Connect)?))
-        }
+        Place::Unix(socket) => Ok(Connection::new(UnixStream::connect(socket).await.map_err(DialError::Connect)?)),
         Place::Tcp { host, port, tls } => {
             // The brackets of an IPv6 address belong to URLs.
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream = TcpStream::connect((host, *port)).await.map_err(DialError::Connect)?;
             stream.set_nodelay(true).map_err(DialError::Connect)?;
             let Some(files) = tls else { return Ok(Connection::new(stream)) };
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
+            let name =
+                ServerName::try_from(host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
             let connector = TlsConnector::from(Arc::new(configuration(files)?));
             Ok(Connection::new(connector.connect(name, stream).await.map_err(DialError::Tls)?))
         }
         Place::Ssh { user, host, port, socket } => {
-            let mut command = Command::new("ssh");
-            command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"]);
-            command.args(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-            command.args(user.iter().flat_map(|user| ["-l", user]));
-            command.args(["--", host, "docker"]);
-            command.args(socket.iter().map(|socket| format!("--host=unix://{socket}")));
-            command.args(["system", "dial-stdio"]);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-            let mut program = command.spawn().map_err(DialError::Ssh)?;
-            let input = program.stdin.take().expect("it was asked for");
-            let output = program.stdout.take().expect("it was asked for");
-            Ok(Connection { stream: Box::new(tokio::io::join(output, input)), _program: Some(program) })
+            let stream = ssh::start(user.as_deref(), host, *port, socket.as_deref()).map_err(DialError::Ssh)?;
+            Ok(Connection::new(stream))
         }
     }
 }
@@ -138,12 +165,16 @@ fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, DialError> {
 impl Connection {
     /// A connection over `stream`.
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self { stream: Box::new(stream), _program: None }
+        Self { stream: Box::new(stream) }
     }
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

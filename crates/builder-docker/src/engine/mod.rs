@@ -2,6 +2,7 @@
 
 mod address;
 mod dial;
+mod ssh;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ImageInspect, SystemInfo, SystemVersion};
-use bollard::query_parameters::{PushImageOptions};
+use bollard::query_parameters::PushImageOptions;
 use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use hyper_util::client::legacy::Client;
@@ -26,6 +27,7 @@ use tower_service::Service;
 pub(crate) use address::DEFAULT;
 pub use address::{Address, AddressError, Place, TlsFiles, Wishes};
 pub use dial::{Connection, DialError, dial};
+pub use ssh::SshEnded;
 pub use upgrade::UpgradeError;
 
 /// The oldest API that is spoken: that of Docker 20.10, whose BuildKit knows mounts.
@@ -142,7 +144,8 @@ impl Engine {
         };
         let version = ClientVersion { major_version: API_MIN.0 as usize, minor_version: API_MIN.1 as usize };
         // The address is for the form: all goes through our own connections.
-        let docker = Docker::connect_with_custom_transport(transport, Some("http://engine"), WORK_TIMEOUT_SECONDS, &version);
+        let docker =
+            Docker::connect_with_custom_transport(transport, Some("http://engine"), WORK_TIMEOUT_SECONDS, &version);
         let no_engine = |problem: String| EngineError::NoEngine { place: place.clone(), problem };
         let docker = docker.map_err(|error| no_engine(words(&error)))?.with_request_modifier(url_safe_login);
         let asked = async {
@@ -155,7 +158,12 @@ impl Engine {
                 let api = number(&message).unwrap_or((0, 0));
                 return Err(EngineError::TooOld { place, name: "Docker".to_owned(), version: String::new(), api });
             }
-            Ok(Err(error)) => return Err(no_engine(words(&error))),
+            Ok(Err(error)) => {
+                return Err(match DialError::beneath(&error) {
+                    Some(source) => EngineError::Unreachable { place, source },
+                    None => no_engine(words(&error)),
+                });
+            }
             Err(_) => return Err(no_engine("it does not say what it is within 30 seconds".to_owned())),
         };
         let about = About::of(&version, &info);
@@ -253,7 +261,9 @@ impl Engine {
             if let Some((_, rest)) = words.split_once("digest: ") {
                 digest = rest.split_whitespace().next().and_then(|digest| digest.parse().ok());
             }
-            if let Some((done, total)) = answer.progress_detail.and_then(|detail| Some((detail.current?, detail.total?))) {
+            if let Some((done, total)) =
+                answer.progress_detail.and_then(|detail| Some((detail.current?, detail.total?)))
+            {
                 let bytes = |count: i64| u64::try_from(count).unwrap_or(0);
                 layers.insert(total.to_string(), (bytes(done).min(bytes(total)), bytes(total)));
                 let sum = layers.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
@@ -352,8 +362,8 @@ fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
 /// The last `MAJOR.MINOR` in `text`.
 fn number(text: &str) -> Option<(u32, u32)> {
     let words = text.split(|character: char| !(character.is_ascii_digit() || character == '.'));
-    let parsed = words.filter_map(|word| word.trim_matches('.').split_once('.'));
-    parsed.filter_map(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?))).last()
+    let mut parsed = words.filter_map(|word| word.trim_matches('.').split_once('.')).rev();
+    parsed.find_map(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
 }
 
 /// What lies at the bottom of an error, which says more than what is above it.

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::digest::Digest;
 
+/// Variables of an image that are asked for. For each instruction BuildKit reads each variable once for each other one:
+/// a thousand take a moment, ten thousand more than a minute.
+pub(super) const VARIABLES_MAX: usize = 1000;
+
 /// Why a plan has no Dockerfile.
 #[derive(Debug, thiserror::Error)]
 pub enum LowerError {
@@ -61,6 +65,12 @@ pub enum LowerError {
         /// The file on this machine.
         path: PathBuf,
     },
+    /// More variables than BuildKit is for.
+    #[error("the image has {count} variables, and BuildKit takes minutes for more than {VARIABLES_MAX}")]
+    ManyVariables {
+        /// How many.
+        count: usize,
+    },
     /// The plan names exact parts.
     #[error("this builder does not build of locked parts")]
     Locked,
@@ -90,6 +100,7 @@ impl LowerError {
             Self::SecretFile { .. } => "pip_secret_mounts",
             Self::UnknownEntrypoint { .. } => "runtime_packages",
             Self::Missing { .. } | Self::Unreadable { .. } | Self::Changed { .. } => "requirements",
+            Self::ManyVariables { .. } => "env",
             Self::Locked => "lock",
             Self::Channel { .. } => "conda_channels",
         }
@@ -104,6 +115,9 @@ impl LowerError {
         };
         let error = BuildError::new(kind, self).field(self.field());
         match self {
+            Self::ManyVariables { .. } => {
+                error.hint("copy a file with them into the image, or build with `--builder oci`")
+            }
             Self::Argument { .. } => error.hint("leave it out, or build with `--builder oci`"),
             Self::UnknownEntrypoint { .. } => error.hint("name an `entrypoint`"),
             Self::SecretFile { .. } => error.hint("end the target in `netrc`, or hand it over as a variable by `env`"),

@@ -103,6 +103,10 @@ pub fn lower(
         wants_ssh: false,
     };
     let stages = nesting(&request.plan);
+    let count = stages.iter().map(|plan| plan.config.env.len()).sum();
+    if count > error::VARIABLES_MAX {
+        return Err(LowerError::ManyVariables { count });
+    }
     let last = stages.len() - 1;
     for (index, plan) in stages.iter().enumerate() {
         let name = if index == last { "image".to_owned() } else { format!("base{}", index + 1) };

@@ -37,7 +37,8 @@ impl Writer {
         self.stage_from(base, name);
         // Only an image that is fetched is a step of the stage.
         if matches!(from, From::Image(_)) {
-            self.step(told);
+            let step = RecipeStep { is_base: true, ..self.told(told) };
+            self.step(step);
         }
     }
 
@@ -76,21 +77,28 @@ impl Writer {
         let argv = word::list(argv);
         let parts: Vec<_> = mounts.iter().map(|mount| format!("--mount={mount}")).chain([argv]).collect();
         self.values("RUN", &parts);
-        self.step(told);
+        let step = self.told(told);
+        self.step(step);
     }
 
     /// Any other instruction that BuildKit counts.
     pub(super) fn counted(&mut self, line: &str, told: Told) {
         self.line(line);
-        self.step(told);
+        let step = self.told(told);
+        self.step(step);
     }
 
     pub(super) fn finish(self) -> (String, Vec<RecipeStep>) {
         (self.text, self.steps)
     }
 
-    fn step(&mut self, Told { title, field }: Told) {
-        self.index += 1;
-        self.steps.push(RecipeStep { stage: self.stage.clone(), index: self.index, title, field });
+    /// The step that comes next.
+    fn told(&self, Told { title, field }: Told) -> RecipeStep {
+        RecipeStep { stage: self.stage.clone(), index: self.index + 1, is_base: false, title, field }
+    }
+
+    fn step(&mut self, step: RecipeStep) {
+        self.index = step.index;
+        self.steps.push(step);
     }
 }

@@ -20,10 +20,7 @@ pub(super) struct Credentials {
 
 #[tonic::async_trait]
 impl Auth for Credentials {
-    async fn credentials(
-        &self,
-        request: Request<CredentialsRequest>,
-    ) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
         let host = request.into_inner().host;
         let registry = if host == DOCKER_HUB { "docker.io".to_owned() } else { host };
         let store = Arc::clone(&self.store);
@@ -36,9 +33,7 @@ impl Auth for Credentials {
             Some(login) if login.is_identity_token() => {
                 CredentialsResponse { username: String::new(), secret: login.password().to_owned() }
             }
-            Some(login) => {
-                CredentialsResponse { secret: login.password().to_owned(), username: login.username }
-            }
+            Some(login) => CredentialsResponse { secret: login.password().to_owned(), username: login.username },
             None => CredentialsResponse::default(),
         }))
     }

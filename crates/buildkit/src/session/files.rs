@@ -116,10 +116,7 @@ impl FileSync for Files {
     type DiffCopyStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
     type TarStreamStream = Self::DiffCopyStream;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
         let name = request.metadata().get(DIRECTORY_NAME).and_then(|name| name.to_str().ok()).unwrap_or_default();
         let tree = match name {
             DOCKERFILE => Arc::clone(&self.dockerfile),
@@ -131,10 +128,7 @@ impl FileSync for Files {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn tar_stream(
-        &self,
-        _: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::TarStreamStream>, Status> {
+    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Self::TarStreamStream>, Status> {
         Err(Status::unimplemented("the session sends by `DiffCopy`"))
     }
 }

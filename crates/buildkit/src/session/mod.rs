@@ -81,7 +81,8 @@ impl Session {
             ("X-Docker-Expose-Session-Name", "imagespec".to_owned()),
             ("X-Docker-Expose-Session-Sharedkey", Digest::of(self.shared_key.as_bytes()).to_hex()),
         ];
-        let methods = self.methods().into_iter().map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned()));
+        let methods =
+            self.methods().into_iter().map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned()));
         headers.extend(methods);
         headers
     }

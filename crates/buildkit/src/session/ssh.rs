@@ -26,10 +26,7 @@ pub(super) struct Agent {
 impl Ssh for Agent {
     type ForwardAgentStream = Pin<Box<dyn Stream<Item = Result<BytesMessage, Status>> + Send>>;
 
-    async fn check_agent(
-        &self,
-        request: Request<CheckAgentRequest>,
-    ) -> Result<Response<CheckAgentResponse>, Status> {
+    async fn check_agent(&self, request: Request<CheckAgentRequest>) -> Result<Response<CheckAgentResponse>, Status> {
         match request.into_inner().id.as_str() {
             "" | DEFAULT_ID => Ok(Response::new(CheckAgentResponse {})),
             id => Err(Status::not_found(format!("there is no SSH agent called {id}"))),

@@ -46,6 +46,19 @@ fn an_archive_has_each_blob_once_and_names_the_image_for_all_engines() {
 }
 
 #[test]
+fn an_archive_of_an_index_has_what_its_images_share_once_and_no_manifest_of_docker() {
+    let other = Image { manifest: b"another manifest".to_vec(), ..image() };
+    let mut archive = Archive::of_index(&"app:1".parse().unwrap(), b"an index", &[image(), other], &give).unwrap();
+    let mut bytes = Vec::new();
+    archive.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, archive.size_bytes());
+    let mut entries = tar::Archive::new(bytes.as_slice());
+    let sizes: Vec<_> = entries.entries().unwrap().map(|entry| entry.unwrap().size()).collect();
+    // `oci-layout`, `index.json`, the index, a manifest, the config, two layers, the other manifest.
+    assert_eq!(sizes[2..], [8, 10, 8, 7, 0, 16]);
+}
+
+#[test]
 fn an_archive_that_cannot_be_whole_does_not_take_the_place_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.tar");

@@ -1,7 +1,7 @@
 //! Whether a builder has what it says that it has: for each feature, a plan that needs it.
 
 use imagespec_core::boundary::LOCK;
-use imagespec_core::builder::Feature;
+use imagespec_core::builder::{FailureKind, Feature};
 use imagespec_core::plan::{FILES_ROOT, ID_VARIABLE, Plan};
 use imagespec_core::report::Report;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::find;
 use super::layout::{self, Entry, Found};
 use super::material::{self, BASE_ENV, CMD, DIRECTORY, ENTRYPOINT, ENV, FILES, LABELS, LINK, USER, WORKDIR};
 use super::render;
-use super::subject::{Fault, shortened};
+use super::subject::{Fault, shortened, told};
 
 /// The features that it says that it has, and that can be tried.
 pub(super) fn tried(bench: &Bench) -> Vec<Feature> {
@@ -71,7 +71,13 @@ pub(super) fn check(bench: &Bench, feature: Feature) -> Result<(), Fault> {
     if let Some(output) = bench.output(feature, &bench.folder(&name)) {
         request.outputs = vec![output];
     }
-    let report = bench.build(&request)?;
+    let report = match bench.attempt(&request)? {
+        // What it may do elsewhere: not every engine keeps several platforms, nor does every machine emulate others.
+        Err(error) if feature == Feature::MultiplePlatforms && error.kind == FailureKind::Machine => {
+            return Err(Fault::Skipped(format!("this machine does not let it: {}", told(&error))));
+        }
+        answer => answer.map_err(|error| bench::refused(&error))?,
+    };
     covers(&report, &plan)?;
     if feature == Feature::OutputDockerArchive {
         return is_archive(bench, &name);

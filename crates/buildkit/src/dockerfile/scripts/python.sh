@@ -91,4 +91,6 @@ fi
 $uv venv --quiet --allow-existing --system-site-packages --python "$path" /opt/venv
 # PATH does what these do.
 rm -f /opt/venv/bin/activate* /opt/venv/bin/*.bat /opt/venv/CACHEDIR.TAG /opt/venv/.gitignore /opt/venv/.lock
+# Another uv would make the same of it.
+sed -i '/^uv = /d' /opt/venv/pyvenv.cfg
 rm -rf $TMPDIR
