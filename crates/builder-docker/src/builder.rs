@@ -1,5 +1,6 @@
 //! The builder itself: engine, base, recipe, solve, outputs, in that order.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
@@ -13,6 +14,7 @@ use imagespec_buildkit::{
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
+use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_core::report::Report;
@@ -224,8 +226,17 @@ fn recipe(
 ) -> Result<Recipe, Failure> {
     let mut programs = BTreeMap::new();
     for machine in wanted_uv(&request.plan) {
+        // It is there but for the first time, which takes a while.
+        let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
+        let received = |count| {
+            done_bytes.set(done_bytes.get() + count);
+            fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
+        };
         let cancelled = || progress.is_cancelled();
-        let program = pinned_uv(&request.cache_dir, machine, request.network, &|_| {}, &cancelled)?;
+        let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
+        if let Some(step) = fetching.into_inner() {
+            step.finish(Outcome::Done, event::size(done_bytes.get()));
+        }
         programs.extend(program.map(|program| (machine.to_owned(), program)));
     }
     Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
