@@ -316,13 +316,21 @@ impl Building<'_> {
             timestamp: request.timestamp,
             attributes,
         };
+        match self.solve_once(&wanted, &name) {
+            Err(Failure::Solve(error)) if is_lost_snapshot(&error) => self.solve_once(&wanted, &name),
+            result => result,
+        }
+    }
+
+    fn solve_once(&self, wanted: &Solve<'_>, name: &str) -> Result<Solved, Failure> {
+        let (request, recipe) = (self.request, wanted.recipe);
         let credentials = Arc::clone(&self.credentials);
-        let session = BuildSession::new(recipe, request.timestamp, &name, credentials, request.ssh_agent.clone());
+        let session = BuildSession::new(recipe, request.timestamp, name, credentials, request.ssh_agent.clone());
         self.wait(async {
             let connection = self.engine.session(&session).await?;
             let channel = self.engine.buildkit().await?;
             tokio::select! {
-                result = solve(channel, &session, &wanted, &self.progress) => Ok::<_, Failure>(result?),
+                result = solve(channel, &session, wanted, &self.progress) => Ok::<_, Failure>(result?),
                 // It ends when somebody drops it.
                 ended = session.serve(connection) => {
                     ended.map_err(EngineError::Grpc)?;
@@ -346,4 +354,15 @@ impl Building<'_> {
     pub(crate) fn platform(&self) -> &Platform {
         self.plan().platforms.first().expect("a plan has a platform")
     }
+}
+
+/// Whether containerd removed what it thought that nobody needs, as Docker 26 does when a build of the same was cancelled a
+/// moment before. The next try makes it anew.
+fn is_lost_snapshot(error: &SolveError) -> bool {
+    let said = match error {
+        SolveError::Refused { message } => message,
+        SolveError::Step(failed) => &failed.message,
+        SolveError::Cancelled | SolveError::Connection(_) => return false,
+    };
+    said.contains("snapshot") && said.contains("does not exist")
 }
