@@ -5,6 +5,7 @@
 //! the second left out, so that all of them see one image by one name. Everything else passes by as it is.
 
 use std::io::{self, Read};
+use std::path::{Component, Path};
 
 use imagespec_core::digest::{Digest, Hasher};
 use serde_json::{Value, json};
@@ -78,8 +79,7 @@ fn document(mut source: impl Read, path: &str) -> io::Result<Value> {
     };
     for entry in Archive::new(whole).entries()? {
         let entry = entry?;
-        let bytes = entry.path_bytes();
-        if bytes.strip_prefix(b"./").unwrap_or(&bytes) == path.as_bytes() {
+        if plain(&entry.path()?).is_some_and(|found| found == path) {
             let mut text = Vec::new();
             entry.take(MANIFEST_SIZE_BYTES_MAX).read_to_end(&mut text)?;
             return serde_json::from_slice(&text).map_err(|_| io::Error::other(ArchiveError::NoArchive));
@@ -88,38 +88,87 @@ fn document(mut source: impl Read, path: &str) -> io::Result<Value> {
     Err(io::Error::other(ArchiveError::NoArchive))
 }
 
-/// Returns whether there is a `manifest.json`.
+/// Returns whether there is a `manifest.json`. Every header is written anew, from what was understood of it: what one reader
+/// of archives takes for another file than the next would bring names of its own past this one.
 fn renamed(source: impl Read, name: &str, sink: &mut dyn io::Write) -> io::Result<bool> {
+    let no_archive = || io::Error::other(ArchiveError::NoArchive);
     let mut has_manifest = false;
     let mut archive = Archive::new(source);
-    for entry in archive.entries()?.raw(true) {
+    for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = entry.path_bytes().into_owned();
-        match path.strip_prefix(b"./").unwrap_or(&path) {
-            b"manifest.json" => {
+        let Some(path) = plain(&entry.path()?) else { continue };
+        match (entry.header().entry_type(), path.as_str()) {
+            (EntryType::Regular, "manifest.json") => {
                 let mut text = Vec::new();
                 entry.by_ref().take(MANIFEST_SIZE_BYTES_MAX).read_to_end(&mut text)?;
                 let content = named(&text, name).map_err(io::Error::other)?;
-                let mut header = Header::new_ustar();
-                header.set_path("manifest.json")?;
-                header.set_entry_type(EntryType::Regular);
-                header.set_mode(0o644);
-                header.set_size(content.len() as u64);
+                if std::mem::replace(&mut has_manifest, true) {
+                    return Err(no_archive());
+                }
+                add(sink, &path, content.len() as u64, &mut content.as_slice())?;
+            }
+            (_, "manifest.json") => return Err(no_archive()),
+            (_, "index.json" | "oci-layout" | "repositories") => {}
+            (EntryType::Regular, _) => {
+                let size_bytes = entry.size();
+                add(sink, &path, size_bytes, &mut entry)?;
+            }
+            // A layer that stands in an image twice is a link in old archives, from one layer to another.
+            (EntryType::Symlink, _) => {
+                let target = entry.link_name()?.unwrap_or_default().to_string_lossy().into_owned();
+                let of = |text: &str| text.strip_suffix("/layer.tar").is_some_and(is_layer);
+                if !of(&path) || !target.strip_prefix("../").is_some_and(of) {
+                    return Err(no_archive());
+                }
+                let mut header = header(&path, 0).ok_or_else(no_archive)?;
+                header.set_entry_type(EntryType::Symlink);
+                header.set_link_name(&target)?;
                 header.set_cksum();
                 sink.write_all(header.as_bytes())?;
-                sink.write_all(&content)?;
-                sink.write_all(padding(content.len() as u64))?;
-                has_manifest = true;
             }
-            b"index.json" | b"oci-layout" | b"repositories" => {}
-            _ => {
-                sink.write_all(entry.header().as_bytes())?;
-                let size_bytes = io::copy(&mut entry, sink)?;
-                sink.write_all(padding(size_bytes))?;
-            }
+            // Folders are implied.
+            (EntryType::Directory | EntryType::XGlobalHeader, _) => {}
+            _ => return Err(no_archive()),
         }
     }
     Ok(has_manifest)
+}
+
+/// A path of ordinary names alone; none for the archive's own folder.
+fn plain(path: &Path) -> Option<String> {
+    let names = path.components().filter(|component| !matches!(component, Component::CurDir));
+    let names: Vec<_> = names.map(|component| component.as_os_str().to_string_lossy()).collect();
+    (!names.is_empty()).then(|| names.join("/"))
+}
+
+/// Whether it is the name of a layer's folder: 64 hexadecimal digits.
+fn is_layer(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A header of ours; none for a path that no archive of `docker save` has.
+fn header(path: &str, size_bytes: u64) -> Option<Header> {
+    let is_foreign = path.split('/').any(|name| matches!(name, "" | ".."));
+    let mut header = Header::new_gnu();
+    header.set_path(path).ok().filter(|()| !is_foreign)?;
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size_bytes);
+    Some(header)
+}
+
+/// Writes a file to the archive.
+fn add(sink: &mut dyn io::Write, path: &str, size_bytes: u64, content: &mut dyn Read) -> io::Result<()> {
+    let mut header = header(path, size_bytes).ok_or_else(|| io::Error::other(ArchiveError::NoArchive))?;
+    header.set_cksum();
+    sink.write_all(header.as_bytes())?;
+    if io::copy(&mut content.take(size_bytes), sink)? != size_bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    sink.write_all(padding(size_bytes))
 }
 
 fn named(text: &[u8], name: &str) -> Result<Vec<u8>, ArchiveError> {
@@ -187,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_image_has_our_name_alone_and_its_content_is_the_same() {
-        let long = "l".repeat(150);
+        let long = format!("{}/layer.tar", "a".repeat(64));
         let source = archive(&[
             (&long, "layer"),
             ("index.json", "{}"),
@@ -207,6 +256,45 @@ mod tests {
         let zipped = zipped.finish().unwrap();
         assert_eq!(listed(&rename_all(&zipped, Digest::of(&zipped)).unwrap()), expected);
         assert_eq!(config(&|| Ok(zipped.as_slice())).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn no_file_brings_a_second_name_whatever_it_is_called() {
+        const THEIRS: &str = r#"[{"Config":"c.json","RepoTags":["debian:12"],"Layers":[]}]"#;
+        let good = [("manifest.json", "[{}]"), ("c.json", "{}")];
+        for path in ["manifest.json", "././manifest.json", ".//manifest.json", "x/../manifest.json", "/manifest.json"] {
+            // Names that a library does not write.
+            let mut bytes = archive(&good);
+            bytes.truncate(bytes.len() - 1024);
+            let mut header = Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_size(THEIRS.len() as u64);
+            header.set_cksum();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(THEIRS.as_bytes());
+            bytes.extend_from_slice(padding(THEIRS.len() as u64));
+            bytes.extend([0; 1024]);
+            assert_eq!(
+                rename_all(&bytes, Digest::of(&bytes)).unwrap_err(),
+                "it is no archive of `docker save`",
+                "{path}"
+            );
+        }
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions([("path", &b"manifest.json"[..])]).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_size(THEIRS.len() as u64);
+        builder.append_data(&mut header, "innocent", THEIRS.as_bytes()).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let renamed = rename_all(&bytes, Digest::of(&bytes)).unwrap();
+        assert_eq!(listed(&renamed), [r#"manifest.json [{"Config":"c.json","RepoTags":["base:1"],"Layers":[]}]"#]);
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "d", ".").unwrap();
+        let bytes = builder.into_inner().unwrap();
+        assert_eq!(rename_all(&bytes, Digest::of(&bytes)).unwrap_err(), "it is no archive of `docker save`");
     }
 
     #[test]

@@ -58,15 +58,10 @@ pub enum Place {
     },
 }
 
-/// PEM files, each of which may be absent.
+/// The folder with the PEM files of TLS, each of which may be absent; none where nothing says which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that the engine's certificate may come from; those of the system if it is absent.
-    pub ca: PathBuf,
-    /// Our own certificate.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 /// An address that cannot be used.
@@ -173,7 +168,7 @@ impl Wishes {
     fn at(&self, text: &str, origin: &str) -> Result<Address, AddressError> {
         let wants_tls = self.variables.get("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
         let folder = self.variables.get("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| self.config_folder());
-        let tls = folder.filter(|_| wants_tls).map(|folder| TlsFiles::in_folder(&folder));
+        let tls = wants_tls.then_some(TlsFiles { folder });
         let place = place(text, tls);
         let place = place.ok_or_else(|| AddressError::Invalid { origin: origin.to_owned(), text: shown(text) })?;
         Ok(Address { place, origin: origin.to_owned() })
@@ -204,7 +199,7 @@ impl Wishes {
         let host = endpoint.host.ok_or_else(unreadable)?;
         let certificates = folder.join("tls").join(&id).join("docker");
         let tls = certificates.is_dir().then(|| TlsFiles::in_folder(&certificates));
-        if endpoint.skip_tls_verify && tls.is_some() {
+        if endpoint.skip_tls_verify {
             return Err(AddressError::SkipsVerification { name: shown(name) });
         }
         let origin = format!("context {}", shown(name));
@@ -219,8 +214,22 @@ impl Wishes {
 }
 
 impl TlsFiles {
+    /// The authorities that the engine's certificate may come from; those of the system if it is absent.
+    pub fn ca(&self) -> Option<PathBuf> {
+        self.file("ca.pem")
+    }
+
+    /// Our own certificate and its key, if we have one.
+    pub fn identity(&self) -> Option<(PathBuf, PathBuf)> {
+        Some((self.file("cert.pem")?, self.folder.as_ref()?.join("key.pem")))
+    }
+
     fn in_folder(folder: &Path) -> Self {
-        Self { ca: folder.join("ca.pem"), cert: folder.join("cert.pem"), key: folder.join("key.pem") }
+        Self { folder: Some(folder.to_owned()) }
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(name)).filter(|path| path.is_file())
     }
 }
 
@@ -236,13 +245,19 @@ fn place(text: &str, tls: Option<TlsFiles>) -> Option<Place> {
             Some(Place::Tcp { host, port, tls })
         }
         "https" => {
-            let tls = tls.unwrap_or_else(|| TlsFiles::in_folder(Path::new("")));
+            // No folder says whom to trust, and the current one may be anybody's.
+            let tls = tls.unwrap_or(TlsFiles { folder: None });
             Some(Place::Tcp { host, port: url.port().unwrap_or(PORT_TLS), tls: Some(tls) })
         }
         // A password has no place in an address, and ssh takes none.
         "ssh" if url.password().is_none() => {
             let user = Some(url.username()).filter(|user| !user.is_empty() && !user.starts_with('-'));
             let socket = Some(url.path()).filter(|path| !matches!(*path, "" | "/"));
+            // A shell at the other end reads it.
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+            if socket.is_some_and(|socket| !socket.bytes().all(is_plain)) {
+                return None;
+            }
             Some(Place::Ssh {
                 user: user.map(str::to_owned),
                 host,
@@ -320,11 +335,20 @@ mod tests {
             ("npipe:////./pipe/docker", "DOCKER_HOST is `npipe:////./pipe/docker`, which is no address of an engine"),
             ("ssh://-oProxyCommand=x", "DOCKER_HOST is `ssh://-oProxyCommand=x`, which is no address of an engine"),
             ("ssh://joe:secret@build", "DOCKER_HOST is `ssh://****@build`, which is no address of an engine"),
+            (
+                "ssh://build/x;touch$IFS/tmp/x",
+                "DOCKER_HOST is `ssh://build/x;touch$IFS/tmp/x`, which is no address of an engine",
+            ),
             ("nonsense", "DOCKER_HOST is `nonsense`, which is no address of an engine"),
         ] {
             assert_eq!(find(None, &[("DOCKER_HOST", text)]), told);
         }
         let tls = [("DOCKER_HOST", "tcp://build"), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/certs")];
         assert_eq!(find(None, &tls), "tcp://build:2376 by DOCKER_HOST");
+        // Without a folder it is still TLS, and the current folder says nothing.
+        assert_eq!(find(None, &tls[..2]), "tcp://build:2376 by DOCKER_HOST");
+        let https = Address::find(&Wishes { host: Some("https://build".to_owned()), ..Wishes::default() }).unwrap();
+        let Place::Tcp { tls: Some(files), .. } = https.place else { panic!("https is TLS") };
+        assert_eq!((files.ca(), files.identity()), (None, None));
     }
 }

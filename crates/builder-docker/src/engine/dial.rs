@@ -131,10 +131,10 @@ async fn connect(place: &Place) -> Result<Connection, DialError> {
 
 fn configuration(files: &TlsFiles) -> Result<ClientConfig, DialError> {
     let mut roots = RootCertStore::empty();
-    if files.ca.is_file() {
-        let pem = |what| move || DialError::Pem { path: files.ca.clone(), what };
-        for certificate in certificates(&files.ca)? {
-            roots.add(certificate).map_err(|_| pem("certificate")())?;
+    if let Some(ca) = files.ca() {
+        for certificate in certificates(&ca)? {
+            let pem = |_| DialError::Pem { path: ca.clone(), what: "certificate" };
+            roots.add(certificate).map_err(pem)?;
         }
     } else {
         let system = rustls_native_certs::load_native_certs().certs;
@@ -143,12 +143,10 @@ fn configuration(files: &TlsFiles) -> Result<ClientConfig, DialError> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(DialError::Identity)?.with_root_certificates(roots);
-    if !files.cert.is_file() {
-        return Ok(builder.with_no_client_auth());
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key, "key")?);
-    let key = key.map_err(|_| DialError::Pem { path: files.key.clone(), what: "key" })?;
-    builder.with_client_auth_cert(certificates(&files.cert)?, key).map_err(DialError::Identity)
+    let Some((cert, key)) = files.identity() else { return Ok(builder.with_no_client_auth()) };
+    let pem = |_| DialError::Pem { path: key.clone(), what: "key" };
+    let secret = PrivateKeyDer::from_pem_slice(&read(&key, "key")?).map_err(pem)?;
+    builder.with_client_auth_cert(certificates(&cert)?, secret).map_err(DialError::Identity)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {

@@ -34,6 +34,8 @@ pub use upgrade::UpgradeError;
 
 /// The oldest API that is spoken: that of Docker 20.10, whose BuildKit knows mounts.
 pub const API_MIN: (u32, u32) = (1, 41);
+/// The newest API that is spoken, which bollard's types are made of.
+const API_MAX: (u32, u32) = (1, 53);
 /// How long an engine may take to say what it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An image is loaded and exported in one request, which takes as long as it takes: the user may cancel it.
@@ -72,7 +74,7 @@ pub enum EngineError {
         problem: String,
     },
     /// It is older than we speak.
-    #[error("the engine at `{place}` is {name}{} with API {}.{}, and the oldest that is spoken is {}.{}", after_blank(.version), .api.0, .api.1, API_MIN.0, API_MIN.1)]
+    #[error("the engine at `{place}` is {name} {version} with API {}.{}, and the oldest that is spoken is {}.{}", .api.0, .api.1, API_MIN.0, API_MIN.1)]
     TooOld {
         /// Where.
         place: String,
@@ -120,19 +122,15 @@ impl Engine {
         // bollard's error would not say so clearly why nobody answers.
         let first = dial(&address.place).await;
         drop(first.map_err(|source| EngineError::Unreachable { place: place.clone(), source })?);
-        let mut docker = client(&address.place, API_MIN)?;
-        let mut answer = ask(&docker).await;
-        // An engine that speaks newer versions alone says which one is its oldest.
-        if let Some(oldest) = answer.as_ref().err().and_then(|problem| problem.oldest()) {
-            docker = client(&address.place, oldest)?;
-            answer = ask(&docker).await;
-        }
-        let (version, info) = answer.map_err(|problem| problem.tell(place.clone()))?;
+        let docker = client(&address.place)?;
+        let (version, info) = ask(&docker).await.map_err(|problem| problem.tell(place.clone()))?;
         let about = About::of(&version, &info);
         if about.api < API_MIN {
             let About { name, version, api, .. } = about;
             return Err(EngineError::TooOld { place, name, version, api });
         }
+        let api = about.api.min(API_MAX);
+        let docker = docker.with_request_modifier(move |request| versioned(url_safe_login(request), api));
         Ok(Self { address, docker, about })
     }
 
@@ -271,19 +269,18 @@ impl Engine {
     }
 }
 
-/// A client of the engine at `place` that speaks version `api`.
-fn client(place: &Place, api: (u32, u32)) -> Result<Docker, EngineError> {
+/// A client of the engine at `place`.
+fn client(place: &Place) -> Result<Docker, EngineError> {
     let client = Client::builder(TokioExecutor::new()).build(Dialer(place.clone()));
     let transport = move |request: BollardRequest| {
         let client = client.clone();
         async move { client.request(request).await.map_err(BollardError::from) }
     };
-    let version = ClientVersion { major_version: api.0 as usize, minor_version: api.1 as usize };
+    let version = ClientVersion { major_version: API_MIN.0 as usize, minor_version: API_MIN.1 as usize };
     // The address is for the form: all goes through our own connections.
     let docker =
         Docker::connect_with_custom_transport(transport, Some("http://engine"), WORK_TIMEOUT_SECONDS, &version);
-    let docker = docker.map_err(|error| Unanswered::from(error).tell(place.to_string()))?;
-    Ok(docker.with_request_modifier(url_safe_login))
+    docker.map_err(|error| Unanswered::from(error).tell(place.to_string()))
 }
 
 /// What the engine says of itself.
@@ -305,25 +302,7 @@ impl From<BollardError> for Unanswered {
 }
 
 impl Unanswered {
-    /// The version of the API that an engine names when it refuses that of a client.
-    fn named(&self) -> Option<(u32, u32)> {
-        match self {
-            Self::Refused(BollardError::DockerResponseServerError { message, .. }) => {
-                message.contains("client version").then(|| about::number(message)).flatten()
-            }
-            _ => None,
-        }
-    }
-
-    /// The same, if it is newer than what was spoken.
-    fn oldest(&self) -> Option<(u32, u32)> {
-        self.named().filter(|api| *api > API_MIN)
-    }
-
     fn tell(self, place: String) -> EngineError {
-        if let Some(api) = self.named() {
-            return EngineError::TooOld { place, name: "Docker".to_owned(), version: String::new(), api };
-        }
         let problem = match &self {
             Self::Late => "it does not say what it is within 30 seconds".to_owned(),
             Self::Refused(error) => match DialError::beneath(error) {
@@ -354,6 +333,19 @@ impl Service<hyper::Uri> for Dialer {
     }
 }
 
+/// The same request in version `api`. bollard leaves the version out with a transport of somebody else's, which an engine
+/// takes for its newest: what it is is asked so, since nobody knows yet which version it speaks.
+fn versioned(mut request: BollardRequest, (major, minor): (u32, u32)) -> BollardRequest {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if !path.starts_with(&format!("/v{major}.")) {
+        let mut parts = request.uri().clone().into_parts();
+        let path = format!("/v{major}.{minor}{path}");
+        parts.path_and_query = Some(path.parse().expect("a path behind a version is a path"));
+        *request.uri_mut() = hyper::Uri::from_parts(parts).expect("only its path is another one");
+    }
+    request
+}
+
 /// Engines read the login in the alphabet of URLs (RFC 4648, section 5), and bollard writes the other one.
 fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
     let login = request.headers().get("X-Registry-Auth").and_then(|value| value.to_str().ok());
@@ -362,11 +354,6 @@ fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
         request.headers_mut().insert("X-Registry-Auth", value);
     }
     request
-}
-
-/// A version behind a name; nothing if it is not known.
-fn after_blank(version: &str) -> String {
-    if version.is_empty() { String::new() } else { format!(" {version}") }
 }
 
 /// What lies at the bottom of an error, which says more than what is above it.
