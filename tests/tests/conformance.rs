@@ -58,12 +58,13 @@ fn the_embedded_builder_passes() {
     has `cmd`, as it says
     has `labels`, as it says
     has `lock`, as it says
+    has `reproducible`, as it says
     has `output-store`, as it says
     has `output-oci`, as it says
     has `output-docker-archive`, as it says
     makes the same image of the same plan
     makes images that know which spec they are of
-    refuses to lock and to render unless it says that it can
+    refuses to lock, render and find unless it says that it can
     ignores what it does not know in a request
     tells of its steps in order
     does not begin a build that was cancelled before
@@ -102,7 +103,7 @@ fn a_plugin_passes_in_this_process_and_in_a_worker() {
             builds the smallest plan that it offers
             has `output-store`, as it says
             makes the same image of the same plan
-            refuses to lock and to render unless it says that it can
+            refuses to lock, render and find unless it says that it can
             ignores what it does not know in a request
             tells of its steps in order
             does not begin a build that was cancelled before

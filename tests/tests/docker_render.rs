@@ -1,8 +1,6 @@
 //! Two promises of builder `docker`, on a real engine: what it renders is all that Docker needs, and it says what its engine
 //! has before anything is made.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};

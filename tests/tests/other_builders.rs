@@ -208,7 +208,12 @@ fn the_store_on_this_machine_says_nothing_of_what_another_builder_keeps() {
     exit code 0
     HASH
     ");
-    insta::assert_snapshot!(told(&env, &["inspect", "kept.yaml"]), @"");
+    insta::assert_snapshot!(told(&env, &["inspect", "kept.yaml"]), @"
+    exit code 1
+    error: `kept:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz` is not in the store on this machine
+    note: builder `hostile` has it
+    hint: builder `hostile` keeps images itself: ask it for `kept:u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz`
+    ");
     env.write("deaf.yaml", &format!("{SPEC}builder_options: {{do: be deaf}}\n"));
     insta::assert_snapshot!(told(&env, &["exists", "deaf.yaml"]), @"
     exit code 3

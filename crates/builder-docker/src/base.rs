@@ -1,6 +1,6 @@
 //! What an image stands on: looked up, or loaded into the engine first where the engine cannot pull it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,8 @@ use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan};
-use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
-use imagespec_layout::{Archive, INDEX, Image, MANIFEST, Observer, ReadError, open_blob, read_image, write_archive};
+use imagespec_layout::{Archive, INDEX, Image, MANIFEST, ReadError, open_blob, read_image};
 use serde_json::{Value, json};
 
 use crate::builder::{Building, Failure};
@@ -38,10 +37,10 @@ pub(crate) enum BaseError {
         /// What is wrong.
         source: ReadError,
     },
-    /// An archive cannot be read, or be copied.
-    #[error("base `docker-archive:{path}` cannot be copied")]
+    /// It cannot be read, or not be copied.
+    #[error("base `{path}` cannot be read and copied")]
     Archive {
-        /// The file.
+        /// The file or folder.
         path: String,
         /// What is wrong.
         source: io::Error,
@@ -78,11 +77,11 @@ pub(crate) fn described(request: &BuildRequest) -> Result<BTreeMap<String, Known
     let (digest, config) = match innermost(&request.plan) {
         Base::OciLayout { digest } => {
             let path = path(request, *digest)?;
-            let config = image(request, path, *digest)?.config;
-            (digest, serde_json::from_slice(&config).unwrap_or_default())
+            (digest, first_config(&images(request, path, *digest)?))
         }
         Base::DockerArchive { digest } => {
             let path = path(request, *digest)?;
+            one_platform(request)?;
             let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
             (digest, renamed::config(&|| File::open(path)).map_err(archive)?)
         }
@@ -99,21 +98,20 @@ pub(crate) fn write(request: &BuildRequest, folder: &Path, progress: &Progress<'
     let target = folder.join(BASE_ARCHIVE);
     let name = loaded_base(*digest);
     let path = path(request, *digest)?;
-    if let Base::OciLayout { .. } = base {
-        let image = image(request, path, *digest)?;
-        let open = |digest| open_layer(path, &image, digest).map_err(Failure::from);
-        let observer = Observer { cancelled: &|| progress.is_cancelled(), written: &|| {} };
-        write_archive(&target, &reference(&name), &image, &open, &observer)?;
+    let failed = |source| BaseError::Archive { path: path.display().to_string(), source };
+    let mut file = BufWriter::new(File::create_new(&target).map_err(failed)?);
+    let written = if let Base::OciLayout { .. } = base {
+        let images = images(request, path, *digest)?;
+        let source = archive(path, &images, index(request, &images).as_deref(), &name)?;
+        io::copy(&mut Watched { source, progress }, &mut file).map(drop)
     } else {
-        let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
-        let mut file = BufWriter::new(File::create_new(&target).map_err(archive)?);
-        let source = Watched { source: File::open(path).map_err(archive)?, progress };
-        let written = renamed::rename(source, *digest, &name, &mut file).and_then(|()| file.flush());
-        if progress.is_cancelled() {
-            return Err(Failure::Cancelled);
-        }
-        written.map_err(archive)?;
+        let source = Watched { source: File::open(path).map_err(failed)?, progress };
+        renamed::rename(source, *digest, &name, &mut file)
+    };
+    if progress.is_cancelled() {
+        return Err(Failure::Cancelled);
     }
+    written.and_then(|()| file.flush()).map_err(failed)?;
     step.finish(Outcome::Done, String::new());
     Ok(())
 }
@@ -169,33 +167,20 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
 /// Loads the images of the layout at `path` that are asked for.
 fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
     let step = building.progress.begin(&format!("load base oci:{}", path.display()));
-    let layout = |source| layout_error(path, source);
-    let platforms = &building.plan().platforms;
-    let images = platforms.iter().map(|platform| read_image(path, digest, platform).map_err(layout));
-    let images = images.collect::<Result<Vec<_>, _>>()?;
+    let images = images(building.request, path, digest)?;
     let first = images.first().expect("a plan has a platform");
-    let config = serde_json::from_slice(&first.config).unwrap_or_default();
-    let index = (images.len() > 1).then(|| index(&images, platforms));
+    let index = index(building.request, &images);
     // An engine calls an image by its config, or where it keeps images in containerd by the document on top of it. One
     // that has another platform has another image by that name.
     let on_top = index.as_ref().map_or_else(|| first.digest(), |index| Digest::of(index));
     let expected = [on_top, first.config_digest()].map(|digest| Some(digest.to_string()));
     let is_there = |image: Option<ImageInspect>| image.is_some_and(|image| expected.contains(&image.id));
-    let known = of_config(Some(digest), &config);
+    let known = of_config(Some(digest), &first_config(&images));
     if is_there(building.wait(building.engine.image(name))?) {
         step.finish(Outcome::Cached, String::new());
         return Ok(known);
     }
-    let reference = reference(name);
-    let open = |digest| {
-        let blob = images.iter().flat_map(|image| &image.layers).find(|layer| layer.digest == digest);
-        open_blob(path, *blob.expect("an archive opens layers of its images"))
-    };
-    let archive = match &index {
-        Some(index) => Archive::of_index(&reference, index, &images, &open),
-        None => Archive::of(&reference, first, &open),
-    };
-    let mut archive = archive.map_err(layout)?;
+    let mut archive = archive(path, &images, index.as_deref(), name)?;
     let stream = stream::written(move |sink| io::copy(&mut archive, sink).map(drop));
     building.wait(building.engine.load(stream))?;
     if !is_there(building.wait(building.engine.image(name))?) {
@@ -207,10 +192,7 @@ fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str)
 
 /// Loads the archive of `docker save` at `path`.
 fn load_archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
-    let count = building.plan().platforms.len();
-    if count > 1 {
-        return Err(BaseError::ManyPlatforms { count }.into());
-    }
+    one_platform(building.request)?;
     let step = building.progress.begin(&format!("load base docker-archive:{}", path.display()));
     if let Some(image) = building.wait(building.engine.image(name))? {
         step.finish(Outcome::Cached, String::new());
@@ -229,30 +211,49 @@ fn path(request: &BuildRequest, digest: Digest) -> Result<&Path, BaseError> {
     request.base_paths.get(&digest).map(PathBuf::as_path).ok_or(BaseError::NotHandedOver { digest })
 }
 
-/// The image in the layout at `path`, which is of the request's one platform.
-fn image(request: &BuildRequest, path: &Path, digest: Digest) -> Result<Image, BaseError> {
-    let [platform] = request.plan.platforms.iter().collect::<Vec<_>>()[..] else {
-        return Err(BaseError::ManyPlatforms { count: request.plan.platforms.len() });
+/// An archive has one image.
+fn one_platform(request: &BuildRequest) -> Result<(), BaseError> {
+    match request.plan.platforms.len() {
+        1 => Ok(()),
+        count => Err(BaseError::ManyPlatforms { count }),
+    }
+}
+
+/// The images of the layout at `path` that are asked for, one for each platform.
+fn images(request: &BuildRequest, path: &Path, digest: Digest) -> Result<Vec<Image>, BaseError> {
+    let images = request.plan.platforms.iter().map(|platform| read_image(path, digest, platform));
+    images.map(|image| image.map_err(|source| layout_error(path, source))).collect()
+}
+
+/// They as an archive that an engine loads.
+fn archive(path: &Path, images: &[Image], index: Option<&[u8]>, name: &str) -> Result<Archive, BaseError> {
+    let name: Reference = name.parse().expect("the name of a loaded base is one");
+    let open = |digest| {
+        let blob = images.iter().flat_map(|image| &image.layers).find(|layer| layer.digest == digest);
+        open_blob(path, *blob.expect("an archive opens layers of its images"))
     };
-    read_image(path, digest, platform).map_err(|source| layout_error(path, source))
+    let archive = match (index, images) {
+        (Some(index), images) => Archive::of_index(&name, index, images, &open),
+        (None, images) => Archive::of(&name, images.first().expect("a plan has a platform"), &open),
+    };
+    archive.map_err(|source| layout_error(path, source))
 }
 
 fn layout_error(path: &Path, source: ReadError) -> BaseError {
     BaseError::Layout { path: path.display().to_string(), source }
 }
 
-fn open_layer(path: &Path, image: &Image, digest: Digest) -> Result<Box<dyn Read + Send>, BaseError> {
-    let blob = image.layers.iter().find(|layer| layer.digest == digest);
-    let blob = blob.expect("an archive opens layers of its image");
-    open_blob(path, *blob).map_err(|source| layout_error(path, source))
+/// The config of the first one, which stands for all of them.
+fn first_config(images: &[Image]) -> Value {
+    images.first().and_then(|image| serde_json::from_slice(&image.config).ok()).unwrap_or_default()
 }
 
-fn reference(name: &str) -> Reference {
-    name.parse().expect("the name of a loaded base is one")
-}
-
-/// An index over `images`, which are for `platforms` (OCI image-spec, "Image Index").
-fn index(images: &[Image], platforms: &BTreeSet<Platform>) -> Vec<u8> {
+/// An index over `images`, if there are several (OCI image-spec, "Image Index").
+fn index(request: &BuildRequest, images: &[Image]) -> Option<Vec<u8>> {
+    let platforms = &request.plan.platforms;
+    if platforms.len() == 1 {
+        return None;
+    }
     let entries = images.iter().zip(platforms).map(|(image, platform)| {
         let mut machine = json!({ "architecture": platform.architecture(), "os": platform.os() });
         if let Some(variant) = platform.variant() {
@@ -266,7 +267,7 @@ fn index(images: &[Image], platforms: &BTreeSet<Platform>) -> Vec<u8> {
         })
     });
     let entries: Vec<_> = entries.collect();
-    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries }).to_string().into_bytes()
+    Some(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries }).to_string().into_bytes())
 }
 
 fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {

@@ -1,5 +1,6 @@
 //! The builder itself: engine, base, recipe, solve, outputs, in that order.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
@@ -13,6 +14,7 @@ use imagespec_buildkit::{
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
+use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_core::report::Report;
@@ -224,8 +226,17 @@ fn recipe(
 ) -> Result<Recipe, Failure> {
     let mut programs = BTreeMap::new();
     for machine in wanted_uv(&request.plan) {
+        // It is there but for the first time, which takes a while.
+        let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
+        let received = |count| {
+            done_bytes.set(done_bytes.get() + count);
+            fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
+        };
         let cancelled = || progress.is_cancelled();
-        let program = pinned_uv(&request.cache_dir, machine, request.network, &|_| {}, &cancelled)?;
+        let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
+        if let Some(step) = fetching.into_inner() {
+            step.finish(Outcome::Done, event::size(done_bytes.get()));
+        }
         programs.extend(program.map(|program| (machine.to_owned(), program)));
     }
     Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
@@ -305,13 +316,21 @@ impl Building<'_> {
             timestamp: request.timestamp,
             attributes,
         };
+        match self.solve_once(&wanted, &name) {
+            Err(Failure::Solve(error)) if is_lost_snapshot(&error) => self.solve_once(&wanted, &name),
+            result => result,
+        }
+    }
+
+    fn solve_once(&self, wanted: &Solve<'_>, name: &str) -> Result<Solved, Failure> {
+        let (request, recipe) = (self.request, wanted.recipe);
         let credentials = Arc::clone(&self.credentials);
-        let session = BuildSession::new(recipe, request.timestamp, &name, credentials, request.ssh_agent.clone());
+        let session = BuildSession::new(recipe, request.timestamp, name, credentials, request.ssh_agent.clone());
         self.wait(async {
             let connection = self.engine.session(&session).await?;
             let channel = self.engine.buildkit().await?;
             tokio::select! {
-                result = solve(channel, &session, &wanted, &self.progress) => Ok::<_, Failure>(result?),
+                result = solve(channel, &session, wanted, &self.progress) => Ok::<_, Failure>(result?),
                 // It ends when somebody drops it.
                 ended = session.serve(connection) => {
                     ended.map_err(EngineError::Grpc)?;
@@ -335,4 +354,15 @@ impl Building<'_> {
     pub(crate) fn platform(&self) -> &Platform {
         self.plan().platforms.first().expect("a plan has a platform")
     }
+}
+
+/// Whether containerd removed what it thought that nobody needs, as Docker 26 does when a build of the same was cancelled a
+/// moment before. The next try makes it anew.
+fn is_lost_snapshot(error: &SolveError) -> bool {
+    let said = match error {
+        SolveError::Refused { message } => message,
+        SolveError::Step(failed) => &failed.message,
+        SolveError::Cancelled | SolveError::Connection(_) => return false,
+    };
+    said.contains("snapshot") && said.contains("does not exist")
 }

@@ -1,5 +1,6 @@
 //! An engine: found, asked what it is, and asked to do something. REST by bollard, over our own connections.
 
+mod about;
 mod address;
 mod dial;
 mod ssh;
@@ -24,6 +25,7 @@ use imagespec_distribution::Login;
 use tonic::transport::Channel;
 use tower_service::Service;
 
+pub use about::About;
 pub(crate) use address::DEFAULT;
 pub use address::{Address, AddressError, Place, TlsFiles, Wishes};
 pub use dial::{Connection, DialError, dial};
@@ -36,8 +38,6 @@ pub const API_MIN: (u32, u32) = (1, 41);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An image is loaded and exported in one request, which takes as long as it takes: the user may cancel it.
 const WORK_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
-/// The driver of an engine that keeps images in containerd.
-const SNAPSHOTTER: &str = "io.containerd.snapshotter";
 /// Characters of an engine's words that are shown.
 const WORDS_LENGTH_MAX: usize = 600;
 
@@ -47,23 +47,6 @@ pub struct Engine {
     docker: Docker,
     /// What it is.
     pub about: About,
-}
-
-/// What an engine says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    /// `Docker Engine`, `Podman Engine`.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The newest API that it speaks.
-    pub api: (u32, u32),
-    /// Whether BuildKit is inside.
-    pub has_buildkit: bool,
-    /// Whether it keeps images in containerd, and so of several platforms under one name.
-    pub has_containerd_store: bool,
-    /// What it runs on, `linux/amd64`.
-    pub platform: String,
 }
 
 /// Why an engine did not do something.
@@ -89,7 +72,7 @@ pub enum EngineError {
         problem: String,
     },
     /// It is older than we speak.
-    #[error("the engine at `{place}` is {name} {version} with API {}.{}, and the oldest that is spoken is {}.{}", .api.0, .api.1, API_MIN.0, API_MIN.1)]
+    #[error("the engine at `{place}` is {name}{} with API {}.{}, and the oldest that is spoken is {}.{}", after_blank(.version), .api.0, .api.1, API_MIN.0, API_MIN.1)]
     TooOld {
         /// Where.
         place: String,
@@ -137,35 +120,14 @@ impl Engine {
         // bollard's error would not say so clearly why nobody answers.
         let first = dial(&address.place).await;
         drop(first.map_err(|source| EngineError::Unreachable { place: place.clone(), source })?);
-        let client = Client::builder(TokioExecutor::new()).build(Dialer(address.place.clone()));
-        let transport = move |request: BollardRequest| {
-            let client = client.clone();
-            async move { client.request(request).await.map_err(BollardError::from) }
-        };
-        let version = ClientVersion { major_version: API_MIN.0 as usize, minor_version: API_MIN.1 as usize };
-        // The address is for the form: all goes through our own connections.
-        let docker =
-            Docker::connect_with_custom_transport(transport, Some("http://engine"), WORK_TIMEOUT_SECONDS, &version);
-        let no_engine = |problem: String| EngineError::NoEngine { place: place.clone(), problem };
-        let docker = docker.map_err(|error| no_engine(words(&error)))?.with_request_modifier(url_safe_login);
-        let asked = async {
-            let version = docker.version().await?;
-            Ok::<_, BollardError>((version, docker.info().await?))
-        };
-        let (version, info) = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(BollardError::DockerResponseServerError { message, .. })) if message.contains("client version") => {
-                let api = number(&message).unwrap_or((0, 0));
-                return Err(EngineError::TooOld { place, name: "Docker".to_owned(), version: String::new(), api });
-            }
-            Ok(Err(error)) => {
-                return Err(match DialError::beneath(&error) {
-                    Some(source) => EngineError::Unreachable { place, source },
-                    None => no_engine(words(&error)),
-                });
-            }
-            Err(_) => return Err(no_engine("it does not say what it is within 30 seconds".to_owned())),
-        };
+        let mut docker = client(&address.place, API_MIN)?;
+        let mut answer = ask(&docker).await;
+        // An engine that speaks newer versions alone says which one is its oldest.
+        if let Some(oldest) = answer.as_ref().err().and_then(|problem| problem.oldest()) {
+            docker = client(&address.place, oldest)?;
+            answer = ask(&docker).await;
+        }
+        let (version, info) = answer.map_err(|problem| problem.tell(place.clone()))?;
         let about = About::of(&version, &info);
         if about.api < API_MIN {
             let About { name, version, api, .. } = about;
@@ -309,24 +271,67 @@ impl Engine {
     }
 }
 
-impl About {
-    fn of(version: &SystemVersion, info: &SystemInfo) -> Self {
-        let component = version.components.iter().flatten().next().map(|component| component.name.clone());
-        let name = match component.as_deref() {
-            None | Some("Engine") => "Docker Engine".to_owned(),
-            Some(name) => one_line(name),
-        };
-        let driver = info.driver_status.iter().flatten().flatten();
-        let os = version.os.clone().unwrap_or_else(|| "linux".to_owned());
-        Self {
-            // Podman serves Docker's API and has no BuildKit.
-            has_buildkit: !name.starts_with("Podman"),
-            name,
-            version: one_line(version.version.as_deref().unwrap_or_default()),
-            api: number(version.api_version.as_deref().unwrap_or_default()).unwrap_or((0, 0)),
-            has_containerd_store: driver.into_iter().any(|word| word.starts_with(SNAPSHOTTER)),
-            platform: one_line(&format!("{os}/{}", version.arch.clone().unwrap_or_default())),
+/// A client of the engine at `place` that speaks version `api`.
+fn client(place: &Place, api: (u32, u32)) -> Result<Docker, EngineError> {
+    let client = Client::builder(TokioExecutor::new()).build(Dialer(place.clone()));
+    let transport = move |request: BollardRequest| {
+        let client = client.clone();
+        async move { client.request(request).await.map_err(BollardError::from) }
+    };
+    let version = ClientVersion { major_version: api.0 as usize, minor_version: api.1 as usize };
+    // The address is for the form: all goes through our own connections.
+    let docker =
+        Docker::connect_with_custom_transport(transport, Some("http://engine"), WORK_TIMEOUT_SECONDS, &version);
+    let docker = docker.map_err(|error| Unanswered::from(error).tell(place.to_string()))?;
+    Ok(docker.with_request_modifier(url_safe_login))
+}
+
+/// What the engine says of itself.
+async fn ask(docker: &Docker) -> Result<(SystemVersion, SystemInfo), Unanswered> {
+    let asked = async { Ok((docker.version().await?, docker.info().await?)) };
+    tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(Unanswered::Late))
+}
+
+/// Why an engine did not say what it is.
+enum Unanswered {
+    Late,
+    Refused(BollardError),
+}
+
+impl From<BollardError> for Unanswered {
+    fn from(error: BollardError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Unanswered {
+    /// The version of the API that an engine names when it refuses that of a client.
+    fn named(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Refused(BollardError::DockerResponseServerError { message, .. }) => {
+                message.contains("client version").then(|| about::number(message)).flatten()
+            }
+            _ => None,
         }
+    }
+
+    /// The same, if it is newer than what was spoken.
+    fn oldest(&self) -> Option<(u32, u32)> {
+        self.named().filter(|api| *api > API_MIN)
+    }
+
+    fn tell(self, place: String) -> EngineError {
+        if let Some(api) = self.named() {
+            return EngineError::TooOld { place, name: "Docker".to_owned(), version: String::new(), api };
+        }
+        let problem = match &self {
+            Self::Late => "it does not say what it is within 30 seconds".to_owned(),
+            Self::Refused(error) => match DialError::beneath(error) {
+                Some(source) => return EngineError::Unreachable { place, source },
+                None => words(error),
+            },
+        };
+        EngineError::NoEngine { place, problem }
     }
 }
 
@@ -359,11 +364,9 @@ fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
     request
 }
 
-/// The last `MAJOR.MINOR` in `text`.
-fn number(text: &str) -> Option<(u32, u32)> {
-    let words = text.split(|character: char| !(character.is_ascii_digit() || character == '.'));
-    let mut parsed = words.filter_map(|word| word.trim_matches('.').split_once('.')).rev();
-    parsed.find_map(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+/// A version behind a name; nothing if it is not known.
+fn after_blank(version: &str) -> String {
+    if version.is_empty() { String::new() } else { format!(" {version}") }
 }
 
 /// What lies at the bottom of an error, which says more than what is above it.
@@ -379,17 +382,4 @@ fn words(error: &dyn std::error::Error) -> String {
 pub(crate) fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WORDS_LENGTH_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_of_an_api_is_found_in_what_an_engine_says() {
-        assert_eq!(number("1.41"), Some((1, 41)));
-        let refused = "client version 1.41 is too new. Maximum supported API version is 1.38";
-        assert_eq!(number(refused), Some((1, 38)));
-        assert_eq!(number("no version at all."), None);
-    }
 }

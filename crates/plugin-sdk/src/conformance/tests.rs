@@ -56,6 +56,7 @@ fn an_honest_builder_passes() {
     ok       has `copy`, as it says
     ok       has `env`, as it says
     ok       has `labels`, as it says
+    ok       has `reproducible`, as it says
     ok       has `render`, as it says
     ok       has `find`, as it says
     ok       has `output-store`, as it says
@@ -91,7 +92,7 @@ fn what_a_builder_says_of_itself_is_checked() {
     "#);
     insta::assert_snapshot!(found(Lie::HasAnOptionWithoutType), @"
     FAILED   says what it is and which kinds of options it takes: its option `jobs` has no `type` in `options_schema` that the program knows: give it one of `string`, `integer`, `number`, `boolean`, `array`, `object`, `null`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -99,19 +100,19 @@ fn what_a_builder_says_of_itself_is_checked() {
 fn a_feature_that_is_not_there_is_found() {
     insta::assert_snapshot!(found(Lie::ForgetsTheId), @"
     FAILED   makes images that know which spec they are of: the last variable of the image must be `IMAGESPEC_ID=zemkr33mj5paiwai6ay2vwv4yoxqt77g`: by it, a program knows its image
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::RefusesLabels), @"
     FAILED   has `labels`, as it says: it answered an error: `labels cannot be set` (leave them out)
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::ForgetsLabels), @r#"
     FAILED   has `labels`, as it says: the label of the image must be `"a label = a value"`, and is none
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     "#);
     insta::assert_snapshot!(found(Lie::CopiesNothing), @"
     FAILED   has `copy`, as it says: `/root/conformance/data.txt`, which was to be copied, is not in the image
-    of 26 checks, 2 skipped
+    of 27 checks, 2 skipped
     ");
 }
 
@@ -119,19 +120,19 @@ fn a_feature_that_is_not_there_is_found() {
 fn what_is_rendered_and_cannot_be_used_is_found() {
     insta::assert_snapshot!(found(Lie::RendersTheTime), @"
     FAILED   has `render`, as it says: it rendered `an image of fiwzeogvt7d2li56y6dbhik7m5tt4pra and 2 variables `, and of the same plan `an image of fiwzeogvt7d2li56y6dbhik7m5tt4pra and 3 variables `: nothing of the machine, the time or an order by chance may reach it
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::RendersNothing), @"
     FAILED   has `render`, as it says: it answers to `render` what cannot be used: what it renders is empty, or has control characters
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::RendersWithoutFiles), @"
     FAILED   has `render`, as it says: `conformance/data.txt`, which is to be copied, is not in the folder that it wrote
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::RendersWhatItDoesNotOffer), @r#"
     FAILED   refuses to lock, render and find unless it says that it can: it was asked to render, which is not among its features, and answered `{"text":"an image of u23vxtgzsr5w3gjvzqjx3nyfkdtu2nwz and 0 variables\n"}`
-    of 25 checks, 0 skipped
+    of 26 checks, 0 skipped
     "#);
 }
 
@@ -139,28 +140,33 @@ fn what_is_rendered_and_cannot_be_used_is_found() {
 fn what_is_kept_and_not_found_or_found_and_not_meant_is_found() {
     insta::assert_snapshot!(found(Lie::FindsNothing), @"
     FAILED   has `find`, as it says: it built an image, and asked for that name and spec hash it finds none
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FindsByName), @"
     FAILED   has `find`, as it says: it must find nothing for another spec hash, and finds sha256:…
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FindsWhatGoesElsewhere), @"
     FAILED   has `find`, as it says: it must find nothing for an image that is to go to a layout, too, and finds sha256:…
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FindsWhatItDoesNotOffer), @r#"
     FAILED   refuses to lock, render and find unless it says that it can: it was asked to find, which is not among its features, and answered `{"digest":"sha256:…","images":[],"name":"registry.invalid/conformance/image:1","duration_ms":0}`
-    of 25 checks, 0 skipped
+    of 26 checks, 0 skipped
     "#);
 }
 
 #[test]
 fn an_image_that_is_not_always_the_same_is_found() {
-    insta::assert_snapshot!(found(Lie::LooksAtTheCacheFolder), @"of 26 checks, 0 skipped");
+    insta::assert_snapshot!(found(Lie::LooksAtTheCacheFolder), @"
+    FAILED   has `reproducible`, as it says: the image was sha256:…, and with its files and its cache in other folders sha256:…: nothing of the machine, the time or an order by chance may reach it
+    FAILED   builds four images at once: four were built at once, and the image was sha256:… where it had been sha256:…
+    of 27 checks, 0 skipped
+    ");
     insta::assert_snapshot!(found(Lie::CountsItsBuilds), @"
+    FAILED   has `reproducible`, as it says: the image was sha256:…, and with `CachePolicy::Rebuild` sha256:…: nothing of the machine, the time or an order by chance may reach it
     FAILED   makes the same image of the same plan: the image was sha256:…, and the second time sha256:…: nothing of the machine, the time or an order by chance may reach it
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -168,11 +174,11 @@ fn an_image_that_is_not_always_the_same_is_found() {
 fn events_out_of_order_are_found() {
     insta::assert_snapshot!(found(Lie::TellsOfAFinishedStep), @"
     FAILED   tells of its steps in order: step 0 printed a line after it was finished
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::NeverFinishesAStep), @"
     FAILED   tells of its steps in order: the build went well, and its step 0 was never finished
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -180,12 +186,12 @@ fn events_out_of_order_are_found() {
 fn a_builder_that_does_not_stop_is_found_and_keeps_nobody() {
     insta::assert_snapshot!(found(Lie::BeginsWhatIsCancelled), @"
     FAILED   does not begin a build that was cancelled before: it built the image: look at `Session::is_cancelled` before the first step, too
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     let limits = Limits { answer: Duration::from_secs(5), cancel: Duration::from_millis(250) };
     insta::assert_snapshot!(failed(speaker(Lie::StopsForNobody), limits), @"
     FAILED   stops within two seconds of being cancelled: it was still at work 0.25 seconds after it was cancelled: look at `Session::is_cancelled` between steps and while it waits
-    of 26 checks, 5 skipped
+    of 27 checks, 5 skipped
     ");
     let limits = Limits { answer: Duration::from_millis(250), ..limits };
     insta::assert_snapshot!(failed(speaker(Lie::NeverEnds), limits), @"
@@ -198,11 +204,11 @@ fn a_builder_that_does_not_stop_is_found_and_keeps_nobody() {
 fn carelessness_with_files_is_found() {
     insta::assert_snapshot!(found(Lie::DoesNotDigest), @"
     FAILED   refuses files that are absent or changed: a file of the plan was changed after it was digested, and it made an image: compare each file with its digest as you read it
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::LeavesHalfALayout), @"
     FAILED   leaves nothing where a build that failed was to go: `blobs` was left in the layout that the image was to go to
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -210,15 +216,15 @@ fn carelessness_with_files_is_found() {
 fn a_panic_and_what_it_leaves_are_found() {
     insta::assert_snapshot!(found(Lie::PanicsOnManyVariables), @"
     FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and panicked: `builder `tiny` panicked: so many variables at crates/plugin-sdk/src/conformance/tiny.rs:…` (tell the builder's author)
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::FailsEverAfterManyVariables), @"
     FAILED   takes absurd requests without a panic: it was asked for 10,000 variables, and the next build did not go well: it answered an error: `there were so many variables`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(found(Lie::AnswersWithoutAMessage), @"
     FAILED   takes absurd requests without a panic: it was asked for 10,000 variables: it answered an error without a message: say what happened and where
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -259,7 +265,7 @@ fn one_that_cannot_build_twice_at_once_is_found() {
     };
     insta::assert_snapshot!(odd(locked), @"
     FAILED   builds four images at once: it answered an error: `the cache is in use`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -278,11 +284,11 @@ fn words_that_are_misunderstood_are_found() {
     FAILED   has `render`, as it says: it answers to `render` what cannot be used: its answer to `render` is not readable
     FAILED   has `find`, as it says: it answers to `find` what cannot be used: its report is not readable
     FAILED   refuses to lock, render and find unless it says that it can: it was asked to lock, which is not among its features, and answered `{}`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     insta::assert_snapshot!(odd(|_, request| (!request.starts_with('{')).then(|| Err(CallError::Answered("no".to_owned())))), @"
     FAILED   answers a request that is none by an error: it was asked no text at all: it answered the error `no`, which nobody can read: its error is not readable
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
     let strict = |_: &str, request: &str| {
         let error = || CallError::Answered(boundary::error_to_json(&error(FailureKind::Internal, "unknown field")));
@@ -290,7 +296,7 @@ fn words_that_are_misunderstood_are_found() {
     };
     insta::assert_snapshot!(odd(strict), @"
     FAILED   ignores what it does not know in a request: it answered an error: `unknown field`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 
@@ -302,7 +308,7 @@ fn a_builder_that_is_gone_fails_whatever_is_tried_then() {
     };
     insta::assert_snapshot!(odd(gone), @"
     FAILED   has `env`, as it says: it cannot be reached any more: `builder `tiny` crashed: abort`
-    of 26 checks, 0 skipped
+    of 27 checks, 0 skipped
     ");
 }
 

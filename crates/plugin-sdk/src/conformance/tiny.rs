@@ -195,15 +195,15 @@ impl Builder for Tiny {
             Lie::HasAnOptionWithoutType => json!({"jobs": {"description": "how many"}}),
             _ => json!({"jobs": {"type": "integer"}}),
         };
-        let mut features: BTreeSet<_> = [
+        let mut features = BTreeSet::from([
             Feature::BaseScratch,
             Feature::Env,
             Feature::Labels,
             Feature::Copy,
-            Feature::OutputOci,
+            Feature::Reproducible,
             Feature::OutputStore,
-        ]
-        .into();
+            Feature::OutputOci,
+        ]);
         if self.lie != Lie::FindsWhatItDoesNotOffer {
             features.insert(Feature::Find);
         }

@@ -325,11 +325,17 @@ fn files_on_nothing_are_copied_and_nothing_runs() {
 
 #[test]
 fn a_base_that_no_registry_has_is_loaded_first_and_the_head_says_so() {
-    let mut request = Project::new(&[]).request("base_image: scratch\nsecrets: [token]\ncommands: ['true']\n");
+    let mut request = Project::new(&[]).request("base_image: debian\nsecrets: [token]\ncommands: ['true']\n");
     request.plan.base = Base::OciLayout { digest: Digest::of(b"base") };
     let recipe = lower(&request, &machine(), &uv(), &BTreeMap::new()).unwrap();
     let head: Vec<_> = recipe.dockerfile.lines().take(5).collect();
-    insta::assert_snapshot!(head.join("\n"), @"");
+    insta::assert_snapshot!(head.join("\n"), @"
+    # Made by imagespec, for any Docker with BuildKit since 20.10. In the folder of this file:
+    #   docker load --input base.tar && docker build --secret id=token,src=FILE .
+    # base.tar, which `imagespec render SPEC --output dir=DIR` writes there, is the base that no registry has. FROM
+    # names it by its digest.
+    FROM imagespec-base:sha256-cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 AS image
+    ");
     // Nothing else in the text depends on it.
     request.plan.base = Base::DockerArchive { digest: Digest::of(b"base") };
     assert_eq!(lower(&request, &machine(), &uv(), &BTreeMap::new()).unwrap().dockerfile, recipe.dockerfile);
