@@ -22,8 +22,11 @@ impl Failure {
             }
             Self::Engine(error) => engine(error, registry_name),
             Self::Solve(SolveError::Step(step)) => failed_step(step),
-            Self::Solve(SolveError::Connection(_)) => BuildError::new(FailureKind::Temporary, self)
-                .hint("the engine may have been stopped: build again when it runs, what was done is in its cache"),
+            Self::Solve(SolveError::Connection(status)) => {
+                let error = BuildError::of(FailureKind::Temporary, self.to_string());
+                BuildError { causes: vec![broken(status)], ..error }
+                    .hint("the engine may have been stopped: build again when it runs, what was done is in its cache")
+            }
             Self::Solve(SolveError::Refused { message }) => {
                 let error = BuildError::of(kind_of(message, FailureKind::Machine), self.to_string());
                 with_hints_for(error, message)
@@ -70,6 +73,12 @@ impl Failure {
             }
         }
     }
+}
+
+/// How a connection broke: the system's words, without those of each library on the way.
+fn broken(status: &tonic::Status) -> String {
+    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.last().map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 /// The same of an engine alone.

@@ -12,14 +12,25 @@ use imagespec_tests::{
 pub(crate) struct Case {
     /// The folder's name.
     pub(crate) name: &'static str,
-    /// Whether it is compared in every engine each time.
-    pub(crate) is_for_all: bool,
+    /// Where it is compared each time.
+    pub(crate) place: Where,
     /// Whether its image has a Python.
     pub(crate) program: Program,
     /// What its container is told to run, and prints; nothing where it has no program.
     pub(crate) runs: Option<(&'static [&'static str], &'static str)>,
     /// Writes `NAME/imagespec.yaml` and what it names. The engine may help.
     pub(crate) write: fn(&Place, &Engine, &Path),
+}
+
+/// In which engines a case is compared each time. `tests/slow` compares it in the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// In an old one and in a new one.
+    All,
+    /// In an old one.
+    Older,
+    /// In none.
+    None,
 }
 
 /// What the images are made from.
@@ -32,7 +43,7 @@ pub(crate) struct Place {
 pub(crate) const CASES: [Case; 12] = [
     Case {
         name: "quickstart",
-        is_for_all: false,
+        place: Where::None,
         program: Program::Python,
         runs: Some((&[], "mean age 11.5\n")),
         write: |_, _, folder| {
@@ -44,7 +55,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "files-on-scratch",
-        is_for_all: true,
+        place: Where::All,
         program: Program::Absent,
         runs: None,
         write: |_, _, folder| {
@@ -54,7 +65,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "files",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["sh", "-c", "data/run && cat data/latest"], "ran\ntext\n")),
         write: |_, _, folder| {
@@ -64,7 +75,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "debian-packages-and-commands",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((
             &["sh", "-c", "cat /srv/made /srv/secret && file --brief /etc/hostname"],
@@ -88,7 +99,7 @@ secrets: [{id: token, target: /run/token}]
     },
     Case {
         name: "hostile-values",
-        is_for_all: true,
+        place: Where::All,
         program: Program::Python,
         runs: Some((
             &["$HOME", "a b", ""],
@@ -123,7 +134,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "requirements-with-hashes",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna, six; print(idna.__version__, six.__version__)"], "3.10 1.16.0\n")),
         write: |_, _, folder| {
@@ -139,7 +150,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "lock-file",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
         write: |_, _, folder| {
@@ -149,7 +160,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "pylock",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
         write: |_, _, folder| {
@@ -159,7 +170,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "spec-on-a-spec",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&[], "beneath above changed 3.10 1.16.0\n")),
         write: |_, _, folder| {
@@ -179,7 +190,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "base-in-a-registry",
-        is_for_all: true,
+        place: Where::All,
         program: Program::Python,
         // Its entry point is the base's.
         runs: Some((&["told"], "app from the base 3.10 told\n")),
@@ -190,7 +201,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "conda",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["python", "-c", "import greet, idna; print(greet.HELLO, idna.__version__)"], "conda 3.10\n")),
         write: |_, _, folder| {
@@ -208,7 +219,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "packages-at-the-start",
-        is_for_all: false,
+        place: Where::Older,
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna; print(idna.__version__)"], "3.10\n")),
         write: |_, _, folder| {
