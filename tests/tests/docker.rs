@@ -51,7 +51,7 @@ impl Place {
 
     /// Has the engine forget the image `pinned`, pull it again, and run it.
     fn pulled_and_run(&self, pinned: &str) -> String {
-        self.engine.docker(&["image", "rm", "--force", pinned.split_once('@').unwrap().0]);
+        self.engine.docker(&["image", "rm", "--force", pinned.split('@').next().unwrap()]);
         self.engine.log_in(&self.registry);
         self.engine.docker(&["pull", "--quiet", pinned]);
         self.engine.docker(&["run", "--rm", "--network", "none", pinned])
@@ -186,6 +186,7 @@ pip_secret_mounts: [{{id: netrc, target: /root/.netrc}}, {{id: other, env: UV_IN
 commands:
   - test \"$(cat /run/secret)\" = {half}Vb7Qm-of-file && echo \"it is $(cat /run/secret)\"
   - test \"$TOKEN\" = {half}Vb7Qm-of-variable && echo \"it is $TOKEN\"
+  - env | grep -i _proxy
 secrets: [{{id: file, target: /run/secret}}, {{id: variable, env: TOKEN}}]
 ",
             half = "canary'-'",
@@ -209,9 +210,10 @@ secrets: [{{id: file, target: /run/secret}}, {{id: variable, env: TOKEN}}]
     let cache = ["--registry", &registry, "--cache-to", &cache, "--metadata-file", "report.json"];
     let built = place.build(&[&["app.yaml"], &secrets[..], &cache[..]].concat(), &variables);
     assert_eq!(built.stderr.matches("it is ****").count(), 2, "{}", built.stderr);
+    assert!(built.stderr.contains("HTTPS_PROXY=http://joe:****@127.0.0.1:9"), "{}", built.stderr);
     let rendered = place.run(&["render", "app.yaml", "--builder", "docker", "--output", "dir=rendered"], &variables);
     assert_eq!(rendered.code, 0, "{}", rendered.stderr);
-    let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
+    let name = built.stdout.trim().split('@').next().unwrap().to_owned();
     let told =
         [&["history", "--no-trunc", &name][..], &["image", "inspect", &name]].map(|words| place.engine.docker(words));
     place.engine.docker(&["save", "--output", &place.env.path().join("saved.tar").display().to_string(), &name]);

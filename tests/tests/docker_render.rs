@@ -76,7 +76,7 @@ fn what_is_rendered_is_all_that_docker_needs_to_build_the_same_image() {
 
         let built = run(&env, &engine, &["build", &spec]);
         assert_eq!(built.code, 0, "{}", built.stderr);
-        let image = built.stdout.trim().split_once('@').unwrap().0;
+        let image = built.stdout.trim().split('@').next().unwrap();
         assert_eq!(differences(&by_hand, &seen(&engine, image, Program::Absent)), [], "{name}");
         // The next one has the same name.
         engine.docker(&["image", "rm", "--force", image, &own]);

@@ -11,7 +11,7 @@ use imagespec_tests::{Engine, HostileSpec, Kind, TestEnv, skip};
 use serde_json::Value;
 
 /// How many specs are built.
-const SEEDS: std::ops::Range<u64> = 1..9;
+const SEEDS: std::ops::Range<u64> = 1..5;
 const SHELL: &str = "/bin/busybox";
 
 /// A file system with a shell and a few programs.
@@ -56,7 +56,7 @@ fn hostile_values_are_in_the_image_what_they_are_in_the_spec() {
         let arguments = ["build", &file, "--builder", "docker", "--output", "type=docker"];
         let built = env.run_with(&arguments, &[("DOCKER_HOST", &engine.host())]);
         assert_eq!(built.code, 0, "seed {seed}: {}", built.stderr);
-        let image = built.stdout.trim().split_once('@').unwrap().0;
+        let image = built.stdout.trim().split('@').next().unwrap();
         let config: Value = serde_json::from_str(&engine.docker(&["inspect", image])).unwrap();
         let container = engine.docker(&["create", image]);
         let exported = place.join("image.tar");

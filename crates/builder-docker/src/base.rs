@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use bollard::models::ImageInspect;
 use imagespec_buildkit::{BASE_ARCHIVE, KnownBase, Progress, loaded_base};
@@ -41,6 +42,14 @@ pub(crate) enum BaseError {
     #[error("base `{path}` cannot be read and copied")]
     Archive {
         /// The file or folder.
+        path: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// What it holds is not what it should be, or cannot be read.
+    #[error("base `{path}` cannot be loaded into the engine")]
+    Broken {
+        /// The folder or file.
         path: String,
         /// What is wrong.
         source: io::Error,
@@ -181,8 +190,7 @@ fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str)
         return Ok(known);
     }
     let mut archive = archive(path, &images, index.as_deref(), name)?;
-    let stream = stream::written(move |sink| io::copy(&mut archive, sink).map(drop));
-    building.wait(building.engine.load(stream))?;
+    upload(building, path, move |sink| io::copy(&mut archive, sink).map(drop))?;
     if !is_there(building.wait(building.engine.image(name))?) {
         return Err(BaseError::Lost.into());
     }
@@ -198,12 +206,53 @@ fn load_archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str
         step.finish(Outcome::Cached, String::new());
         return Ok(of_loaded(&image, digest));
     }
-    let (path, owned) = (path.to_owned(), name.to_owned());
-    let stream = stream::written(move |sink| renamed::rename(File::open(&path)?, digest, &owned, sink));
-    building.wait(building.engine.load(stream))?;
+    let (file, owned) = (path.to_owned(), name.to_owned());
+    upload(building, path, move |sink| renamed::rename(File::open(&file)?, digest, &owned, sink))?;
     let image = building.wait(building.engine.image(name))?.ok_or(BaseError::Lost)?;
     step.finish(Outcome::Done, String::new());
     Ok(of_loaded(&image, digest))
+}
+
+/// Has the engine load what `write` writes of the base at `path`. What is wrong with the base is told, and not that the engine
+/// did not get it.
+fn upload(
+    building: &Building<'_>,
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Result<(), Failure> {
+    let (sender, problem) = mpsc::channel();
+    let stream = stream::written(move |sink| {
+        let mut sink = Watching { sink, is_broken: false };
+        write(&mut sink).map_err(|error| {
+            let told = io::Error::new(error.kind(), error.to_string());
+            // An engine that takes no more is no fault of the base.
+            if !sink.is_broken {
+                // Nobody waits for it after Ctrl-C.
+                let _ = sender.send(error);
+            }
+            told
+        })
+    });
+    building.wait(building.engine.load(stream)).map(drop).map_err(|failure| match problem.try_recv() {
+        Ok(source) => BaseError::Broken { path: path.display().to_string(), source }.into(),
+        Err(_) => failure,
+    })
+}
+
+/// Notices whether it was the sink that failed.
+struct Watching<'a> {
+    sink: &'a mut dyn Write,
+    is_broken: bool,
+}
+
+impl Write for Watching<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write(bytes).inspect_err(|_| self.is_broken = true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush().inspect_err(|_| self.is_broken = true)
+    }
 }
 
 /// Where the base of this digest is.

@@ -316,16 +316,14 @@ impl Building<'_> {
             timestamp: request.timestamp,
             attributes,
         };
-        match self.solve_once(&wanted, &name) {
-            Err(Failure::Solve(error)) if is_lost_snapshot(&error) => self.solve_once(&wanted, &name),
+        match self.solve_once(&wanted) {
+            Err(Failure::Solve(error)) if is_lost_snapshot(&error) => self.solve_once(&wanted),
             result => result,
         }
     }
 
-    fn solve_once(&self, wanted: &Solve<'_>, name: &str) -> Result<Solved, Failure> {
-        let (request, recipe) = (self.request, wanted.recipe);
-        let credentials = Arc::clone(&self.credentials);
-        let session = BuildSession::new(recipe, request.timestamp, name, credentials, request.ssh_agent.clone());
+    fn solve_once(&self, wanted: &Solve<'_>) -> Result<Solved, Failure> {
+        let session = BuildSession::new(wanted.recipe, self.request, Arc::clone(&self.credentials));
         self.wait(async {
             let connection = self.engine.session(&session).await?;
             let channel = self.engine.buildkit().await?;

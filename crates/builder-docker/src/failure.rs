@@ -45,9 +45,10 @@ impl Failure {
             Self::Base(error) => {
                 let kind = match error {
                     BaseError::NotHandedOver { .. } | BaseError::Lost => FailureKind::Internal,
-                    BaseError::Layout { .. } | BaseError::Archive { .. } | BaseError::ManyPlatforms { .. } => {
-                        FailureKind::Spec
-                    }
+                    BaseError::Layout { .. }
+                    | BaseError::Archive { .. }
+                    | BaseError::Broken { .. }
+                    | BaseError::ManyPlatforms { .. } => FailureKind::Spec,
                 };
                 let told = BuildError::new(kind, self).field("base_image");
                 match error {

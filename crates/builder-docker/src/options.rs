@@ -16,13 +16,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// JSON Schema, by which the program checks them.
+    /// JSON Schema, by which the program checks them. Whoever chooses the engine gets the build's files, secrets and logins: a
+    /// spec may not.
     pub(crate) fn schema() -> Value {
         json!({
             "type": "object",
             "properties": {
-                "host": { "type": "string" },
-                "context": { "type": "string" },
+                "host": { "type": "string", "scope": "user" },
+                "context": { "type": "string", "scope": "user" },
                 "network": { "type": "string", "enum": ["default", "host", "none"] }
             },
             "additionalProperties": false

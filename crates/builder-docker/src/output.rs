@@ -1,5 +1,9 @@
 //! Where the image goes once it is in the engine. The engine keeps it in any case, as `docker build` does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use imagespec_core::builder::{Output, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
@@ -66,14 +70,18 @@ pub(crate) fn save(building: &Building<'_>) -> Result<Saved, Failure> {
     let step = building.progress.begin(&format!("save {name}"));
     let (feeder, reader) = stream::pipe();
     let parent = building.request.cache_dir.join("docker");
-    let saved = building.wait(async {
-        let unpacking = tokio::task::spawn_blocking(move || Saved::unpack(reader, &parent));
-        let fed = feeder.feed(building.engine.save(&name)).await;
-        let saved = unpacking.await.expect("no panic leaves it");
-        // What broke is told, and not that the reader noticed.
-        fed?;
-        Ok::<_, Failure>(saved?)
-    })?;
+    let is_given_up = Arc::<AtomicBool>::default();
+    let flag = Arc::clone(&is_given_up);
+    let unpacking = thread::spawn(move || Saved::unpack(reader, &parent, &flag));
+    let fed = building.wait(feeder.feed(building.engine.save(&name)));
+    if fed.is_err() {
+        is_given_up.store(true, Ordering::Relaxed);
+    }
+    // It is waited for in any case, so that it leaves nothing behind.
+    let saved = unpacking.join().expect("no panic leaves it");
+    // What broke is told, and not that the reader noticed.
+    fed?;
+    let saved = saved?;
     let layers = saved.images.iter().flat_map(|image| &image.layers);
     let size_bytes = layers.map(|layer| layer.size_bytes).sum();
     step.finish(Outcome::Done, event::size(size_bytes));

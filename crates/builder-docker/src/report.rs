@@ -58,7 +58,12 @@ pub(crate) fn report(
 
 /// The report of an image that the engine has from an earlier build.
 pub(crate) fn kept(building: &Building<'_>, image: &ImageInspect) -> Result<Report, Failure> {
-    titled(building, image, &[])
+    let report = titled(building, image, &[])?;
+    // With containerd's store, nothing says what the config's digest is.
+    match building.engine.about.has_containerd_store && report.images.len() == 1 {
+        true => Ok(Report { images: Vec::new(), name: Some(building.request.name.clone()), ..report }),
+        false => Ok(report),
+    }
 }
 
 /// The report of an image that the engine has. It says little of one that is several.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -69,19 +70,19 @@ struct Entries {
 }
 
 impl Saved {
-    /// Unpacks the archive `source` beneath `parent`.
+    /// Unpacks the archive `source` beneath `parent`, until it is given up.
     ///
     /// # Errors
     /// When it is no image, or cannot be kept.
-    pub(crate) fn unpack(source: impl Read, parent: &Path) -> Result<Self, SavedError> {
+    pub(crate) fn unpack(source: impl Read, parent: &Path, is_given_up: &AtomicBool) -> Result<Self, SavedError> {
         let failed = |source| SavedError::Io { path: parent.to_owned(), source };
         fs::create_dir_all(parent).map_err(failed)?;
         let folder = TempDir::with_prefix_in("docker-save-", parent).map_err(failed)?;
         let entries = unpack(source, folder.path())?;
-        if let Some(Stored { images, index, .. }) = of_layout(&entries, folder.path())? {
+        if let Some(Stored { images, index, .. }) = of_layout(&entries, folder.path(), is_given_up)? {
             return Ok(Self { images, index, folder });
         }
-        let image = of_manifest(&entries, folder.path())?;
+        let image = of_manifest(&entries, folder.path(), is_given_up)?;
         Ok(Self { images: vec![image], index: None, folder })
     }
 
@@ -141,7 +142,7 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
 }
 
 /// The images of a layout, if there is one.
-fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedError> {
+fn of_layout(entries: &Entries, folder: &Path, is_given_up: &AtomicBool) -> Result<Option<Stored>, SavedError> {
     if !entries.files.contains_key("index.json") {
         return Ok(None);
     }
@@ -158,13 +159,13 @@ fn of_layout(entries: &Entries, folder: &Path) -> Result<Option<Stored>, SavedEr
     }
     // An index would name the manifest of before.
     if let (None, [image]) = (&stored.index, stored.images.as_mut_slice()) {
-        pack(image, folder)?;
+        pack(image, folder, is_given_up)?;
     }
     Ok(Some(stored))
 }
 
 /// Compresses those layers of `image` that are not.
-fn pack(image: &mut Image, folder: &Path) -> Result<(), SavedError> {
+fn pack(image: &mut Image, folder: &Path, is_given_up: &AtomicBool) -> Result<(), SavedError> {
     let mut manifest: Value = serde_json::from_slice(&image.manifest).map_err(|error| invalid(&error))?;
     let descriptors = manifest["layers"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     let mut is_changed = false;
@@ -173,7 +174,7 @@ fn pack(image: &mut Image, folder: &Path) -> Result<(), SavedError> {
         if LayerCompression::of(media_type) != Some(LayerCompression::None) {
             continue;
         }
-        let (blob, found) = compress(&blob_path(folder, layer.digest), folder)?;
+        let (blob, found) = compress(&blob_path(folder, layer.digest), folder, is_given_up)?;
         if found != layer.digest {
             return Err(invalid("a layer is not the one that its manifest names"));
         }
@@ -192,7 +193,7 @@ fn descriptor_of(layer: Blob) -> Value {
 }
 
 /// The image that `manifest.json` names, its layers compressed.
-fn of_manifest(entries: &Entries, folder: &Path) -> Result<Image, SavedError> {
+fn of_manifest(entries: &Entries, folder: &Path, is_given_up: &AtomicBool) -> Result<Image, SavedError> {
     let path = entries.files.get("manifest.json").ok_or_else(|| invalid("it has no manifest.json"))?;
     let listed: Vec<Listed> = serde_json::from_slice(&document(path)?).map_err(|error| invalid(&error))?;
     let [listed] = listed.as_slice() else { return Err(invalid("it does not hold one image")) };
@@ -204,7 +205,7 @@ fn of_manifest(entries: &Entries, folder: &Path) -> Result<Image, SavedError> {
     }
     let mut layers = Vec::new();
     for (path, diff_id) in listed.layers.iter().zip(diff_ids) {
-        let (blob, found) = compress(entries.find(path)?, folder)?;
+        let (blob, found) = compress(entries.find(path)?, folder, is_given_up)?;
         if *diff_id != found.to_string() {
             return Err(invalid("a layer is not the one that its config names"));
         }
@@ -223,7 +224,7 @@ fn of_manifest(entries: &Entries, folder: &Path) -> Result<Image, SavedError> {
 }
 
 /// Compresses an unpacked layer into a blob; returns that and the digest of its content.
-fn compress(path: &Path, folder: &Path) -> Result<(Blob, Digest), SavedError> {
+fn compress(path: &Path, folder: &Path, is_given_up: &AtomicBool) -> Result<(Blob, Digest), SavedError> {
     let failed = |source| SavedError::Io { path: folder.to_owned(), source };
     let mut source = File::open(path).map_err(failed)?;
     let mut aside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
@@ -235,6 +236,9 @@ fn compress(path: &Path, folder: &Path) -> Result<(Blob, Digest), SavedError> {
             let count = source.read(&mut buffer).map_err(failed)?;
             if count == 0 {
                 break;
+            }
+            if is_given_up.load(Ordering::Relaxed) {
+                return Err(invalid("nobody waits for it any more"));
             }
             hasher.update(&buffer[..count]);
             encoder.write_all(&buffer[..count]).map_err(failed)?;

@@ -11,9 +11,10 @@ use imagespec_core::builder::CachePolicy;
 use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::masked::Masked;
 use imagespec_core::platform::Platform;
+use reqwest::Url;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::progress::{FailedStep, Follower, Progress};
 use crate::recipe::{Recipe, RecipeSecret};
@@ -140,7 +141,7 @@ async fn next(news: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResp
 
 /// Whether it is ours, of a connection that broke, and not BuildKit's answer.
 fn is_of_connection(status: &Status) -> bool {
-    std::error::Error::source(status).is_some() || status.code() == Code::Unavailable
+    std::error::Error::source(status).is_some()
 }
 
 /// What no line may show.
@@ -153,7 +154,30 @@ fn masked(recipe: &Recipe) -> Masked {
             masked.add(&String::from_utf8_lossy(&value));
         }
     }
+    // Programs of a step see proxies, and may say who we are to them.
+    for value in recipe.build_arguments.values() {
+        let Ok(url) = Url::parse(value) else { continue };
+        let login = url.password().or_else(|| Some(url.username()).filter(|user| !user.is_empty()));
+        for login in login.into_iter() {
+            masked.add(login);
+            masked.add(&percent_decoded(login));
+        }
+    }
     masked
+}
+
+/// A text of a URL without its escapes (RFC 3986, section 2.1).
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => (bytes.push(byte), rest = &tail[2..]),
+            None => (bytes.push(*first), rest = tail),
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Words of BuildKit on one line.
@@ -162,6 +186,12 @@ fn one_line(text: &str) -> String {
 }
 
 impl Solve<'_> {
+    /// What BuildKit must allow beside the usual: the network of its own machine.
+    fn entitlements(&self) -> Vec<String> {
+        let mode = self.attributes.get("force-network-mode").map(String::as_str);
+        if mode == Some("host") { vec!["network.host".to_owned()] } else { Vec::new() }
+    }
+
     fn request(&self, session: &Session) -> SolveRequest {
         let platforms: Vec<_> = self.platforms.iter().map(ToString::to_string).collect();
         let mut attributes = self.attributes.clone();
@@ -183,6 +213,7 @@ impl Solve<'_> {
             session: session.id().to_owned(),
             // BuildKit's history would hold the values of build arguments, and that of a proxy may be a password.
             internal: true,
+            entitlements: self.entitlements(),
             frontend: FRONTEND.to_owned(),
             frontend_attrs: map(&attributes),
             cache: Some(CacheOptions {

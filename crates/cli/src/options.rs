@@ -7,6 +7,7 @@ use imagespec_core::builder::Description;
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::options::{OptionError, Options};
 use imagespec_core::place::{Place, Source};
+use imagespec_core::project::Project;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -29,7 +30,7 @@ pub(crate) fn collect(
     let known = Options::of(description);
     let (mut options, mut errors) = from_files(&known, description, surroundings);
     for (name, given) in &prepared.loaded.spec.builder_options {
-        errors.extend(known.check(name, given).err());
+        errors.extend(known.check_foreign(name, given).err());
         options.insert(name.clone(), given.value.clone());
     }
     for flag in flags {
@@ -63,11 +64,14 @@ fn from_files(
 ) -> (BTreeMap<String, Value>, Vec<OptionError>) {
     let (mut options, mut errors) = (BTreeMap::new(), Vec::<OptionError>::new());
     let mirror = surroundings.project.as_ref().and_then(|project| project.debian_mirror.as_ref());
-    let tables = [&surroundings.user, &surroundings.project].into_iter().flatten();
-    let tables = tables.filter_map(|project| project.builders.get(&description.name));
-    for (name, given) in tables.flatten() {
-        errors.extend(known.check(name, given).err());
-        options.insert(name.clone(), given.value.clone());
+    let table = |project: &Option<Project>| project.as_ref()?.builders.get(&description.name).cloned();
+    for (name, given) in table(&surroundings.user).into_iter().flatten() {
+        errors.extend(known.check(&name, &given).err());
+        options.insert(name, given.value);
+    }
+    for (name, given) in table(&surroundings.project).into_iter().flatten() {
+        errors.extend(known.check_foreign(&name, &given).err());
+        options.insert(name, given.value);
     }
     // The mirror is the project's own setting, and builders that have no use for it are not to refuse it.
     if let Some(mirror) = mirror.filter(|_| known.has(MIRROR)) {

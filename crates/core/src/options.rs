@@ -1,7 +1,7 @@
 //! Checks what users set for a builder against what the builder says that it takes. Pure.
 //!
 //! This is no validator of JSON Schema. The options of a builder are one flat object, so that `[builders.NAME]` and
-//! `--builder-opt KEY=VALUE` can both set them; of its schema `properties` with `type`, `enum` and `description`, and
+//! `--builder-opt KEY=VALUE` can both set them; of its schema `properties` with `type`, `enum`, `description` and `scope`, and
 //! `additionalProperties` are read. The usual crate, `jsonschema`, brings some sixty others (regular expressions, big
 //! numbers, e-mail addresses, resolving of remote references), knows no lines and columns, and says things in terms of
 //! JSON pointers; what is left to do without it is this file.
@@ -57,6 +57,14 @@ pub enum OptionProblem {
         /// What was written: `a text`.
         found: &'static str,
     },
+    /// It is the user's to set.
+    #[error("option `{option}` of builder `{builder}` is set by the user alone, and not by a spec or a project")]
+    OnlyUser {
+        /// The builder.
+        builder: String,
+        /// The option.
+        option: String,
+    },
     /// The value is none of those that the builder takes.
     #[error("option `{option}` of builder `{builder}` must be {}", Choices(.choices))]
     NotAChoice {
@@ -89,6 +97,9 @@ impl OptionError {
         if let OptionProblem::Unknown { likely: Some(likely), .. } = self.problem.as_ref() {
             return diagnostic.hint(format!("did you mean `{likely}`?"));
         }
+        if let OptionProblem::OnlyUser { option, .. } = self.problem.as_ref() {
+            return diagnostic.hint(format!("set it in your own config, or by `--builder-opt {option}=…`"));
+        }
         if let OptionProblem::Unknown { builder, .. } = self.problem.as_ref() {
             diagnostic = diagnostic.hint(match self.known.as_slice() {
                 [] => format!("`{builder}` takes no options"),
@@ -103,6 +114,20 @@ impl<'a> Options<'a> {
     /// The options that `description` names.
     pub fn of(description: &'a Description) -> Self {
         Self { builder: &description.name, schema: &description.options_schema }
+    }
+
+    /// Checks a value that a spec or a project's file gave: others wrote them, so that an option with `"scope": "user"` in
+    /// the schema is none of theirs.
+    ///
+    /// # Errors
+    /// As [`Options::check`], and when the option is the user's.
+    pub fn check_foreign(&self, name: &str, given: &Located<Value>) -> Result<(), OptionError> {
+        if self.property(name).is_some_and(|property| property["scope"] == "user") {
+            let (builder, option) = (self.builder.to_owned(), name.to_owned());
+            let problem = Box::new(OptionProblem::OnlyUser { builder, option });
+            return Err(OptionError { problem, place: given.place.clone(), known: Vec::new() });
+        }
+        self.check(name, given)
     }
 
     /// Whether there is an option called `name`.

@@ -10,7 +10,8 @@ use crate::reference::Reference;
 /// What a build came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Digest of the manifest, or of the index if there is more than one platform.
+    /// Digest of the manifest, or of the index if there is more than one platform; of an image in an engine that keeps no
+    /// manifests, its id, which is the digest of its config.
     pub digest: Digest,
     /// One image for each platform.
     pub images: Vec<PlatformImage>,
@@ -19,6 +20,13 @@ pub struct Report {
     pub name: Option<Reference>,
     /// Milliseconds that the build took.
     pub duration_ms: u64,
+}
+
+impl Report {
+    /// Whether the digest is one by which an image can be had, and not the id that an engine has for it.
+    pub fn has_manifest(&self) -> bool {
+        self.images.iter().all(|image| image.config_digest != self.digest)
+    }
 }
 
 /// The image of one platform.

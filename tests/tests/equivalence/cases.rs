@@ -65,7 +65,7 @@ pub(crate) const CASES: [Case; 12] = [
     },
     Case {
         name: "files",
-        place: Where::Older,
+        place: Where::None,
         program: Program::Python,
         runs: Some((&["sh", "-c", "data/run && cat data/latest"], "ran\ntext\n")),
         write: |_, _, folder| {
@@ -150,7 +150,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "lock-file",
-        place: Where::Older,
+        place: Where::None,
         program: Program::Python,
         runs: Some((&["python", "-m", "look"], "3.20\n")),
         write: |_, _, folder| {
@@ -201,7 +201,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "conda",
-        place: Where::Older,
+        place: Where::None,
         program: Program::Python,
         runs: Some((&["python", "-c", "import greet, idna; print(greet.HELLO, idna.__version__)"], "conda 3.10\n")),
         write: |_, _, folder| {
@@ -219,7 +219,7 @@ cmd: [default, '$(id)']
     },
     Case {
         name: "packages-at-the-start",
-        place: Where::Older,
+        place: Where::None,
         program: Program::Python,
         runs: Some((&["python", "-c", "import idna; print(idna.__version__)"], "3.10\n")),
         write: |_, _, folder| {
@@ -272,7 +272,7 @@ fn push_base(place: &Place, engine: &Engine) -> String {
     let host = engine.host();
     let built = env.run_online(&["build", "base/imagespec.yaml", "--output", "type=docker"], &[("DOCKER_HOST", &host)]);
     assert_eq!(built.code, 0, "{}", built.stderr);
-    let made = built.stdout.trim().split_once('@').unwrap().0;
+    let made = built.stdout.trim().split('@').next().unwrap();
     let container = engine.docker(&["create", made, "true"]);
     let archive = env.path().join("base.tar").display().to_string();
     engine.docker(&["export", "--output", &archive, container.trim()]);

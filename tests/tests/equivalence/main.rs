@@ -35,7 +35,7 @@ fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) 
     let arguments = [&["build", &spec, "--builder", builder, "--output", "type=docker"], secrets].concat();
     let built = place.env.run_with(&arguments, &variables);
     assert_eq!(built.code, 0, "{} by {builder} in {}: {}", case.name, engine.kind().name(), built.stderr);
-    let name = built.stdout.trim().split_once('@').unwrap().0.to_owned();
+    let name = built.stdout.trim().split('@').next().unwrap().to_owned();
     engine.docker(&["tag", &name, own]);
     engine.docker(&["image", "rm", &name]);
     name
@@ -163,7 +163,7 @@ fn the_comparison_finds_what_a_program_would() {
     env.write("data.txt", "data\n");
     let built = env.run_online(&["build", "app.yaml", "--output", "type=docker"], &[("DOCKER_HOST", &engine.host())]);
     assert_eq!(built.code, 0, "{}", built.stderr);
-    let first = built.stdout.trim().split_once('@').unwrap().0;
+    let first = built.stdout.trim().split('@').next().unwrap();
     let packages = "/opt/venv/lib/python3.11/site-packages";
     let steps = format!(
         "FROM {first}\nENV OTHER=two MORE=\nLABEL more=yes\nUSER 5:6\nWORKDIR /srv/\nENTRYPOINT [\"env\", \"A=B\"]\nUSER root\n\

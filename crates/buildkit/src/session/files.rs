@@ -23,6 +23,9 @@ use crate::recipe::Entry;
 
 /// The metadata by which BuildKit says what it wants, and its two values.
 const DIRECTORY_NAME: &str = "dir-name";
+/// The metadata by which it says that it wants these paths alone.
+const FOLLOW_PATHS: &str = "followpaths";
+const IGNORE_FILE: &str = ".dockerignore";
 const DOCKERFILE: &str = "dockerfile";
 const CONTEXT: &str = "context";
 /// Name of the Dockerfile in its own tree.
@@ -68,7 +71,7 @@ impl Tree {
             entries.insert(components, Some(entry));
         }
         let seconds = i64::try_from(timestamp).unwrap_or(i64::MAX);
-        let time = seconds.checked_mul(NANOSECONDS).unwrap_or(i64::MAX - NANOSECONDS);
+        let time = seconds.min(i64::MAX / NANOSECONDS - 1) * NANOSECONDS;
         let entries = entries.into_iter().map(|(components, entry)| {
             let stat = Stat { path: components.join("/"), mod_time: time, ..Stat::default() };
             let directory = (Stat { mode: MODE_DIRECTORY | 0o755, ..stat.clone() }, Content::None);
@@ -118,7 +121,11 @@ impl FileSync for Files {
 
     async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
         let name = request.metadata().get(DIRECTORY_NAME).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        let mut wanted = request.metadata().get_all(FOLLOW_PATHS).iter();
+        let is_ignore_file = wanted.next().is_some_and(|path| path == IGNORE_FILE) && wanted.next().is_none();
         let tree = match name {
+            // Our contexts have none, and BuildKit would take the whole of one to find that out.
+            CONTEXT if is_ignore_file => Arc::new(Tree { entries: Vec::new() }),
             DOCKERFILE => Arc::clone(&self.dockerfile),
             CONTEXT => Arc::clone(&self.context),
             _ => return Err(Status::not_found("the session has `context` and `dockerfile`")),

@@ -8,7 +8,7 @@ mod health;
 mod secrets;
 mod ssh;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -19,7 +19,10 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::Secrets
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
+use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
+use imagespec_core::plan::Base;
+use imagespec_core::reference::Reference;
 use imagespec_distribution::CredentialStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::StreamExt;
@@ -46,26 +49,24 @@ pub struct Session {
     dockerfile: Arc<Tree>,
     secrets: BTreeMap<String, RecipeSecret>,
     credentials: Arc<CredentialStore>,
+    registries: BTreeSet<String>,
     ssh_agent: Option<PathBuf>,
 }
 
 impl Session {
-    /// A session for `recipe`. Files of its context carry `timestamp`, in seconds since 1970.
-    pub fn new(
-        recipe: &Recipe,
-        timestamp: u64,
-        name: &str,
-        credentials: Arc<CredentialStore>,
-        ssh_agent: Option<PathBuf>,
-    ) -> Self {
+    /// A session for `recipe`, which is that of `request`. BuildKit gets logins of the registries that the request names, and
+    /// of no other: whoever runs it could ask for all of them.
+    pub fn new(recipe: &Recipe, request: &BuildRequest, credentials: Arc<CredentialStore>) -> Self {
+        let timestamp = request.timestamp;
         Self {
             id: random_id(),
-            shared_key: format!("imagespec {name}"),
+            shared_key: format!("imagespec {}/{}", request.name.registry(), request.name.repository()),
             tree: Arc::new(Tree::of(&recipe.context, timestamp)),
             dockerfile: Arc::new(Tree::of_dockerfile(&recipe.dockerfile, timestamp)),
             secrets: recipe.secrets.clone(),
             credentials,
-            ssh_agent: ssh_agent.filter(|_| recipe.wants_ssh),
+            registries: registries(request),
+            ssh_agent: request.ssh_agent.clone().filter(|_| recipe.wants_ssh),
         }
     }
 
@@ -116,7 +117,8 @@ impl Session {
     fn services(&self) -> Router {
         let files = files::Files { context: Arc::clone(&self.tree), dockerfile: Arc::clone(&self.dockerfile) };
         let secrets = secrets::Secrets { secrets: self.secrets.clone() };
-        let credentials = credentials::Credentials { store: Arc::clone(&self.credentials) };
+        let credentials =
+            credentials::Credentials { store: Arc::clone(&self.credentials), registries: self.registries.clone() };
         let router = Server::builder()
             .add_service(HealthServer::new(health::Healthy))
             .add_service(
@@ -131,6 +133,21 @@ impl Session {
             None => router,
         }
     }
+}
+
+/// The registries of the base, of caches, and of the image itself.
+fn registries(request: &BuildRequest) -> BTreeSet<String> {
+    let mut plan = &request.plan;
+    while let Base::Plan(nested) = &plan.base {
+        plan = nested;
+    }
+    let base = match &plan.base {
+        Base::Registry(reference) => Some(reference.registry().to_owned()),
+        _ => None,
+    };
+    let caches = request.cache_from.iter().chain(&request.cache_to).filter_map(|cache| cache.attributes.get("ref"));
+    let caches = caches.filter_map(|name| Some(name.parse::<Reference>().ok()?.registry().to_owned()));
+    caches.chain(base).chain([request.name.registry().to_owned()]).collect()
 }
 
 /// 128 random bits as 32 hexadecimal digits. Whoever knows it may ask the session for secrets.

@@ -26,9 +26,8 @@ impl SecretsService for Secrets {
         let id = request.into_inner().id;
         let data = match self.secrets.get(&id) {
             None | Some(RecipeSecret::Absent) => return Err(Status::not_found(format!("secret {id} is not given"))),
-            Some(RecipeSecret::Given(source)) => {
-                read(source).map_err(|error| Status::unavailable(format!("secret {id} cannot be read: {error}")))?
-            }
+            Some(RecipeSecret::Given(source)) => read(source)
+                .map_err(|error| Status::failed_precondition(format!("secret {id} cannot be read: {error}")))?,
             // A build that needs none of them should not fail for want of them.
             Some(RecipeSecret::Authorities(path)) => read_file(path).unwrap_or_default(),
         };

@@ -38,7 +38,8 @@ impl Ssh for Agent {
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::ForwardAgentStream>, Status> {
         let agent = UnixStream::connect(&self.socket).await;
-        let agent = agent.map_err(|error| Status::unavailable(format!("the SSH agent does not answer: {error}")))?;
+        let agent =
+            agent.map_err(|error| Status::failed_precondition(format!("the SSH agent does not answer: {error}")))?;
         let (mut from_agent, mut to_agent) = agent.into_split();
         let mut asked = request.into_inner();
         tokio::spawn(async move {

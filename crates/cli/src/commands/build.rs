@@ -303,8 +303,9 @@ fn tell(
     };
     documents.write(reference, digest, report)?;
     match reference.digest() {
-        Some(_) => print_data(&name),
-        None => print_data(&format!("{name}@{digest}")),
+        // `NAME@ID` is no name of an image: whoever is given it looks for a manifest of that digest.
+        None if report.is_none_or(Report::has_manifest) => print_data(&format!("{name}@{digest}")),
+        Some(_) | None => print_data(&name),
     }
 }
 
