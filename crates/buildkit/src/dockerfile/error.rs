@@ -9,6 +9,8 @@ use imagespec_core::digest::Digest;
 /// Variables of an image that are asked for. For each instruction BuildKit reads each variable once for each other one:
 /// a thousand take a moment, ten thousand more than a minute.
 pub(super) const VARIABLES_MAX: usize = 1000;
+/// The longest line that BuildKit's scanner of Dockerfiles takes.
+pub(super) const LINE_BYTES_MAX: usize = 65_535;
 
 /// Why a plan has no Dockerfile.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,14 @@ pub enum LowerError {
         /// How many.
         count: usize,
     },
+    /// An instruction that BuildKit would not read.
+    #[error("`{field}` makes a line of {size_bytes} bytes in a Dockerfile, and BuildKit reads {LINE_BYTES_MAX}")]
+    LongLine {
+        /// The field that asks for it.
+        field: &'static str,
+        /// Length of the line.
+        size_bytes: usize,
+    },
     /// The plan names exact parts.
     #[error("this builder does not build of locked parts")]
     Locked,
@@ -101,6 +111,7 @@ impl LowerError {
             Self::UnknownEntrypoint { .. } => "runtime_packages",
             Self::Missing { .. } | Self::Unreadable { .. } | Self::Changed { .. } => "requirements",
             Self::ManyVariables { .. } => "env",
+            Self::LongLine { field, .. } => field,
             Self::Locked => "lock",
             Self::Channel { .. } => "conda_channels",
         }
@@ -121,6 +132,7 @@ impl LowerError {
             Self::Argument { .. } => error.hint("leave it out, or build with `--builder oci`"),
             Self::UnknownEntrypoint { .. } => error.hint("name an `entrypoint`"),
             Self::SecretFile { .. } => error.hint("end the target in `netrc`, or hand it over as a variable by `env`"),
+            Self::LongLine { .. } => error.hint("put it into a file, and copy that: `copy`"),
             Self::NoUv { .. } => error.hint("uv has builds for linux/amd64 and linux/arm64"),
             Self::Changed { .. } => error.hint("build again when nothing writes to it"),
             _ => error,

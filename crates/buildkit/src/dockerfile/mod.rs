@@ -30,6 +30,7 @@ pub use machine::Machine;
 pub use script::exit_code;
 
 use crate::recipe::{Entry, Recipe, RecipeSecret};
+use error::LINE_BYTES_MAX;
 use stage::Stage;
 use writer::Writer;
 
@@ -114,7 +115,22 @@ pub fn lower(
         Stage { lowering: &mut lowering, plan, name, is_last: index == last }.write(beneath.as_deref())?;
     }
     config::write(&mut lowering, &stages)?;
-    Ok(lowering.finish())
+    let recipe = lowering.finish();
+    match recipe.dockerfile.lines().find(|line| line.len() > LINE_BYTES_MAX) {
+        Some(line) => Err(LowerError::LongLine { field: asked_by(line), size_bytes: line.len() }),
+        None => Ok(recipe),
+    }
+}
+
+/// The field behind a line that is too long: values of ENV and LABEL never are.
+fn asked_by(line: &str) -> &'static str {
+    match line.trim_start() {
+        line if line.starts_with("ENTRYPOINT ") => "entrypoint",
+        line if line.starts_with("CMD ") => "cmd",
+        line if line.contains("/apt.sh\"") => "apt_packages",
+        line if line.contains("/pip.sh\"") => "pip_extra_args",
+        _ => "commands",
+    }
 }
 
 /// The plans that `plan` is made of, the one that all others stand on first.

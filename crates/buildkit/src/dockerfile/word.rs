@@ -3,16 +3,19 @@
 //! Format: Dockerfile reference, "Parser directives", "Environment replacement"; what quotes mean is that of BuildKit's
 //! `shell` package. A word cannot hold a newline: nothing in a Dockerfile can.
 
+/// BuildKit reads no line of more than 65,535 bytes, and beside the word stand a name and an instruction.
+const WORD_BYTES_MAX: usize = 60_000;
+
 /// `text` as a word in ENV, LABEL, WORKDIR or USER; nothing for what no word can say.
 pub(super) fn word(text: &str) -> Option<String> {
     if text.contains(['\n', '\r', '\0']) {
         return None;
     }
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_./:@%+=,-".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
+    if !text.is_empty() && text.len() <= WORD_BYTES_MAX && text.chars().all(is_plain) {
         return Some(text.to_owned());
     }
-    Some(format!("\"{}\"", within_quotes(text)))
+    Some(format!("\"{}\"", within_quotes(text))).filter(|word| word.len() <= WORD_BYTES_MAX)
 }
 
 /// `text` as it stands between double quotes.

@@ -21,7 +21,13 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
     let (name, existence) = match Subject::of(text, surroundings.project.as_ref())? {
         Subject::File | Subject::Image => {
             let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
-            (prepared.name.clone(), of_prepared(&surroundings, &prepared)?)
+            let existence = of_prepared(&surroundings, &prepared)?;
+            // What an engine has without a manifest has no digest that anybody else could use.
+            let Some(existence) = existence else {
+                print_data(&prepared.name.familiar())?;
+                return Ok(0);
+            };
+            (prepared.name.clone(), existence)
         }
         Subject::Reference(reference) => {
             subject::refuse_settings(text, settings)?;
@@ -50,11 +56,12 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
     }
 }
 
-/// Whether the image of `prepared` exists, where it would be pushed or kept.
-fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Existence, Failure> {
-    match prepared.has_registry {
+/// Whether the image of `prepared` exists, where it would be pushed or kept; nothing for one that exists without a manifest.
+fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Option<Existence>, Failure> {
+    let existence = match prepared.has_registry {
         true => in_its_registry(surroundings, prepared),
         false => match kept::find(surroundings, prepared).map_err(|failure| unanswered(&prepared.name, failure))? {
+            Answer::Kept(report) if !report.has_manifest() => return Ok(None),
             Answer::Kept(report) => Ok(Existence::Yes { digest: report.digest }),
             Answer::Absent => Ok(Existence::No),
             Answer::Untold => {
@@ -66,7 +73,8 @@ fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Exist
                 }
             }
         },
-    }
+    };
+    existence.map(Some)
 }
 
 /// Whether the image of `prepared` is where it would be pushed.

@@ -212,6 +212,9 @@ fn what_a_dockerfile_cannot_do_is_told_by_its_field() {
     let spec = "packages: [six]\npip_secret_mounts: [{id: x, target: /etc/x}]\nbase_image: base\n";
     insta::assert_snapshot!(told(spec), @"pip_secret_mounts: secret `x` is to lie at `/etc/x`, where the resolver reads no file");
     insta::assert_snapshot!(told("base_image: bootstrap:debian/bookworm\n"), @"base_image: base `bootstrap:debian/bookworm` was not made before");
+    let long = "x".repeat(70_000);
+    insta::assert_snapshot!(told(&format!("base_image: base\ncommands: ['{long}']\n")), @"commands: `commands` makes a line of 70025 bytes in a Dockerfile, and BuildKit reads 65535");
+    insta::assert_snapshot!(told(&format!("base_image: base\nentrypoint: [{long}]\n")), @"entrypoint: `entrypoint` makes a line of 70015 bytes in a Dockerfile, and BuildKit reads 65535");
     let variables: String = (0..=1000).map(|number| format!("  V{number}: x\n")).collect();
     let spec = format!("base_image: base\nenv:\n{variables}");
     insta::assert_snapshot!(told(&spec), @"env: the image has 1001 variables, and BuildKit takes minutes for more than 1000");
