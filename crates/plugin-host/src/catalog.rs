@@ -193,7 +193,7 @@ impl Catalog {
             names => {
                 let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
                 diagnostic
-                    .hint(format!("there is {}; `imagespec plugin add PATH` adds one that is a file", names.join(", ")))
+                    .hint(format!("the builders are {}; `imagespec plugin add PATH` adds one that is a file", names.join(", ")))
             }
         }
     }
