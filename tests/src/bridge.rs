@@ -302,17 +302,26 @@ async fn connect(end: &End, stream: Box<dyn Stream>) -> io::Result<()> {
     if !answer.starts_with(b"HTTP/1.1 101 ") {
         return Err(io::Error::other(String::from_utf8_lossy(&answer).into_owned()));
     }
-    let (from_client, to_client) = split(client);
-    let (from_engine, to_engine) = split(engine);
+    let (from_client, mut to_client) = split(client);
+    let (mut from_engine, to_engine) = split(engine);
     let counted = Mutex::new((counted, Builds::new()));
     let there = pump(from_client, to_engine, |bytes| {
         let (counted, builds) = &mut *counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.has(builds.client_sends(bytes));
     });
-    let back = pump(from_engine, to_client, |bytes| {
-        let (counted, builds) = &mut *counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.has(builds.daemon_sends(bytes));
-    });
+    let back = async {
+        // The first frame, by which every call is written out.
+        let mut settings = vec![0; calls::HEAD_SIZE_BYTES];
+        from_engine.read_exact(&mut settings).await?;
+        settings.resize(settings.len() + calls::payload_size_bytes(&settings), 0);
+        from_engine.read_exact(&mut settings[calls::HEAD_SIZE_BYTES..]).await?;
+        to_client.write_all(&calls::without_table(settings)).await?;
+        let look = |bytes: &[u8]| {
+            let (counted, builds) = &mut *counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.has(builds.daemon_sends(bytes));
+        };
+        pump(from_engine, to_client, look).await
+    };
     // A connection of gRPC is of no use without its other half.
     tokio::select! {
         ended = there => ended,

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The call of BuildKit that is a build: `moby.buildkit.v1.Control`, method `Solve`.
 const SOLVE: &str = "/moby.buildkit.v1.Control/Solve";
-const HEAD_SIZE_BYTES: usize = 9;
+/// Of the head of a frame.
+pub(super) const HEAD_SIZE_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
@@ -77,8 +78,7 @@ impl Frames {
             self.is_past_preface = true;
         }
         while let Some((head, behind)) = rest.split_first_chunk::<HEAD_SIZE_BYTES>() {
-            let size = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let Some((payload, behind)) = behind.split_at_checked(size) else { break };
+            let Some((payload, behind)) = behind.split_at_checked(payload_size_bytes(head)) else { break };
             if matches!(head[3], HEADERS | RST_STREAM) {
                 let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
                 frames.push(Frame { kind: head[3], flags: head[4], stream, payload: payload.to_vec() });
@@ -88,6 +88,20 @@ impl Frames {
         self.unread = rest.to_vec();
         frames
     }
+}
+
+/// How much follows the head of a frame.
+pub(super) fn payload_size_bytes(head: &[u8]) -> usize {
+    usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
+}
+
+/// The daemon's frame SETTINGS, with the word that it keeps no table of headers (RFC 9113, section 6.5.2): the client then
+/// writes the path of each call out, where it would otherwise be a number from the second call on.
+pub(super) fn without_table(mut settings: Vec<u8>) -> Vec<u8> {
+    settings.extend([0, 1, 0, 0, 0, 0]);
+    let size = u32::try_from(settings.len() - HEAD_SIZE_BYTES).expect("a frame is short");
+    settings[..3].copy_from_slice(&size.to_be_bytes()[1..]);
+    settings
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

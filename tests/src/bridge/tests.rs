@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
 use super::Bridge;
-use super::calls::{Builds, PREFACE};
+use super::calls::{Builds, PREFACE, payload_size_bytes};
 use crate::authority::{Authority, Certificate, Validity};
 use crate::engine::{Engine, Kind, skip};
 
@@ -35,6 +35,8 @@ fn greet(stream: &mut dyn Stream) -> io::Result<()> {
         answer.push(byte[0]);
     }
     assert_eq!(answer[3], 4, "a server of HTTP/2 sends its settings first");
+    let size = payload_size_bytes(&answer);
+    assert_eq!(answer[3 + size..9 + size], [0, 1, 0, 0, 0, 0], "calls are written out");
     Ok(())
 }
 
