@@ -41,6 +41,7 @@ fn crates_depend_on_each_other_in_one_direction() {
             "imagespec-builder-docker" => {
                 &["imagespec-core", "imagespec-distribution", "imagespec-layout", "imagespec-buildkit"]
             }
+            "imagespec-builder-remote" => &["imagespec-core"],
             "imagespec-plugin-sdk" | "imagespec-plugin-host" => &["imagespec-core", "imagespec-plugin-abi"],
             "imagespec-plugin-noop" | "imagespec-tests-hostile" => &["imagespec-plugin-sdk"],
             "imagespec-plugin-docker" => &["imagespec-builder-docker", "imagespec-plugin-sdk"],
@@ -53,7 +54,9 @@ fn crates_depend_on_each_other_in_one_direction() {
                 "imagespec-plugin-host",
                 "imagespec-plugin-sdk",
             ],
-            "imagespec-benches" => &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci"],
+            "imagespec-benches" => {
+                &["imagespec-core", "imagespec-distribution", "imagespec-builder-oci", "imagespec-builder-remote"]
+            }
             _ => &[],
         }
     };
