@@ -142,9 +142,8 @@ impl Job<'_> {
             let folder = request.cache_dir.join("remote").display().to_string();
             Failure::Queue { folder, source }
         };
-        let Some((chosen, ticket)) = fleet::queue(&request.cache_dir, &key, &members, now()).map_err(failed)? else {
-            return Ok(None);
-        };
+        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut |_| None);
+        let Some((chosen, ticket)) = queued.map_err(failed)? else { return Ok(None) };
         let place = open[chosen];
         let address = &self.endpoints()[place].address;
         let cancelled = || self.building.progress.is_cancelled();
