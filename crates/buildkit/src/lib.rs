@@ -24,7 +24,7 @@ pub use dockerfile::{BASE_ARCHIVE, KnownBase, LowerError, Machine, UvProgram, lo
 pub use prepare::{RecipeError, recipe};
 pub use progress::{FailedStep, Progress, Step};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
-pub use session::Session;
+pub use session::{Blobs, Session};
 pub use solve::{Solve, SolveError, Solved, solve};
 pub use text::one_line;
 pub use uv::{UvError, pinned_uv};
