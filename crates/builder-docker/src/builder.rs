@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bollard::models::ImageInspect;
 use imagespec_buildkit::{
     KnownBase, LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError,
     WriteError, lower, pinned_uv, solve, wanted_uv,
@@ -14,6 +15,7 @@ use imagespec_buildkit::{
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
+use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
@@ -34,6 +36,9 @@ use crate::saved::SavedError;
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// What becomes of a result in an engine: an image of its own.
 const EXPORTER: &str = "moby";
+
+/// The name that users choose it by.
+pub const NAME: &str = "docker";
 
 /// The builder `docker`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,12 +94,12 @@ pub(crate) enum Failure {
     Lost,
 }
 
-inventory::submit! { Bundled { name: "docker", make: |_| Box::new(DockerBuilder) } }
+inventory::submit! { Bundled { name: NAME, make: |_| Box::new(DockerBuilder) } }
 
 impl Builder for DockerBuilder {
     fn describe(&self) -> Description {
         Description {
-            name: "docker".to_owned(),
+            name: NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "Docker Engine, by its own BuildKit".to_owned(),
             features: BTreeSet::from([
@@ -170,6 +175,21 @@ impl Builder for DockerBuilder {
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(found.map(|report| Report { duration_ms, ..report }))
     }
+}
+
+/// Brings the image of `request` that the engine keeps from an earlier build to a layout or an archive, which is its only
+/// output, and returns its digest there; nothing where there is no such image.
+///
+/// # Errors
+/// When there is no engine, or the image cannot be written.
+pub fn export(request: &BuildRequest, session: &dyn Session) -> Result<Option<Digest>, BuildError> {
+    with_building(request, session, |building| {
+        building.check()?;
+        if building.kept()?.is_none() {
+            return Ok(None);
+        }
+        Ok(output::deliver(building)?.saved.map(|saved| saved.digest()))
+    })
 }
 
 /// Does `work` with what is at hand during one build.
@@ -282,14 +302,17 @@ impl Building<'_> {
         if !stays {
             return Ok(None);
         }
+        self.kept()?.map(|image| report::kept(self, &image)).transpose()
+    }
+
+    /// The image of the request's name, if it is one of its spec hash.
+    fn kept(&self) -> Result<Option<ImageInspect>, Failure> {
         let name = self.request.name.familiar();
         let Some(image) = self.wait(self.engine.image(&name))? else { return Ok(None) };
         let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
         let hash = labels.and_then(|labels| labels.get("imagespec.spec-hash"));
-        if hash.is_none_or(|hash| *hash != self.request.spec_hash.to_string()) {
-            return Ok(None);
-        }
-        report::kept(self, &image).map(Some)
+        let is_it = hash.is_some_and(|hash| *hash == self.request.spec_hash.to_string());
+        Ok(is_it.then_some(image))
     }
 
     /// Builds the image in the engine.

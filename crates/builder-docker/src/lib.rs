@@ -13,5 +13,5 @@ mod report;
 mod saved;
 mod stream;
 
-pub use builder::DockerBuilder;
+pub use builder::{DockerBuilder, NAME, export};
 pub use diagnosis::{Diagnosis, diagnose};

@@ -104,9 +104,7 @@ fn of_saved(saved: &Saved, titles: &[Titled]) -> Report {
         base_digest: None,
         layers: layers(&image.layers, titles),
     });
-    let digest = saved.index.as_ref().or(saved.images.first().map(|image| &image.manifest));
-    let digest = Digest::of(digest.map(Vec::as_slice).unwrap_or_default());
-    Report { digest, images: images.collect(), name: None, duration_ms: 0 }
+    Report { digest: saved.digest(), images: images.collect(), name: None, duration_ms: 0 }
 }
 
 /// The platform that the config of an image says.

@@ -86,6 +86,12 @@ impl Saved {
         Ok(Self { images: vec![image], index: None, folder })
     }
 
+    /// Digest of what is on top: of the index, else of the one manifest.
+    pub(crate) fn digest(&self) -> Digest {
+        let top = self.index.as_ref().or(self.images.first().map(|image| &image.manifest));
+        Digest::of(top.map(Vec::as_slice).unwrap_or_default())
+    }
+
     /// Where the layer `digest` lies.
     pub(crate) fn blob_path(&self, digest: Digest) -> PathBuf {
         blob_path(self.folder.path(), digest)

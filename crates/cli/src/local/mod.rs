@@ -32,9 +32,10 @@ pub(crate) use engine::engine_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
-use crate::arguments::Settings;
+use crate::arguments::Lookup;
 use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
+use crate::kept::Unheard;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
 
@@ -100,7 +101,7 @@ pub(crate) fn last(prepared: &Prepared) -> Result<Option<Carried>, Failure> {
 
 /// The image in the layout `text`.
 pub(crate) fn in_layout(surroundings: &Surroundings, text: &str) -> Result<Carried, Failure> {
-    carried(&image::find(surroundings, text, &Settings::default())?)
+    carried(&image::find(surroundings, text, &Lookup::default(), &Unheard)?)
 }
 
 /// The image called `reference`, of the store or of its registry.
@@ -123,6 +124,7 @@ fn carried(found: &image::Found) -> Result<Carried, Failure> {
 }
 
 /// A folder for what is needed during one command. The cache that it lies in keeps it.
+#[derive(Debug)]
 pub(crate) struct Workspace {
     folder: TempDir,
     _cache: Cache,
