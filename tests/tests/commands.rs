@@ -144,6 +144,9 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
     env.stdout(&["build", "app.yaml"]);
     env.write("cache/tmp/bootstrap-x/root/etc/passwd", "");
     env.write("cache/blobs/sha256/0000", "nobody needs it");
+    env.write("cache/builders/tiny/thing", "of another builder");
+    let parts = env.stdout(&["cache", "du"]);
+    assert!(parts.contains("  builders/tiny\n"), "{parts}");
     let clean = |arguments: &[&str]| {
         let finished = env.run(arguments);
         let text = format!("{}{}", finished.stdout, finished.stderr);
@@ -157,6 +160,7 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
      SIZE  blobs (0)
      SIZE  records (0)
      SIZE  snapshots (0)
+     SIZE  files of other builders (0)
      SIZE  leftovers of builds that were killed (1)
     would remove SIZE from FOLDER/cache; 1 image of the store kept
     ");
@@ -165,6 +169,7 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
      SIZE  blobs (1)
      SIZE  records (1)
      SIZE  snapshots (0)
+     SIZE  files of other builders (1)
      SIZE  leftovers of builds that were killed (1)
     removed SIZE from FOLDER/cache; 1 image of the store kept
     ");
@@ -177,7 +182,9 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
 
     For more information, try '--help'.
     ");
+    env.write("cache/builders/tiny/thing", "of another builder");
     assert_eq!(env.run(&["cache", "clear"]).code, 0);
+    assert!(!env.path().join("cache/builders/tiny").exists());
     assert_eq!(env.run(&["exists", "app.yaml"]).code, 1);
 }
 

@@ -155,6 +155,7 @@ fn build_one(
         return tell(prepared, Some(report.digest), Some(&report), documents, terminal);
     }
     session.next();
+    let _held = local::hold_cache(&description.name)?;
     secrets::check(&asked.secrets, prepared)?;
     request.secrets = asked.secrets.clone();
     let _made = builders::provide(base, surroundings, prepared, &mut request, &session, terminal)?;

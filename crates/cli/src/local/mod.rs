@@ -143,6 +143,12 @@ pub(crate) fn workspace() -> Result<Workspace, Failure> {
     Ok(Workspace { folder, _cache: cache })
 }
 
+/// Keeps everybody from removing things from the cache, for as long as it lives, while the builder called `name` works. That of
+/// the store on this machine does so itself.
+pub(crate) fn hold_cache(name: &str) -> Result<Option<Cache>, Failure> {
+    if keeps(name) { Ok(None) } else { open_cache().map(Some) }
+}
+
 /// Where the cache is; it is made if it is absent.
 pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
     Ok(open_cache()?.root().to_owned())
