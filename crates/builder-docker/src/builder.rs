@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bollard::models::ImageInspect;
 use imagespec_buildkit::{
-    KnownBase, LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError,
-    WriteError, lower, pinned_uv, solve, wanted_uv,
+    KnownBase, LowerError, Machine, NoPython, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved,
+    UvError, UvProgram, WriteError, check_pythons, lower, pinned_uv, solve, wanted_uv,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
@@ -74,6 +74,8 @@ pub(crate) enum Failure {
     OtherEngine { wanted: String, place: String },
     #[error(transparent)]
     Base(#[from] BaseError),
+    #[error(transparent)]
+    NoPython(#[from] NoPython),
     #[error(transparent)]
     Lower(#[from] LowerError),
     #[error(transparent)]
@@ -170,7 +172,11 @@ impl Builder for DockerBuilder {
         let start = Instant::now();
         let found = with_building(request, session, |building| {
             building.check()?;
-            building.existing()
+            let existing = building.existing()?;
+            if existing.is_none() {
+                building.check_pythons()?;
+            }
+            Ok(existing)
         })?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(found.map(|report| Report { duration_ms, ..report }))
@@ -238,6 +244,21 @@ fn wait<T, E: Into<Failure>>(
     })
 }
 
+/// The uv for `machine`. It is there but for the first time, which takes a while.
+fn fetched_uv(request: &BuildRequest, progress: &Progress<'_>, machine: &str) -> Result<Option<UvProgram>, UvError> {
+    let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
+    let received = |count| {
+        done_bytes.set(done_bytes.get() + count);
+        fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
+    };
+    let cancelled = || progress.is_cancelled();
+    let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
+    if let Some(step) = fetching.into_inner() {
+        step.finish(Outcome::Done, event::size(done_bytes.get()));
+    }
+    Ok(program)
+}
+
 /// The recipe of `request`, with the uv that it needs.
 fn recipe(
     request: &BuildRequest,
@@ -246,17 +267,7 @@ fn recipe(
 ) -> Result<Recipe, Failure> {
     let mut programs = BTreeMap::new();
     for machine in wanted_uv(&request.plan) {
-        // It is there but for the first time, which takes a while.
-        let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
-        let received = |count| {
-            done_bytes.set(done_bytes.get() + count);
-            fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
-        };
-        let cancelled = || progress.is_cancelled();
-        let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
-        if let Some(step) = fetching.into_inner() {
-            step.finish(Outcome::Done, event::size(done_bytes.get()));
-        }
+        let program = fetched_uv(request, progress, machine)?;
         programs.extend(program.map(|program| (machine.to_owned(), program)));
     }
     Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
@@ -294,6 +305,14 @@ impl Building<'_> {
             }
         }
         output::check(self)
+    }
+
+    /// Finds out before a base is made whether there is the Python that is wanted on it.
+    fn check_pythons(&self) -> Result<(), Failure> {
+        let cancelled = || self.progress.is_cancelled();
+        // Whether it can be fetched is told by the build, which needs it.
+        let uv = || fetched_uv(self.request, &self.progress, std::env::consts::ARCH).ok().flatten();
+        Ok(check_pythons(self.request, uv, &Machine::of(std::env::vars_os()), &cancelled)?)
     }
 
     /// The image, if the engine has it and it need not go anywhere else.

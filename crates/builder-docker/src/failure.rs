@@ -11,6 +11,8 @@ use crate::saved::SavedError;
 
 /// How our own scripts begin what they say.
 const SCRIPT: &str = "imagespec: ";
+/// What runc says where there is no shell.
+const NO_SHELL: &str = "exec: \"/bin/sh\": stat /bin/sh: no such file or directory";
 const WITHOUT_ENGINE: &str = "`--builder oci` needs no engine";
 
 impl Failure {
@@ -58,6 +60,9 @@ impl Failure {
                     _ => told,
                 }
             }
+            Self::NoPython(error) => BuildError::new(FailureKind::Spec, error)
+                .field(error.field)
+                .hint("take one of these as `python_version`"),
             Self::Lower(error) => error.tell(),
             Self::Uv(error) => error.tell(),
             Self::Registry(error) => registry(error, registry_name),
@@ -176,9 +181,22 @@ fn failed_step(failed: &FailedStep) -> BuildError {
         None => format!("`{title}` failed: {}", failed.message),
     };
     let lines = if failed.lines.is_empty() { String::new() } else { format!(":\n{}", failed.lines.join("\n")) };
-    let said = format!("{} {}", failed.message, failed.lines.join(" "));
+    let said = format!("{}\n{}", failed.message, failed.lines.join("\n"));
+    if said.contains(NO_SHELL) {
+        return at(BuildError::of(
+            FailureKind::Spec,
+            format!("`{title}` needs `/bin/sh`, which the base does not have"),
+        ))
+        .hint("take a `base_image` with a system in it");
+    }
     let kind = if is_full(&said) { FailureKind::Machine } else { FailureKind::Step };
-    at(with_hints_for(BuildError::of(kind, format!("{how}{lines}")), &said))
+    let told = at(with_hints_for(BuildError::of(kind, format!("{how}{lines}")), &said));
+    match field {
+        Some("apt_packages") if kind == FailureKind::Step => {
+            told.hint("check the names at https://packages.debian.org, and whether the image's mirror is reached")
+        }
+        _ => told,
+    }
 }
 
 fn registry(error: &imagespec_distribution::Error, registry_name: &str) -> BuildError {

@@ -4,6 +4,7 @@
 mod channel;
 pub mod dockerfile;
 mod progress;
+mod pythons;
 mod recipe;
 mod session;
 mod solve;
@@ -13,6 +14,7 @@ mod write;
 pub use channel::channel;
 pub use dockerfile::{BASE_ARCHIVE, KnownBase, LowerError, Machine, UvProgram, loaded_base, lower, wanted_uv};
 pub use progress::{FailedStep, Progress, Step};
+pub use pythons::{NoPython, check_pythons};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
 pub use session::Session;
 pub use solve::{Solve, SolveError, Solved, solve};

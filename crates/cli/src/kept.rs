@@ -1,6 +1,6 @@
 //! Whether a builder keeps an image itself, where this program cannot look: the builder is asked.
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Feature, Output, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Feature, NetworkPolicy, Output, Session};
 use imagespec_core::event::Event;
 use imagespec_core::report::Report;
 
@@ -37,7 +37,9 @@ pub(crate) fn ask(
     if !is_kept || !description.features.contains(&Feature::Find) {
         return Ok(Answer::Untold);
     }
-    let request = BuildRequest { outputs: vec![output.clone()], ..request.clone() };
+    // A question fetches nothing.
+    let network = NetworkPolicy::Offline;
+    let request = BuildRequest { outputs: vec![output.clone()], network, ..request.clone() };
     let found = builder.find(&request, session)?;
     Ok(found.map_or(Answer::Absent, |report| Answer::Kept(Box::new(report))))
 }
