@@ -1,6 +1,5 @@
 //! The builder itself: engine, base, recipe, solve, outputs, in that order.
 
-use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
@@ -8,29 +7,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::models::ImageInspect;
+use imagespec_buildkit::registry::Registry;
 use imagespec_buildkit::{
-    KnownBase, LowerError, Machine, NoPython, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved,
-    UvError, UvProgram, WriteError, check_pythons, lower, pinned_uv, solve, wanted_uv,
+    NoPython, Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved, WriteError,
+    check_pythons, recipe, solve,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
 use imagespec_core::digest::Digest;
-use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_core::report::Report;
 use imagespec_distribution::CredentialStore;
-use imagespec_layout::LayoutError;
+use imagespec_layout::{LayoutError, SavedError};
 use tokio::runtime::Runtime;
 
 use crate::base::{self, BaseError};
 use crate::engine::{Engine, EngineError, Place};
 use crate::options::Options;
 use crate::output;
-use crate::registry::Registry;
 use crate::report;
-use crate::saved::SavedError;
 
 /// How often somebody looks whether the user asked to stop.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -77,9 +74,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     NoPython(#[from] NoPython),
     #[error(transparent)]
-    Lower(#[from] LowerError),
-    #[error(transparent)]
-    Uv(#[from] UvError),
+    Recipe(#[from] RecipeError),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -174,7 +169,7 @@ impl Builder for DockerBuilder {
             building.check()?;
             let existing = building.existing()?;
             if existing.is_none() {
-                building.check_pythons()?;
+                check_pythons(request, &building.progress)?;
             }
             Ok(existing)
         })?;
@@ -244,35 +239,6 @@ fn wait<T, E: Into<Failure>>(
     })
 }
 
-/// The uv for `machine`. It is there but for the first time, which takes a while.
-fn fetched_uv(request: &BuildRequest, progress: &Progress<'_>, machine: &str) -> Result<Option<UvProgram>, UvError> {
-    let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
-    let received = |count| {
-        done_bytes.set(done_bytes.get() + count);
-        fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
-    };
-    let cancelled = || progress.is_cancelled();
-    let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
-    if let Some(step) = fetching.into_inner() {
-        step.finish(Outcome::Done, event::size(done_bytes.get()));
-    }
-    Ok(program)
-}
-
-/// The recipe of `request`, with the uv that it needs.
-fn recipe(
-    request: &BuildRequest,
-    progress: &Progress<'_>,
-    bases: &BTreeMap<String, KnownBase>,
-) -> Result<Recipe, Failure> {
-    let mut programs = BTreeMap::new();
-    for machine in wanted_uv(&request.plan) {
-        let program = fetched_uv(request, progress, machine)?;
-        programs.extend(program.map(|program| (machine.to_owned(), program)));
-    }
-    Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
-}
-
 impl Building<'_> {
     fn run(&self) -> Result<Report, Failure> {
         self.check()?;
@@ -305,14 +271,6 @@ impl Building<'_> {
             }
         }
         output::check(self)
-    }
-
-    /// Finds out before a base is made whether there is the Python that is wanted on it.
-    fn check_pythons(&self) -> Result<(), Failure> {
-        let cancelled = || self.progress.is_cancelled();
-        // Whether it can be fetched is told by the build, which needs it.
-        let uv = || fetched_uv(self.request, &self.progress, std::env::consts::ARCH).ok().flatten();
-        Ok(check_pythons(self.request, uv, &Machine::of(std::env::vars_os()), &cancelled)?)
     }
 
     /// The image, if the engine has it and it need not go anywhere else.

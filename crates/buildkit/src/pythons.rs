@@ -13,7 +13,9 @@ use imagespec_core::resolve::suite_python;
 use imagespec_core::uv::UV_VERSION;
 use serde::Deserialize;
 
-use crate::dockerfile::{Machine, UvProgram};
+use crate::dockerfile::Machine;
+use crate::prepare::fetched_uv;
+use crate::progress::Progress;
 
 /// A list that comes from elsewhere (UV_PYTHON_DOWNLOADS_JSON_URL) is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,22 +48,21 @@ struct Listed {
     implementation: String,
 }
 
-/// Asks `uv` whether there is the Python of each step that stands on a Debian of Debian's archive: what such a one has is known
+/// Asks uv whether there is the Python of each step that stands on a Debian of Debian's archive: what such a one has is known
 /// before it is made. Where uv does not say, the step will.
 ///
 /// # Errors
 /// When there is none.
-pub fn check_pythons(
-    request: &BuildRequest,
-    uv: impl FnOnce() -> Option<UvProgram>,
-    machine: &Machine,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<(), NoPython> {
+pub fn check_pythons(request: &BuildRequest, progress: &Progress<'_>) -> Result<(), NoPython> {
     let missing = missing(&request.plan, "python_version");
     if missing.is_empty() {
         return Ok(());
     }
-    let Some(listed) = uv().and_then(|uv| listed(&uv.path, &machine.uv, cancelled)) else { return Ok(()) };
+    // Whether it can be fetched is told by the build, which needs it.
+    let uv = fetched_uv(request, progress, std::env::consts::ARCH).ok().flatten();
+    let variables = Machine::of(std::env::vars_os()).uv;
+    let listed = uv.and_then(|uv| listed(&uv.path, &variables, &|| progress.is_cancelled()));
+    let Some(listed) = listed else { return Ok(()) };
     for (field, suite, shipped, wanted) in missing {
         for platform in &request.plan.platforms {
             let known = known(&listed, platform.machine());

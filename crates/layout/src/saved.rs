@@ -1,4 +1,5 @@
-//! What `docker save` hands over, as the parts of an OCI image: for outputs that an engine cannot write by itself.
+//! An archive that an engine or BuildKit hands over, as the parts of an OCI image: for outputs that they cannot write by
+//! themselves.
 //!
 //! Engines before 25 write `manifest.json` and layers unpacked; newer ones an OCI image layout beside it, whose layers are
 //! unpacked, too, where they do not keep images in containerd. Unpacked layers are compressed here; what is compressed
@@ -15,7 +16,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use imagespec_core::digest::{Digest, Hasher};
 use imagespec_distribution::Blob;
-use imagespec_layout::{CONFIG, Compression as LayerCompression, Image, MANIFEST, Stored, open_blob, read_layout};
+
+use crate::image::{Image, Stored};
+use crate::media_type::{CONFIG, Compression as LayerCompression, MANIFEST};
+use crate::read::{blob_path, open_blob, read_layout};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tar::{Archive, EntryType};
@@ -28,17 +32,17 @@ const ENTRIES_MAX: usize = 20_000;
 
 /// The images of an archive, and their blobs in a folder that is gone when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub struct Saved {
     /// One image for each platform.
-    pub(crate) images: Vec<Image>,
+    pub images: Vec<Image>,
     /// The index over them, if there is one.
-    pub(crate) index: Option<Vec<u8>>,
+    pub index: Option<Vec<u8>>,
     folder: TempDir,
 }
 
 /// What is wrong with what an engine handed over.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SavedError {
+pub enum SavedError {
     /// This machine cannot keep it.
     #[error("cannot write to `{path}`")]
     Io {
@@ -74,10 +78,10 @@ impl Saved {
     ///
     /// # Errors
     /// When it is no image, or cannot be kept.
-    pub(crate) fn unpack(source: impl Read, parent: &Path, is_given_up: &AtomicBool) -> Result<Self, SavedError> {
+    pub fn unpack(source: impl Read, parent: &Path, is_given_up: &AtomicBool) -> Result<Self, SavedError> {
         let failed = |source| SavedError::Io { path: parent.to_owned(), source };
         fs::create_dir_all(parent).map_err(failed)?;
-        let folder = TempDir::with_prefix_in("docker-save-", parent).map_err(failed)?;
+        let folder = TempDir::with_prefix_in("saved-", parent).map_err(failed)?;
         let entries = unpack(source, folder.path())?;
         if let Some(Stored { images, index, .. }) = of_layout(&entries, folder.path(), is_given_up)? {
             return Ok(Self { images, index, folder });
@@ -87,29 +91,25 @@ impl Saved {
     }
 
     /// Digest of what is on top: of the index, else of the one manifest.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         let top = self.index.as_ref().or(self.images.first().map(|image| &image.manifest));
         Digest::of(top.map(Vec::as_slice).unwrap_or_default())
     }
 
-    /// Where the layer `digest` lies.
-    pub(crate) fn blob_path(&self, digest: Digest) -> PathBuf {
-        blob_path(self.folder.path(), digest)
+    /// Where the layers lie, as in an OCI image layout.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A reader of the layer `digest`, which fails at the end if the content is another one.
     ///
     /// # Errors
     /// When it is not there.
-    pub(crate) fn open(&self, digest: Digest) -> Result<Box<dyn Read + Send>, SavedError> {
+    pub fn open(&self, digest: Digest) -> Result<Box<dyn Read + Send>, SavedError> {
         let mut layers = self.images.iter().flat_map(|image| &image.layers);
         let blob = layers.find(|layer| layer.digest == digest).ok_or_else(|| invalid("it lacks a layer"))?;
         open_blob(self.folder.path(), *blob).map_err(|error| invalid(&error))
     }
-}
-
-fn blob_path(folder: &Path, digest: Digest) -> PathBuf {
-    folder.join("blobs/sha256").join(digest.to_hex())
 }
 
 /// Writes each file of the archive under a name of ours, those of a layout under their own.
