@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imagespec_tests::{DockerRegistry, Setup, TestEnv};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "base_image: scratch\nname: app\ncopy: [data.txt]\n";
@@ -304,6 +304,30 @@ fn a_secret_that_is_malformed_or_unused_says_so_and_never_shows_its_value() {
 }
 
 /// A report with the fields that only a build can know put aside.
+#[test]
+fn a_secret_that_flows_is_read_once_and_whole() {
+    let env = project();
+    let pipe = env.path().join("pipe");
+    outsider("mkfifo", &[&pipe.display().to_string()]);
+    let build = |size: usize| {
+        let pipe = pipe.clone();
+        let writer = std::thread::spawn(move || fs::write(pipe, vec![b'x'; size]));
+        (
+            env.run(&["build", "app.yaml", "--progress", "quiet", "--secret", "id=token,src=pipe"]),
+            writer.join().unwrap(),
+        )
+    };
+    // More than a pipe holds: whoever read less would break it.
+    let (built, written) = build(200 << 10);
+    assert!(built.code == 0 && written.is_ok(), "{} {written:?}", built.stderr);
+    let (refused, _) = build(600 << 10);
+    insta::assert_snapshot!(format!("exit code {}\n{}", refused.code, refused.stderr), @"
+    exit code 2
+    error: `pipe`, the file of secret `token`, has more than 500 KiB
+    hint: a secret is shorter; larger files are not for steps to read in secret
+    ");
+}
+
 fn report(env: &TestEnv, file: &str) -> Value {
     let mut report: Value = serde_json::from_str(&read(env, file)).expect("JSON");
     report["duration_ms"] = Value::Null;

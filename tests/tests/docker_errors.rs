@@ -243,6 +243,10 @@ fn a_package_that_there_is_not_is_marked_among_those_that_there_are() {
        |                    ^^^^^
     hint: check the names at https://packages.debian.org, and whether the image's mirror is reached
     ");
+    // Without a network uv says so, and does not wait for one.
+    env.write("app.yaml", "name: app\npython_version: 3.11\npackages: [six]\n");
+    let alone = build(&env, &engine, &["--builder-opt", "network=none"]);
+    assert!(alone.stderr.contains("network was disabled"), "{}", alone.stderr);
     snapshot!(failed("python_version: 3.11\npackages:\n  - six\n  - imagespec-typo-of-nothing\n"), @"
     error: `install 2 Python packages` ended with exit code 1:
     …
@@ -260,7 +264,15 @@ fn a_python_that_nobody_has_is_told_before_a_base_is_made() {
     let env = TestEnv::with_debian();
     env.write("app.yaml", "name: app\npython_version: 3.99\n");
     let failed = build(&env, &engine, &[]);
-    snapshot!(told(&engine, &failed), @"");
+    snapshot!(told(&engine, &failed), @"
+    exit code 1
+    error: there is no Python 3.99 for x86_64: Debian bookworm has 3.11, and uv 0.13.9 brings 3.8, 3.9, 3.10, 3.11, 3.12, 3.13, 3.14 and 3.15
+      --> app.yaml:2:17
+       |
+     2 | python_version: 3.99
+       |                 ^^^^
+    hint: take one of these as `python_version`
+    ");
     assert!(!failed.stderr.contains("base"), "{}", failed.stderr);
     assert_eq!(engine.docker(&["images", "--quiet"]), "");
     // What another base has, nobody knows before it is looked at.
@@ -268,7 +280,14 @@ fn a_python_that_nobody_has_is_told_before_a_base_is_made() {
     let made = env.run_online(&["build", "base.yaml", "--output", "type=oci,dest=base"], &[]);
     assert_eq!(made.code, 0, "{}", made.stderr);
     env.write("app.yaml", "name: app\nbase_image: oci:base\npython_version: 3.99\n");
-    snapshot!(told(&engine, &build(&env, &engine, &[])), @"");
+    snapshot!(told(&engine, &build(&env, &engine, &[])), @"
+    exit code 1
+    error: there is no Python 3.99: the base has none, and uv brings 3.8 3.9 3.10 3.11 3.12 3.13 3.14 3.15
+      --> app.yaml:3:17
+       |
+     3 | python_version: 3.99
+       |                 ^^^^
+    ");
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use bollard::models::ImageInspect;
 use imagespec_buildkit::registry::Registry;
 use imagespec_buildkit::{
-    NoPython, Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved, WriteError,
-    check_pythons, recipe, solve,
+    LocalCache, NoPython, Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved,
+    WriteError, check_caches, check_pythons, recipe, solve,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
+use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::digest::Digest;
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
@@ -71,6 +72,10 @@ pub(crate) enum Failure {
     OtherEngine { wanted: String, place: String },
     #[error(transparent)]
     Base(#[from] BaseError),
+    #[error(transparent)]
+    LocalCache(#[from] LocalCache),
+    #[error("the engine at `{place}` exports caches with the containerd image store alone")]
+    NoCacheExport { place: String },
     #[error(transparent)]
     NoPython(#[from] NoPython),
     #[error(transparent)]
@@ -262,6 +267,11 @@ impl Building<'_> {
         let count = self.request.plan.platforms.len();
         if count > 1 && !about.has_containerd_store {
             return Err(Failure::ManyPlatforms { count });
+        }
+        check_caches(self.request)?;
+        let is_inside = |cache: &CacheLocation| cache.kind == "inline";
+        if !about.has_containerd_store && !self.request.cache_to.iter().all(is_inside) {
+            return Err(Failure::NoCacheExport { place });
         }
         for output in &self.request.outputs {
             if let Output::Docker { socket } = output

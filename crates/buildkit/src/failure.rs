@@ -3,7 +3,7 @@
 use imagespec_core::builder::{BuildError, FailureKind};
 
 use crate::base::GivenBaseError;
-use crate::dockerfile::exit_code;
+use crate::dockerfile::{COMMAND_TITLE, exit_code};
 use crate::prepare::RecipeError;
 use crate::progress::FailedStep;
 use crate::pythons::NoPython;
@@ -100,7 +100,9 @@ fn failed_step(failed: &FailedStep, daemon: &Daemon) -> BuildError {
     }
     // What our own script says is the whole story.
     let said = failed.lines.iter().rev().find_map(|line| line.strip_prefix(SCRIPT));
-    if let (Some(said), Some(exit_code::NO_APT..=exit_code::CONDA)) = (said, failed.exit_code()) {
+    if let (Some(said), Some(code @ exit_code::NO_APT..=exit_code::CONDA)) = (said, failed.exit_code())
+        && (!is_command(failed) || (code == exit_code::SECRET_OCCUPIED && failed.lines.len() == 1))
+    {
         return at(BuildError::of(FailureKind::Spec, said));
     }
     let title = failed.step.as_ref().map_or(failed.name.as_str(), |step| step.title.as_str());
@@ -122,6 +124,12 @@ fn failed_step(failed: &FailedStep, daemon: &Daemon) -> BuildError {
         }
         _ => told,
     }
+}
+
+/// Whether it is one of the user's commands, which end with whatever code and say what they like: of ours there is one line
+/// before them.
+fn is_command(failed: &FailedStep) -> bool {
+    failed.step.as_ref().is_some_and(|step| step.title.starts_with(COMMAND_TITLE))
 }
 
 /// What a registry did not do, for the one who asked for the build. `registry_name` is where the image goes.
@@ -176,4 +184,43 @@ pub fn with_hints_for(error: BuildError, words: &str, daemon: &Daemon) -> BuildE
             .hint("an engine's BuildKit exports caches with the containerd image store alone: leave `--cache-to` out");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::RecipeStep;
+
+    const DAEMON: Daemon = Daemon { name: "the engine", room: "make room", gone: "wait" };
+
+    fn failed(title: &str, field: &str, code: i32, lines: &[&str]) -> String {
+        let step = RecipeStep {
+            stage: "image".to_owned(),
+            index: 2,
+            is_base: false,
+            title: title.to_owned(),
+            field: Some(field.to_owned()),
+        };
+        let message = format!("process did not complete successfully: exit code: {code}");
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        let failed = FailedStep { name: String::new(), step: Some(step), message, lines };
+        let BuildError { kind, message, hints, .. } = SolveError::Step(Box::new(failed)).tell(&DAEMON);
+        format!("{kind:?}: {message} {hints:?}")
+    }
+
+    #[test]
+    fn codes_of_our_scripts_are_not_believed_of_commands() {
+        let said = "imagespec: there is no Python 3.99";
+        insta::assert_snapshot!(failed("python environment", "python_version", 93, &["other", said]), @"Spec: there is no Python 3.99 []");
+        insta::assert_snapshot!(failed("run x", "commands[0]", 93, &[said]), @"");
+        let said = "imagespec: secret `a` is to lie at `/b`, where the image has something";
+        insta::assert_snapshot!(failed("run x", "commands[0]", 95, &[said]), @"Spec: secret `a` is to lie at `/b`, where the image has something []");
+        insta::assert_snapshot!(failed("run x", "commands[0]", 95, &["done", said]), @"");
+    }
+
+    #[test]
+    fn what_helps_is_told_as_other_builders_tell_it() {
+        insta::assert_snapshot!(failed("install 1 Debian package", "apt_packages", 100, &["E: Unable to locate package curll"]), @"");
+        insta::assert_snapshot!(failed("run x", "commands[0]", 127, &["runc run failed: exec: \"/bin/sh\": stat /bin/sh: no such file or directory"]), @"");
+    }
 }

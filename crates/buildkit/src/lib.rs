@@ -2,6 +2,7 @@
 //! progress, what a base is and what came out. Knows neither engines nor fleets: whoever calls it says where BuildKit is.
 
 pub mod base;
+mod caches;
 mod channel;
 pub mod connection;
 pub mod control;
@@ -20,6 +21,7 @@ mod text;
 pub mod uv;
 mod write;
 
+pub use caches::{LocalCache, check_caches};
 pub use channel::channel;
 pub use dockerfile::{BASE_ARCHIVE, KnownBase, LowerError, Machine, UvProgram, loaded_base, lower, wanted_uv};
 pub use prepare::{RecipeError, recipe};
