@@ -79,7 +79,12 @@ fn an_engine_that_exports_no_cache_says_so_before_any_work() {
     let Some(engine) = started(Kind::Docker20) else { return };
     let env = project(&engine);
     let cache = ["--cache-to", "registry.example/team/cache"];
-    snapshot!(refused(&engine, &build(&env, &engine, &cache)), @"");
+    snapshot!(refused(&engine, &build(&env, &engine, &cache)), @"
+    exit code 1
+    error: the engine at `ENGINE` exports caches with the containerd image store alone
+    hint: leave `--cache-to` out, or take `--cache-to type=inline`, which lies in the image
+    hint: the containerd image store is turned on in the engine's `daemon.json`
+    ");
     let inside = build(&env, &engine, &["--cache-to", "type=inline"]);
     assert_eq!(inside.code, 0, "{}", inside.stderr);
 }
