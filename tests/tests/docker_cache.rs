@@ -71,7 +71,11 @@ fn what_one_engine_exports_another_one_takes_and_no_secret_is_in_it() {
     assert!(!format!("{built:?}{taken:?}").contains(CANARY));
 
     let local = build(&env, &second, &["--cache-from", "type=local,src=cache", "--force"]);
-    snapshot!(refused(&second, &local), @"");
+    snapshot!(refused(&second, &local), @"
+    exit code 1
+    error: `--cache-from type=local` names a folder of this machine, and BuildKit works where it cannot reach it
+    hint: keep it in a registry: `type=registry,ref=NAME`
+    ");
 }
 
 #[test]
@@ -79,7 +83,12 @@ fn an_engine_that_exports_no_cache_says_so_before_any_work() {
     let Some(engine) = started(Kind::Docker20) else { return };
     let env = project(&engine);
     let cache = ["--cache-to", "registry.example/team/cache"];
-    snapshot!(refused(&engine, &build(&env, &engine, &cache)), @"");
+    snapshot!(refused(&engine, &build(&env, &engine, &cache)), @"
+    exit code 1
+    error: the engine at `ENGINE` exports caches with the containerd image store alone
+    hint: leave `--cache-to` out, or take `--cache-to type=inline`, which lies in the image
+    hint: the containerd image store is turned on in the engine's `daemon.json`
+    ");
     let inside = build(&env, &engine, &["--cache-to", "type=inline"]);
     assert_eq!(inside.code, 0, "{}", inside.stderr);
 }
