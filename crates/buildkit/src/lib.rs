@@ -28,7 +28,7 @@ pub use prepare::{RecipeError, recipe};
 pub use progress::{FailedStep, Progress, Step};
 pub use pythons::{NoPython, check_pythons};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
-pub use session::Session;
+pub use session::{Blobs, Session};
 pub use solve::{Solve, SolveError, Solved, solve};
 pub use text::one_line;
 pub use uv::{UvError, pinned_uv};

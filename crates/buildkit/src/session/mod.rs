@@ -2,6 +2,7 @@
 //!
 //! Services and their names are those of BuildKit's `session` package. Nothing is offered that the recipe does not need.
 
+mod content;
 mod credentials;
 mod files;
 mod health;
@@ -34,6 +35,7 @@ use tonic::transport::server::{Connected, Router};
 use crate::recipe::{Recipe, RecipeSecret};
 use crate::stream::Feeder;
 
+pub use content::Blobs;
 pub(crate) use files::DOCKERFILE_NAME;
 pub(crate) use secrets::read as read_secret;
 
@@ -55,6 +57,7 @@ pub struct Session {
     registries: BTreeSet<String>,
     ssh_agent: Option<PathBuf>,
     receiver: Option<Arc<received::Receiver>>,
+    blobs: Option<Arc<Blobs>>,
 }
 
 impl Session {
@@ -72,12 +75,18 @@ impl Session {
             registries: registries(request),
             ssh_agent: request.ssh_agent.clone().filter(|_| recipe.wants_ssh),
             receiver: None,
+            blobs: None,
         }
     }
 
     /// The same session, which takes the result as an archive and hands it to `feeder`.
     pub fn receiving(self, feeder: Feeder) -> Self {
         Self { receiver: Some(Arc::new(received::Receiver::new(feeder))), ..self }
+    }
+
+    /// The same session, which has the blobs of a base.
+    pub fn with_blobs(self, blobs: Blobs) -> Self {
+        Self { blobs: Some(Arc::new(blobs)), ..self }
     }
 
     /// Its name.
@@ -107,6 +116,9 @@ impl Session {
         ];
         if self.ssh_agent.is_some() {
             methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
+        }
+        if self.blobs.is_some() {
+            methods.extend(content::METHODS);
         }
         if self.receiver.is_some() {
             methods.push("/moby.filesync.v1.FileSend/DiffCopy");
@@ -142,6 +154,10 @@ impl Session {
             )
             .add_service(AuthServer::new(credentials))
             .add_service(SecretsServer::new(secrets));
+        let router = match &self.blobs {
+            Some(blobs) => router.add_service(content::ContentServer(Arc::clone(blobs))),
+            None => router,
+        };
         let router = match &self.receiver {
             Some(receiver) => router.add_service(FileSendServer::from_arc(Arc::clone(receiver))),
             None => router,
