@@ -71,7 +71,11 @@ fn what_one_engine_exports_another_one_takes_and_no_secret_is_in_it() {
     assert!(!format!("{built:?}{taken:?}").contains(CANARY));
 
     let local = build(&env, &second, &["--cache-from", "type=local,src=cache", "--force"]);
-    snapshot!(refused(&second, &local), @"");
+    snapshot!(refused(&second, &local), @"
+    exit code 1
+    error: `--cache-from type=local` names a folder of this machine, and BuildKit works where it cannot reach it
+    hint: keep it in a registry: `type=registry,ref=NAME`
+    ");
 }
 
 #[test]

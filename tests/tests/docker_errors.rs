@@ -8,6 +8,8 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imagespec_tests::{
     DockerRegistry, Engine, EngineSetup, Finished, Kind, PASSWORD, Setup, TestEnv, insta, network_variables, outsider,
     skip, snapshot,
@@ -220,6 +222,37 @@ fn a_base_that_is_in_no_registry_is_told_with_its_line() {
     note: 127.0.0.1:PORT/team/absent:1: not found
     hint: look whether name and tag are spelt as in the registry
     ");
+
+    // Nobody asks as somebody else than the user said.
+    let config = format!("{{\"credHelpers\": {{\"{}\": \"absent\"}}}}", registry.host());
+    env.write("docker/config.json", &config);
+    let folder = env.path().join("docker").display().to_string();
+    let variables = [("DOCKER_HOST", engine.host()), ("DOCKER_CONFIG", folder)];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let failed = env.run_with(&["build", "app.yaml", "--builder", "docker"], &variables);
+    snapshot!(told(&engine, &failed), @"
+    exit code 1
+    error: the engine cannot find base `127.0.0.1:PORT/team/absent:1`
+      --> app.yaml:2:13
+       |
+     2 | base_image: 127.0.0.1:PORT/team/absent:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: 127.0.0.1:PORT/team/absent:1: not found
+    hint: look whether name and tag are spelt as in the registry
+    ");
+
+    env.write("app.yaml", "name: app\nbase_image: registry.invalid/team/base:1\nenv: {A: b}\n");
+    let failed = told(&engine, &build(&env, &engine, &[]));
+    let failed: Vec<_> = failed.lines().filter(|line| !line.starts_with("note: ")).collect();
+    snapshot!(failed.join("\n"), @"
+    exit code 75
+    error: the engine cannot reach `registry.invalid`, where base `registry.invalid/team/base:1` is
+      --> app.yaml:2:13
+       |
+     2 | base_image: registry.invalid/team/base:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: check the spelling of `registry.invalid`, and whether the engine reaches it
+    ");
 }
 
 /// Needs the network, for Debian's archive and the package index.
@@ -339,6 +372,18 @@ fn a_push_that_is_denied_is_an_error_and_names_the_registry() {
         let built = env.run_with(&["build", "app.yaml", "--builder", "docker", "--registry", &target], &variables);
         assert_eq!(built.code, 0, "{}", built.stderr);
         assert!(!format!("{failed:?}{built:?}").contains(PASSWORD));
+
+        let login = STANDARD.encode("joe:wrong");
+        let config = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{login}\"}}}}}}", registry.host());
+        env.write("wrong/config.json", &config);
+        let folder = env.path().join("wrong").display().to_string();
+        let variables = [("DOCKER_CONFIG", folder.as_str()), ("DOCKER_HOST", &host)];
+        let push =
+            ["build", "app.yaml", "--builder", "docker", "--registry", &target, "--if-unknown", "build", "--force"];
+        let failed = env.run_with(&push, &variables);
+        assert_eq!(failed.code, 1);
+        let hint = format!("\nhint: log in again by `docker login {}`: ", registry.host());
+        assert!(failed.stderr.contains(&hint), "{}", failed.stderr);
     }
 }
 

@@ -213,6 +213,8 @@ fn look_up(
             Ok(BTreeMap::from([(reference.familiar(), KnownBase::of_config(Some(digest), &config))]))
         }
         Err(_) if progress.is_cancelled() => Err(Failure::Cancelled),
+        // The daemon would be told nothing else.
+        Err(error @ imagespec_distribution::Error::Credentials { .. }) => Err(error.into()),
         Err(error) => {
             tracing::debug!(%error, base = %reference, "the base is not looked up");
             Ok(BTreeMap::new())

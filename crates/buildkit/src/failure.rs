@@ -1,6 +1,7 @@
 //! What went wrong, for the one who asked for the build: kind, field and what to do.
 
 use imagespec_core::builder::{BuildError, FailureKind};
+use imagespec_core::reference::Reference;
 
 use crate::base::GivenBaseError;
 use crate::dockerfile::{COMMAND_TITLE, exit_code};
@@ -92,6 +93,12 @@ fn failed_step(failed: &FailedStep, daemon: &Daemon) -> BuildError {
         let kind = kind_of(&failed.message, FailureKind::Temporary);
         let mut error = BuildError::of(kind, format!("{} cannot find base `{base}`", daemon.name)).field("base_image");
         error.causes.push(failed.message.clone());
+        if is_unreachable(&failed.message) {
+            let reference = base.parse::<Reference>();
+            let registry = reference.map_or_else(|_| base.to_owned(), |reference| reference.registry().to_owned());
+            error.message = format!("{} cannot reach `{registry}`, where base `{base}` is", daemon.name);
+            return error.hint(format!("check the spelling of `{registry}`, and whether {} reaches it", daemon.name));
+        }
         return match kind {
             FailureKind::Denied => error.hint("log in by `docker login`, if it is there and you may have it"),
             FailureKind::Spec => error.hint("look whether name and tag are spelt as in the registry"),
@@ -130,6 +137,12 @@ fn failed_step(failed: &FailedStep, daemon: &Daemon) -> BuildError {
 /// before them.
 fn is_command(failed: &FailedStep) -> bool {
     failed.step.as_ref().is_some_and(|step| step.title.starts_with(COMMAND_TITLE))
+}
+
+/// Whether words of BuildKit say that nobody answered, or that there is no such host.
+fn is_unreachable(words: &str) -> bool {
+    let known = ["no such host", "server misbehaving", "connection refused", "i/o timeout", "no route to host"];
+    known.iter().any(|known| words.contains(known)) || words.contains("network is unreachable")
 }
 
 /// What a registry did not do, for the one who asked for the build. `registry_name` is where the image goes.
@@ -212,15 +225,25 @@ mod tests {
     fn codes_of_our_scripts_are_not_believed_of_commands() {
         let said = "imagespec: there is no Python 3.99";
         insta::assert_snapshot!(failed("python environment", "python_version", 93, &["other", said]), @"Spec: there is no Python 3.99 []");
-        insta::assert_snapshot!(failed("run x", "commands[0]", 93, &[said]), @"");
+        insta::assert_snapshot!(failed("run x", "commands[0]", 93, &[said]), @"
+        Step: `run x` ended with exit code 93:
+        imagespec: there is no Python 3.99 []
+        ");
         let said = "imagespec: secret `a` is to lie at `/b`, where the image has something";
         insta::assert_snapshot!(failed("run x", "commands[0]", 95, &[said]), @"Spec: secret `a` is to lie at `/b`, where the image has something []");
-        insta::assert_snapshot!(failed("run x", "commands[0]", 95, &["done", said]), @"");
+        insta::assert_snapshot!(failed("run x", "commands[0]", 95, &["done", said]), @"
+        Step: `run x` ended with exit code 95:
+        done
+        imagespec: secret `a` is to lie at `/b`, where the image has something []
+        ");
     }
 
     #[test]
     fn what_helps_is_told_as_other_builders_tell_it() {
-        insta::assert_snapshot!(failed("install 1 Debian package", "apt_packages", 100, &["E: Unable to locate package curll"]), @"");
-        insta::assert_snapshot!(failed("run x", "commands[0]", 127, &["runc run failed: exec: \"/bin/sh\": stat /bin/sh: no such file or directory"]), @"");
+        insta::assert_snapshot!(failed("install 1 Debian package", "apt_packages", 100, &["E: Unable to locate package curll"]), @r#"
+        Step: `install 1 Debian package` ended with exit code 100:
+        E: Unable to locate package curll ["check the names at https://packages.debian.org, and whether the image's mirror is reached"]
+        "#);
+        insta::assert_snapshot!(failed("run x", "commands[0]", 127, &["runc run failed: exec: \"/bin/sh\": stat /bin/sh: no such file or directory"]), @r#"Spec: `run x` needs `/bin/sh`, which the base does not have ["take a `base_image` with a system in it"]"#);
     }
 }

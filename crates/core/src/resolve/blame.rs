@@ -53,7 +53,7 @@ pub(super) fn place_of_failure(spec: &Spec, field: &str, words: &str) -> Option<
                 let named = names(&words, patterns).map(|(at, name)| (at, name_of(&normal_text(name))));
                 first_of(entries, named, |entry| name_of(entry))
             };
-            let found = named(&UV).or_else(|| named(&[REQUIRED])).cloned();
+            let found = named(&UV).or_else(|| named(&[REQUIRED])).or_else(|| quoted(entries, &words)).cloned();
             // A builder does not know whether packages were listed in the spec or in a file that it names.
             found.or_else(|| one(spec.requirements.as_ref().map(|file| &file.place))).or_else(|| over(entries, field))
         }
@@ -102,6 +102,16 @@ fn first_of<'s>(
         Some((at, &entry.place))
     });
     known.min_by_key(|(at, _)| *at).map(|(_, place)| place)
+}
+
+/// The place of the entry that stands in `words` as it was written, with more than a name.
+fn quoted<'s>(entries: &'s [Located<String>], words: &str) -> Option<&'s Place> {
+    let says_more = |entry: &&Located<String>| entry.value.contains(['@', '=', '<', '>', '~', '!']);
+    let found = entries.iter().filter(says_more).filter_map(|entry| {
+        let at = words.find(&flowing(&entry.value))?;
+        Some((at, &entry.place))
+    });
+    found.min_by_key(|(at, _)| *at).map(|(_, place)| place)
 }
 
 /// The name in what apt-get takes: `NAME`, `NAME=VERSION`, `NAME/RELEASE`, `NAME:ARCHITECTURE`.
@@ -166,6 +176,7 @@ mod tests {
         insta::assert_snapshot!(marked("Failed to fetch: `https://pypi.org/simple/lib/`"), @"5: lib==2");
         // That one nobody named: it is a dependency.
         insta::assert_snapshot!(marked("Because missing was not found in the package registry and app==1 depends on missing, and you require app==1"), @"6: app==1");
+        insta::assert_snapshot!(marked("these must be looked into:\n  app==1\n"), @"6: app==1");
         insta::assert_snapshot!(marked("the disk is full"), @"2: packages");
         insta::assert_snapshot!(marked("because sixty was not found in the registry"), @"2: packages");
     }
