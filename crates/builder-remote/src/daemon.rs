@@ -43,12 +43,15 @@ impl Daemon {
     /// When nobody answers there, or somebody else.
     pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         let connection = dial(&endpoint.way).await?;
+        let problem = connection.problem();
         let asked = async {
             let channel = channel(connection).await.map_err(|error| ConnectError::of(&error))?;
             let about = about(channel.clone()).await.map_err(|status| ConnectError::of_status(&status))?;
             Ok(Self { channel, about })
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(ConnectError::Late))
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(ConnectError::Late));
+        // A daemon says that it does not take our certificate after its part of the handshake.
+        asked.map_err(|error| problem.take().map_or(error, ConnectError::Dial))
     }
 
     /// Has it build `wanted`, with `session` over the same connection.
@@ -75,9 +78,6 @@ impl Daemon {
 
 impl ConnectError {
     fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        if let Some(dial) = DialError::beneath(error) {
-            return Self::Dial(dial);
-        }
         let innermost = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
         Self::Other { problem: imagespec_buildkit::one_line(&innermost.to_string()) }
     }

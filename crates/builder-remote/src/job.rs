@@ -8,9 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use imagespec_buildkit::base::LentBase;
 use imagespec_buildkit::{Recipe, Session, Solve, SolveError, Solved, stream};
-use imagespec_core::builder::{NetworkPolicy, RegistryAccess};
+use imagespec_core::builder::{Feature, NetworkPolicy, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
+use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_layout::Saved;
 use tokio::runtime::Runtime;
@@ -109,20 +110,26 @@ impl Job<'_> {
                 Err(error) => drop(passed.insert(place, error)),
             }
         }
-        let emulates = |place: usize| offers.get(&place).is_some_and(|offered| offered.contains(self.platform));
+        // Where nothing runs, any will do.
+        let will_do = |offered: &Vec<Platform>| offered.contains(self.platform) || !runs_programs(self.plan());
+        let emulates = |place: usize| offers.get(&place).is_some_and(will_do);
         if let Some((place, slot)) = self.queue(emulates)? {
             let address = &self.endpoints()[place].address;
-            self.building.progress.warn(format!("no daemon runs {} natively: `{address}` emulates it", self.platform));
+            if runs_programs(self.plan()) {
+                self.building
+                    .progress
+                    .warn(format!("no daemon runs {} natively: `{address}` emulates it", self.platform));
+            }
             let daemon = self.connect(runtime, place).map_err(|source| self.unreachable(place, source))?;
             return Ok(Chosen { daemon, place, _slot: slot });
         }
         if offers.is_empty() && !passed.is_empty() {
             let named = |(place, error): (usize, ConnectError)| (self.endpoints()[place].address.clone(), error);
             let mut passed: Vec<_> = passed.into_iter().map(named).collect();
-            if let (1, Some((address, source))) = (passed.len(), passed.pop()) {
-                return Err(Failure::Unreachable { address, source });
-            }
-            return Err(Failure::AllUnreachable(passed));
+            return Err(match passed.pop() {
+                Some((address, source)) if passed.is_empty() => Failure::Unreachable { address, source },
+                last => Failure::AllUnreachable(passed.into_iter().chain(last).collect()),
+            });
         }
         Err(self.no_platform(&offers))
     }
@@ -138,7 +145,7 @@ impl Job<'_> {
                 fleet::Endpoint { address, weight: *weight, in_flight: *in_flight }
             })
             .collect();
-        let key = fleet::affinity(&request.plan, self.platform);
+        let key = fleet::affinity(self.plan(), self.platform);
         let failed = |source| {
             let folder = request.cache_dir.join("builders/remote").display().to_string();
             Failure::Queue { folder, source }
@@ -211,7 +218,7 @@ impl Job<'_> {
             return Ok(Made { platform, solved, image: MadeImage::Pushed(digest) });
         }
         let (feeder, reader) = stream::pipe();
-        let session = session.receiving(feeder);
+        let session = session.receiving(feeder.clone());
         let folder = request.cache_dir.join("tmp");
         let is_given_up = Arc::<AtomicBool>::default();
         let flag = Arc::clone(&is_given_up);
@@ -221,8 +228,8 @@ impl Job<'_> {
         if solved.is_err() {
             is_given_up.store(true, Ordering::Relaxed);
         }
-        // The end of what takes the archive is the end of the archive.
-        drop(session);
+        // Nothing comes any more, and what holds the other end may not know yet.
+        feeder.close();
         // It is waited for in any case, so that it leaves nothing behind.
         let saved = unpacking.join().expect("no panic leaves it");
         Ok(Made { platform, solved: solved?, image: MadeImage::Saved(saved?) })
@@ -249,6 +256,10 @@ impl Job<'_> {
             attributes.insert("registry.insecure".to_owned(), "true".to_owned());
         }
         attributes
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.building.request.plan
     }
 
     fn endpoints(&self) -> &[Endpoint] {
@@ -286,6 +297,15 @@ impl Job<'_> {
         });
         Failure::NoPlatform { wanted: self.platform.clone(), offered: told.collect::<Vec<_>>().join("; ") }
     }
+}
+
+/// Whether programs of the image run while it is built.
+fn runs_programs(plan: &Plan) -> bool {
+    let needs = plan.required_features();
+    needs.iter().any(|(feature, _)| {
+        use Feature::{Apt, Conda, Pip, Python, PythonExecutable, Run};
+        matches!(feature, Apt | Conda | Pip | Python | PythonExecutable | Run)
+    })
 }
 
 /// An error with what it came from, on one line.
