@@ -110,14 +110,39 @@ fn an_endpoint_that_does_not_answer_is_passed_over_and_all_of_them_are_told() {
     let built = place.build("app.yaml", &addresses, &[]);
     assert_eq!(built.code, 0, "{}", built.stderr);
     let option = format!("endpoints={}", absent.join(","));
-    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]), @"");
+    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]), @"
+    exit 1
+    error: none of the 1 BuildKit daemons can be reached
+    note: `unix:///nonexistent/first.sock`: nobody answers: No such file or directory (os error 2)
+    hint: `--builder oci` needs no daemon
+    ");
     let option = format!("endpoints={}", absent[0]);
-    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]), @"");
-    insta::assert_snapshot!(place.refusal(&["--builder-opt", "endpoints=build:1234"], &[]), @"");
-    insta::assert_snapshot!(place.refusal(&[], &[]), @"");
+    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `unix:///nonexistent/first.sock`
+    note: nobody answers
+    note: No such file or directory (os error 2)
+    hint: look whether the address is right and the daemon runs
+    hint: `--builder oci` needs no daemon
+    ");
+    insta::assert_snapshot!(place.refusal(&["--builder-opt", "endpoints=build:1234"], &[]), @"
+    exit 1
+    error: endpoint `build:1234`: it is no address of a BuildKit daemon
+    hint: an endpoint is `unix:///PATH`, `tcp://HOST:PORT`, `docker-container://NAME`, `kube-pod://NAMESPACE/POD` or `ssh://USER@HOST`, with settings as `?weight=2`
+    ");
+    insta::assert_snapshot!(place.refusal(&[], &[]), @r#"
+    exit 1
+    error: no BuildKit daemon is named
+    hint: set `endpoints = ["tcp://HOST:1234"]` in `[builders.remote]` of your own config
+    hint: or give `--builder-opt endpoints=…`, or BUILDKIT_HOST
+    "#);
     let host = bridge.address();
     assert_eq!(place.build_with("app.yaml", &["--force"], &[("BUILDKIT_HOST", &host)]).code, 0);
     // Each platform needs somebody who runs it.
     let option = format!("endpoints={host}?platform=linux/s390x");
-    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]).replace(&host, "ENDPOINT"), @"");
+    insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]).replace(&host, "ENDPOINT"), @"
+    exit 1
+    error: no BuildKit daemon builds for `linux/amd64`: `ENDPOINT` builds for linux/s390x
+    hint: name an endpoint that runs it, or install an emulator at one (`binfmt`)
+    ");
 }

@@ -7,10 +7,9 @@ mod outputs;
 mod tls;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use imagespec_tests::{DockerRegistry, Engine, Finished, Kind, Setup, TestEnv, skip};
+use imagespec_tests::{DockerRegistry, Engine, Finished, Kind, Setup, TestEnv, shell_base, skip};
 use serde_json::Value;
 
 /// An engine whose BuildKit knows all exporters; nothing where there can be none.
@@ -23,21 +22,18 @@ fn engine() -> Option<Engine> {
 struct Place {
     env: TestEnv,
     registry: DockerRegistry,
+    /// The folder with the login.
+    logins: String,
 }
 
 impl Place {
     /// `commands` is what is run, in YAML.
     fn new(commands: &str) -> Self {
         let env = TestEnv::new();
-        let busybox = fs::read("/bin/busybox").expect("`busybox` must be installed: apt-get install busybox-static");
-        env.write("sh", "");
-        fs::write(env.path().join("sh"), busybox).unwrap();
-        fs::set_permissions(env.path().join("sh"), PermissionsExt::from_mode(0o755)).unwrap();
-        env.write("base.yaml", "name: base\nbase_image: scratch\nworkdir: /\ncopy: [{src: sh, dest: /bin/sh}, {src: sh, dest: /bin/busybox}]\n");
-        let base = env.run(&["build", "base.yaml", "--builder", "oci", "--output", "type=oci,dest=base"]);
-        assert_eq!(base.code, 0, "{}", base.stderr);
+        shell_base(&env.path().join("base"));
         let registry = DockerRegistry::start(Setup::Password);
-        let place = Self { env, registry };
+        let logins = registry.config().parent().unwrap().display().to_string();
+        let place = Self { env, registry, logins };
         place.spec("app", commands);
         place
     }
@@ -52,8 +48,7 @@ impl Place {
     }
 
     fn build_with(&self, spec: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        let config = self.registry.config().parent().unwrap().display().to_string();
-        let variables = [&[("DOCKER_CONFIG", config.as_str())], variables].concat();
+        let variables = [&[("DOCKER_CONFIG", self.logins.as_str())], variables].concat();
         self.env.run_with(&[&["build", spec, "--builder", "remote"], arguments].concat(), &variables)
     }
 
@@ -65,7 +60,8 @@ impl Place {
 
     /// The error of a build.
     fn refusal(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
-        let refused = self.build_with("app.yaml", &[&["--progress", "quiet"], arguments].concat(), variables);
+        let refused =
+            self.build_with("app.yaml", &[&["--force", "--progress", "quiet"], arguments].concat(), variables);
         assert_ne!(refused.code, 0, "{}", refused.stdout);
         assert_eq!(refused.stdout, "");
         let folder = self.env.path().display().to_string();

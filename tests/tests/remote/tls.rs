@@ -52,7 +52,7 @@ fn the_quickstart_and_a_spec_with_everything_are_built_over_tls_pushed_and_run()
     assert!(again.stderr.ends_with("exists, nothing to build\n"), "{}", again.stderr);
 
     let _server = everything(&env, Path::new(env!("CARGO_TARGET_TMPDIR")), Engine::MACHINE);
-    let built = build("app.yaml", &["--secret", "id=token,env=TOKEN"], &[("TOKEN", "canary-Hq2Lx")]);
+    let built = build("app.yaml", &["--secret", "id=token,env=TOKEN"], &[("TOKEN", "canary-Vb7Qm")]);
     assert_eq!(pulled_and_run(&engine, &registry, built.stdout.trim()), EVERYTHING_PRINTS, "{}", built.stderr);
     assert_eq!(bridge.failures(), [""; 0]);
 }
@@ -78,21 +78,64 @@ fn a_daemon_is_refused_that_cannot_be_trusted_and_says_so_of_us() {
     let good = authority.client("own", Validity::Now);
 
     // No certificate of ours, one of somebody else, one whose time is over.
-    insta::assert_snapshot!(refused(&bridge.address(), &authority, None), @"");
-    insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&other.client("stranger", Validity::Now))), @"");
-    insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&authority.client("old", Validity::Past))), @"");
+    insta::assert_snapshot!(refused(&bridge.address(), &authority, None), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: what answers there is no BuildKit daemon: received fatal alert: CertificateRequired
+    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    ");
+    insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&other.client("stranger", Validity::Now))), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: what answers there is no BuildKit daemon: the connection to BuildKit ended
+    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    ");
+    insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&authority.client("old", Validity::Past))), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: what answers there is no BuildKit daemon: received fatal alert: CertificateExpired
+    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    ");
     // A daemon with a certificate of somebody else, of another name, whose time is over.
-    insta::assert_snapshot!(refused(&bridge.address(), &other, Some(&good)), @"");
+    insta::assert_snapshot!(refused(&bridge.address(), &other, Some(&good)), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: TLS failed
+    note: invalid peer certificate: BadSignature
+    ");
     let named = Bridge::tls(&engine, &authority, &server("named", "DNS:build.example", Validity::Now));
-    insta::assert_snapshot!(refused(&named.address(), &authority, Some(&good)), @"");
+    insta::assert_snapshot!(refused(&named.address(), &authority, Some(&good)), @r#"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: TLS failed
+    note: invalid peer certificate: certificate not valid for name "127.0.0.1"; certificate is only valid for DnsName("build.example")
+    hint: call the daemon by a name that stands in its certificate, or say which one does: `?server_name=NAME`
+    "#);
     let expired = Bridge::tls(&engine, &authority, &server("expired", "IP:127.0.0.1", Validity::Past));
-    insta::assert_snapshot!(refused(&expired.address(), &authority, Some(&good)), @"");
+    insta::assert_snapshot!(refused(&expired.address(), &authority, Some(&good)), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: TLS failed
+    note: invalid peer certificate: certificate expired: verification time 1795491840 (UNIX), but certificate is not valid after 1580515200 (214976640 seconds ago)
+    hint: whoever runs the daemon must renew its certificate; look whether this machine's clock is right, too
+    ");
     // A daemon that speaks without TLS where it is expected, and the other way round.
     let plain = Bridge::tcp(&engine);
-    insta::assert_snapshot!(refused(&plain.address(), &authority, Some(&good)), @"");
+    insta::assert_snapshot!(refused(&plain.address(), &authority, Some(&good)), @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: TLS failed
+    note: received corrupt message of type InvalidContentType
+    hint: what answers there seems to speak without TLS: let it speak TLS, or say `?tls=off` if nobody listens between
+    ");
     let endpoint = format!("endpoints={}", bridge.address());
     let refusal = place.refusal(&["--builder-opt", &endpoint], &[]).replace(&bridge.address(), "ENDPOINT");
-    insta::assert_snapshot!(refusal, @"");
+    insta::assert_snapshot!(refusal, @"
+    exit 1
+    error: cannot reach the BuildKit daemon at `ENDPOINT`
+    note: what answers there is no BuildKit daemon: stream closed because of a broken pipe
+    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    ");
     // And with all that is right it is built.
     let options = [
         endpoint,
