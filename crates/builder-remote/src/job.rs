@@ -16,7 +16,7 @@ use imagespec_layout::Saved;
 use tokio::runtime::Runtime;
 
 use crate::builder::{Building, Failure};
-use crate::daemon::{ConnectError, Daemon, until_cancelled};
+use crate::daemon::{ConnectError, Daemon, load, until_cancelled};
 use crate::endpoint::Endpoint;
 use crate::fleet::{self, Health, Slot};
 
@@ -97,7 +97,7 @@ impl Job<'_> {
     fn choose(&self, runtime: &Runtime, lost: Option<usize>) -> Result<Chosen, Failure> {
         let mut passed: BTreeMap<usize, ConnectError> = BTreeMap::new();
         let mut offers: BTreeMap<usize, Vec<Platform>> = BTreeMap::new();
-        while let Some((place, slot)) = self.queue(|place| {
+        while let Some((place, slot)) = self.queue(runtime, |place| {
             let endpoint = &self.endpoints()[place];
             let is_fit = endpoint.platforms.is_empty() || endpoint.platforms.contains(self.platform);
             is_fit && lost != Some(place) && !passed.contains_key(&place) && !offers.contains_key(&place)
@@ -110,7 +110,7 @@ impl Job<'_> {
             }
         }
         let emulates = |place: usize| offers.get(&place).is_some_and(|offered| offered.contains(self.platform));
-        if let Some((place, slot)) = self.queue(emulates)? {
+        if let Some((place, slot)) = self.queue(runtime, emulates)? {
             let address = &self.endpoints()[place].address;
             self.building.progress.warn(format!("no daemon runs {} natively: `{address}` emulates it", self.platform));
             let daemon = self.connect(runtime, place).map_err(|source| self.unreachable(place, source))?;
@@ -128,7 +128,7 @@ impl Job<'_> {
     }
 
     /// A place at the daemon that is best for this build among those that `is_open` to it, once it has room.
-    fn queue(&self, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
+    fn queue(&self, runtime: &Runtime, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
         let request = self.building.request;
         let open: Vec<usize> = (0..self.endpoints().len()).filter(|place| is_open(*place)).collect();
         let members: Vec<_> = open
@@ -143,7 +143,12 @@ impl Job<'_> {
             let folder = request.cache_dir.join("remote").display().to_string();
             Failure::Queue { folder, source }
         };
-        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut |_| None);
+        let mut running = |chosen: usize| {
+            // Where there is no choice, it does not matter.
+            let endpoint = (open.len() > 1).then(|| &self.endpoints()[open[chosen]])?;
+            runtime.block_on(until_cancelled(self.building.progress, load(endpoint))).flatten()
+        };
+        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut running);
         let Some((chosen, ticket)) = queued.map_err(failed)? else { return Ok(None) };
         let place = open[chosen];
         let address = &self.endpoints()[place].address;
