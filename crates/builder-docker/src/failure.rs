@@ -50,6 +50,11 @@ impl Failure {
                     _ => told,
                 }
             }
+            Self::LocalCache(error) => error.tell(),
+            Self::NoCacheExport { .. } => BuildError::new(FailureKind::Machine, self)
+                .hint("leave `--cache-to` out, or take `--cache-to type=inline`, which lies in the image")
+                .hint("the containerd image store is turned on in the engine's `daemon.json`"),
+            Self::NoPython(error) => error.tell(),
             Self::Recipe(error) => error.tell(),
             Self::Registry(error) => registry(error, registry_name),
             Self::Saved(SavedError::Invalid { .. }) | Self::Lost => BuildError::new(FailureKind::Internal, self),

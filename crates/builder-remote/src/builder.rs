@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use imagespec_buildkit::base::{GivenBaseError, LentBase, innermost, lend_given, push_given};
 use imagespec_buildkit::registry::Registry;
-use imagespec_buildkit::{KnownBase, Progress, Recipe, RecipeError, SolveError, WriteError, recipe};
+use imagespec_buildkit::{
+    KnownBase, LocalCache, Progress, Recipe, RecipeError, SolveError, WriteError, check_caches, recipe,
+};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Bundled, Description, Feature, Output, Session};
 use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::plan::{Base, Plan};
@@ -62,6 +64,8 @@ pub(crate) enum Failure {
     Lost { address: String, source: SolveError, has_failed_over: bool },
     #[error(transparent)]
     Given(#[from] GivenBaseError),
+    #[error(transparent)]
+    LocalCache(#[from] LocalCache),
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     #[error(transparent)]
@@ -128,6 +132,7 @@ impl Builder for RemoteBuilder {
         let build = || -> Result<Report, Failure> {
             let options = Options::of(&request.options)?;
             output::check(request)?;
+            check_caches(request)?;
             let progress = Progress::new(session);
             let registry = Registry::new(request, &cancelled);
             let credentials = Arc::new(CredentialStore::from_files(request.credential_files.clone()));

@@ -140,7 +140,7 @@ impl Job<'_> {
             .collect();
         let key = fleet::affinity(&request.plan, self.platform);
         let failed = |source| {
-            let folder = request.cache_dir.join("remote").display().to_string();
+            let folder = request.cache_dir.join("builders/remote").display().to_string();
             Failure::Queue { folder, source }
         };
         let mut running = |chosen: usize| {
@@ -217,7 +217,7 @@ impl Job<'_> {
         }
         let (feeder, reader) = stream::pipe();
         let session = session.receiving(feeder);
-        let folder = request.cache_dir.join("remote");
+        let folder = request.cache_dir.join("tmp");
         let is_given_up = Arc::<AtomicBool>::default();
         let flag = Arc::clone(&is_given_up);
         let unpacking = thread::spawn(move || Saved::unpack(reader, &folder, &flag));

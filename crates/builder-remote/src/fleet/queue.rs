@@ -71,7 +71,7 @@ pub fn queue(
 }
 
 fn fleet_folder(cache_dir: &Path) -> PathBuf {
-    cache_dir.join("remote")
+    cache_dir.join("builders/remote")
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub use base::{BASE_ARCHIVE, KnownBase, loaded_base};
 pub use error::LowerError;
 pub use machine::Machine;
 pub use script::exit_code;
+pub(crate) use stage::COMMAND_TITLE;
 
 use crate::recipe::{Entry, Recipe, RecipeSecret};
 use error::LINE_BYTES_MAX;

@@ -126,7 +126,7 @@ impl Session {
         methods
     }
 
-    /// Answers what BuildKit asks over `connection`, until the future is dropped.
+    /// Answers what BuildKit asks over `connection`, until the future is dropped: BuildKit is then told that this was all.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -136,7 +136,8 @@ impl Session {
     {
         // A server whose listener ends would end at once, and there is one connection alone.
         let connections = tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
-        self.services().serve_with_incoming(connections).await
+        // The connection has a task of its own, which ends with the future only where a server could be told to end.
+        self.services().serve_with_incoming_shutdown(connections, std::future::pending()).await
     }
 
     fn services(&self) -> Router {
@@ -188,4 +189,45 @@ pub(crate) fn random_id() -> String {
     let mut bytes = [0; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("the kernel has random bytes");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bollard_buildkit_proto::health::HealthCheckRequest;
+    use bollard_buildkit_proto::health::health_client::HealthClient;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session {
+            id: random_id(),
+            shared_key: String::new(),
+            tree: Arc::new(Tree::of(&BTreeMap::new(), 0)),
+            dockerfile: Arc::new(Tree::of_dockerfile("FROM scratch\n", 0)),
+            secrets: BTreeMap::new(),
+            credentials: Arc::new(CredentialStore::from_files(Vec::new())),
+            registries: BTreeSet::new(),
+            ssh_agent: None,
+            receiver: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_whoever_serves_it() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let session = session();
+        let asked = async {
+            let mut client = HealthClient::new(crate::channel(theirs).await.unwrap());
+            client.check(HealthCheckRequest::default()).await.unwrap();
+            client
+        };
+        let mut client = tokio::select! {
+            client = asked => client,
+            ended = session.serve(ours) => panic!("{ended:?}"),
+        };
+        let answers = async { while client.check(HealthCheckRequest::default()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(10), answers).await.expect("it answers no more");
+    }
 }
