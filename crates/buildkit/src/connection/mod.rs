@@ -252,6 +252,15 @@ impl Connection {
         Self { stream: Box::new(stream), problem: Problem::default() }
     }
 
+    /// Looks what the other end said last: whoever hangs up in the middle of our words may have said why before.
+    fn hear(&mut self, context: &mut Context<'_>) {
+        let mut space = [0; 256];
+        let mut buffer = ReadBuf::new(&mut space);
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            self.problem.note(&error);
+        }
+    }
+
     /// Why it broke, once it did.
     pub fn problem(&self) -> Problem {
         self.problem.clone()
@@ -287,7 +296,12 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Err(error)) = &written {
+            self.problem.note(error);
+            self.hear(context);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
