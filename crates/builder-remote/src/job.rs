@@ -110,15 +110,10 @@ impl Job<'_> {
                 Err(error) => drop(passed.insert(place, error)),
             }
         }
-<<<<<<< HEAD
         // Where nothing runs, any will do.
         let will_do = |offered: &Vec<Platform>| offered.contains(self.platform) || !runs_programs(self.plan());
         let emulates = |place: usize| offers.get(&place).is_some_and(will_do);
-        if let Some((place, slot)) = self.queue(emulates)? {
-=======
-        let emulates = |place: usize| offers.get(&place).is_some_and(|offered| offered.contains(self.platform));
         if let Some((place, slot)) = self.queue(runtime, emulates)? {
->>>>>>> fleet
             let address = &self.endpoints()[place].address;
             if runs_programs(self.plan()) {
                 self.building
