@@ -7,6 +7,7 @@ mod progress;
 mod recipe;
 mod session;
 mod solve;
+mod text;
 pub mod uv;
 mod write;
 
@@ -16,5 +17,6 @@ pub use progress::{FailedStep, Progress, Step};
 pub use recipe::{Entry, Recipe, RecipeSecret, RecipeStep};
 pub use session::Session;
 pub use solve::{Solve, SolveError, Solved, solve};
+pub use text::one_line;
 pub use uv::{UvError, pinned_uv};
-pub use write::WriteError;
+pub use write::{WriteError, write_context};

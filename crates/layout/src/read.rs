@@ -135,6 +135,11 @@ pub fn read_image(folder: &Path, digest: Digest, platform: &Platform) -> Result<
     Err(NoPlatform { wanted: platform.clone(), available: vec![found.to_string()] }.into())
 }
 
+/// Where the blob `digest` of the layout in `folder` lies (OCI image-spec, "Image Layout").
+pub fn blob_path(folder: &Path, digest: Digest) -> PathBuf {
+    folder.join("blobs/sha256").join(digest.to_hex())
+}
+
 /// Opens `blob` of the layout in `folder`. The reader fails at its end if the content is not what it must be.
 ///
 /// # Errors
@@ -268,7 +273,7 @@ fn open(folder: &Path, digest: Digest, size_bytes: Option<u64>) -> Result<(PathB
 
 /// The file of a blob, which lies in the layout, links followed, and has the size that it must have.
 fn find(folder: &Path, digest: Digest, size_bytes: Option<u64>) -> Result<PathBuf, ReadError> {
-    let named = folder.join("blobs/sha256").join(digest.to_hex());
+    let named = blob_path(folder, digest);
     let io_error = |source| ReadError::Io { path: named.clone(), source };
     let path = named.canonicalize().map_err(io_error)?;
     let metadata = fs::symlink_metadata(&path).map_err(io_error)?;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 // Linked in, so that it is found among the bundled ones.
 use imagespec_builder_docker as _;
+use imagespec_builder_envd as _;
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{self, Sandbox};
 use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
