@@ -1,5 +1,5 @@
-//! What an image stands on: looked up in its registry, or pushed to one first. envd reads the config of a base from a
-//! registry, wherever it builds.
+//! What an image stands on: looked up in its registry, or else pushed to the image's first. envd reads the config of a base
+//! from a registry, wherever it builds; where the image goes to none, the base is served to it.
 
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use imagespec_layout::{Image, ReadError, read_image};
 
 use crate::config::KnownBase;
 use crate::registry::Registry;
+use crate::serve::Served;
 
 /// How many hexadecimal digits of a base's digest its tag has.
 const DIGITS: usize = 32;
@@ -34,6 +35,9 @@ pub(crate) enum BaseError {
     /// A registry does not take it.
     #[error("the base cannot be pushed to `{name}`, where envd would find it")]
     Push { name: String, source: RegistryError },
+    /// No registry of our own.
+    #[error("the base cannot be served to envd")]
+    Serve(#[source] std::io::Error),
 }
 
 /// A base that envd can build on.
@@ -44,6 +48,8 @@ pub(crate) struct ReadyBase {
     /// Who has it, and as what: for the login.
     pub(crate) reference: Reference,
     pub(crate) known: KnownBase,
+    /// The registry that it is in for as long as the build takes, if it is in no other.
+    _served: Option<Served>,
 }
 
 /// The name of the request's base in a `build.envd`: that of a layout is the one that it would be pushed under.
@@ -75,18 +81,19 @@ pub(crate) fn prepare(
     let (name, reference) = name(request)?;
     if let Base::OciLayout { digest } = &request.plan.base {
         let (folder, image) = given(request, *digest)?;
+        let known = KnownBase::of(&image, *digest);
+        if !request.outputs.contains(&Output::Registry) {
+            let served = Served::start(image, folder).map_err(BaseError::Serve)?;
+            let reference = served.reference();
+            return Ok(ReadyBase { name: reference.to_string(), reference, known, _served: Some(served) });
+        }
         push(&image, folder, &reference, registry, progress)?;
-        return Ok(ReadyBase { name, reference, known: KnownBase::of(&image, *digest) });
+        return Ok(ReadyBase { name, reference, known, _served: None });
     }
     let found = registry.image(&reference, platform);
     let image = found.map_err(|source| BaseError::LookUp { base: name.clone(), source })?;
     let known = KnownBase::of(&image, image.digest());
-    Ok(ReadyBase { name, reference, known })
-}
-
-/// Whether a base must be pushed that has nowhere to go.
-pub(crate) fn is_homeless(request: &BuildRequest) -> bool {
-    matches!(request.plan.base, Base::OciLayout { .. }) && !request.outputs.contains(&Output::Registry)
+    Ok(ReadyBase { name, reference, known, _served: None })
 }
 
 /// The layout of this digest: its folder, and the image in it for the platform of the request.

@@ -13,7 +13,7 @@ use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, CachePolicy, Description, Feature, NetworkPolicy, Output, Session,
 };
 use imagespec_core::digest::Digest;
-use imagespec_core::plan::Step;
+use imagespec_core::plan::{Base, Step};
 use imagespec_core::report::Report;
 use imagespec_distribution::CredentialError;
 use imagespec_layout::{Image, LayoutError, Saved, SavedError};
@@ -41,12 +41,8 @@ pub struct EnvdBuilder;
 pub(crate) enum Failure {
     #[error("the build was cancelled")]
     Cancelled,
-    #[error("builder `envd` needs a network, and the build is offline")]
+    #[error("the build is offline, and envd keeps neither itself nor what it runs from the network")]
     Offline,
-    #[error(
-        "envd reads what a base says from a registry, and the image, with which the base would be pushed, goes to none"
-    )]
-    HomelessBase,
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -144,7 +140,10 @@ impl Builder for EnvdBuilder {
                 Feature::Cmd,
                 Feature::Labels,
                 Feature::Render,
+                Feature::OutputStore,
                 Feature::OutputRegistry,
+                Feature::OutputOci,
+                Feature::OutputDockerArchive,
                 Feature::OutputDocker,
             ]),
             options_schema: Options::schema(),
@@ -228,14 +227,11 @@ impl Building<'_> {
         if (self.is_cancelled)() {
             return Err(Failure::Cancelled);
         }
-        if self.request.network == NetworkPolicy::Offline {
+        if self.request.network == NetworkPolicy::Offline && self.needs_network() {
             return Err(Failure::Offline);
         }
         check(&self.request.plan)?;
         find_program(&self.options)?;
-        if base::is_homeless(self.request) {
-            return Err(Failure::HomelessBase);
-        }
         output::check(self)?;
         let home = Home::new(&self.request.cache_dir.join("envd"), &self.options, self.progress)?;
         let base = base::prepare(self.request, &self.registry, self.progress)?;
@@ -256,6 +252,14 @@ impl Building<'_> {
         let made = Made { image: finished, ..made };
         let digest = output::deliver(self, &made)?;
         Ok(output::report(self.request, &base, &made, digest, &recipe, &followed))
+    }
+
+    /// Whether the build asks somebody else than this machine. envd cannot keep commands from doing so.
+    fn needs_network(&self) -> bool {
+        let request = self.request;
+        !matches!(request.plan.base, Base::OciLayout { .. })
+            || request.outputs.contains(&Output::Registry)
+            || request.plan.steps.iter().any(|step| !matches!(step, Step::Copy(_)))
     }
 
     /// What the folder of `build.envd` is called. envd calls its caches and the folder of commands by it, and two builds at

@@ -23,10 +23,6 @@ impl Failure {
                 BuildError::of(FailureKind::Cancelled, "the build was cancelled")
             }
             Self::Offline => BuildError::new(FailureKind::Spec, self).hint(WITHOUT_ENVD),
-            Self::HomelessBase => BuildError::new(FailureKind::Spec, self)
-                .field("base_image")
-                .hint("push the image, or name a base that is in a registry: `base_image: python:3.12-slim`")
-                .hint("`--builder docker` and `--builder oci` need none"),
             Self::Home(error) => home(error),
             Self::Base(error) => base(error, registry_name),
             Self::Lower(error) => error.tell(),
@@ -75,6 +71,7 @@ fn credentials(error: &imagespec_distribution::CredentialError) -> BuildError {
 fn base(error: &BaseError, registry_name: &str) -> BuildError {
     let told = match error {
         BaseError::NotHandedOver { .. } => BuildError::new(FailureKind::Internal, error),
+        BaseError::Serve(_) => BuildError::new(FailureKind::Machine, error),
         BaseError::Layout { .. } => BuildError::new(FailureKind::Spec, error),
         BaseError::LookUp { source, .. } => {
             let kind = registry(source, registry_name).kind;
@@ -139,8 +136,11 @@ fn step(failed: &FailedStep, registry_name: &str) -> BuildError {
         };
     }
     let kind = kind_of(&words, FailureKind::Step);
+    let is_served = told.title.contains("/imagespec-base@");
     let error = at(BuildError::of(kind, format!("`{title}` failed: {}{lines}", one_line(&failed.message))));
     let error = match kind {
+        _ if is_served => error
+            .hint("push the image: its base goes to the same registry, where a BuildKit on another machine finds it"),
         FailureKind::Denied => error.hint(format!("log in by `docker login {registry_name}`")),
         _ if words.contains("executable file not found") => {
             error.hint("envd runs everything by bash, which the base must have")

@@ -13,6 +13,7 @@ mod options;
 mod output;
 mod process;
 mod registry;
+mod serve;
 mod starlark;
 
 pub use builder::EnvdBuilder;

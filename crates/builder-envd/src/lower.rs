@@ -353,7 +353,7 @@ impl Lowering<'_> {
             Step::Pip(step) => self.pip(step),
             Step::Apt(_) | Step::Copy(_) | Step::Run(_) => unreachable!("it is none of the environment"),
         };
-        let script = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let script = words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
         self.commands.push(Told { title, field });
         let mut arguments = vec![("command", Value::text(format!("/bin/sh {script}")))];
         arguments.extend(after.map(|after| ("after", Value::texts(after))));
@@ -470,17 +470,22 @@ fn before(plan: &Plan) -> Vec<String> {
     let bin = format!("{VENV}/bin");
     match plan.config.env.get("PATH") {
         Some(path) if plan.python().is_some() && path.split(':').next() != Some(&bin) => {
-            lines.push(format!("export PATH={}", quoted(&format!("{bin}:{path}"))));
+            lines.push(format!("export PATH={}", shell_word(&format!("{bin}:{path}"))));
         }
-        Some(path) => lines.push(format!("export PATH={}", quoted(path))),
+        Some(path) => lines.push(format!("export PATH={}", shell_word(path))),
         None if plan.python().is_some() => lines.push(format!("export PATH={bin}:\"$PATH\"")),
         None => {}
     }
     let others = variables(plan);
     let others = others.iter().filter(|(name, _)| is_name(name));
-    lines.extend(others.map(|(name, value)| format!("export {name}={}", quoted(value))));
-    lines.push(format!("cd {}", quoted(&plan.config.workdir)));
+    lines.extend(others.map(|(name, value)| format!("export {name}={}", shell_word(value))));
+    lines.push(format!("cd {}", shell_word(&plan.config.workdir)));
     lines
+}
+
+/// A word of a shell. One of nothing is one, too.
+fn shell_word(text: &str) -> String {
+    if text.is_empty() { "''".to_owned() } else { quoted(text) }
 }
 
 /// What whoever reads a `build.envd` should know of it.
