@@ -1,6 +1,8 @@
 //! What the workspace tests share: a place to run the program in, real registries and engines, what a program sees in an
 //! image, and a linter of layers.
 
+mod authority;
+mod bridge;
 mod canary;
 mod conda;
 mod conda_python;
@@ -24,6 +26,8 @@ mod user;
 
 pub use insta;
 
+pub use authority::{Authority, Certificate, Validity};
+pub use bridge::{Bridge, Counts};
 pub use canary::holders;
 pub use conda::{CondaChannel, CondaPackage, PLACEHOLDER};
 pub use conda_python::CondaPython;

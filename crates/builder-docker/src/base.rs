@@ -3,41 +3,29 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 
 use bollard::models::ImageInspect;
-use imagespec_buildkit::{BASE_ARCHIVE, KnownBase, Progress, loaded_base};
+use imagespec_buildkit::base::{GivenBaseError, images, index_of, innermost, path};
+use imagespec_buildkit::{BASE_ARCHIVE, KnownBase, Progress, loaded_base, stream};
 use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
-use imagespec_core::plan::{Base, Plan};
+use imagespec_core::plan::Base;
 use imagespec_core::reference::Reference;
-use imagespec_layout::{Archive, INDEX, Image, MANIFEST, ReadError, open_blob, read_image};
-use serde_json::{Value, json};
+use imagespec_layout::{Archive, Image, open_blob};
+use serde_json::Value;
 
 use crate::builder::{Building, Failure};
-use crate::registry::media_type;
 use crate::renamed;
-use crate::stream;
 
 /// Why a base is not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BaseError {
-    /// The request does not say where it is.
-    #[error("the path of base {digest} was not handed over")]
-    NotHandedOver {
-        /// The digest in the plan.
-        digest: Digest,
-    },
-    /// A layout cannot be read.
-    #[error("base `oci:{path}` cannot be read")]
-    Layout {
-        /// The folder.
-        path: String,
-        /// What is wrong.
-        source: ReadError,
-    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Given(#[from] GivenBaseError),
     /// It cannot be read, or not be copied.
     #[error("base `{path}` cannot be read and copied")]
     Archive {
@@ -83,20 +71,21 @@ pub(crate) fn prepare(building: &Building<'_>) -> Result<BTreeMap<String, KnownB
 
 /// What is known of the bases of `request` without an engine and a network, by their name behind FROM.
 pub(crate) fn described(request: &BuildRequest) -> Result<BTreeMap<String, KnownBase>, Failure> {
-    let (digest, config) = match innermost(&request.plan) {
+    let (digest, known) = match innermost(&request.plan) {
         Base::OciLayout { digest } => {
-            let path = path(request, *digest)?;
-            (digest, first_config(&images(request, path, *digest)?))
+            let path = path(request, *digest).map_err(BaseError::from)?;
+            let images = images(request, path, *digest).map_err(BaseError::from)?;
+            (digest, KnownBase::of_images(Some(*digest), &images))
         }
         Base::DockerArchive { digest } => {
-            let path = path(request, *digest)?;
+            let path = path(request, *digest).map_err(BaseError::from)?;
             one_platform(request)?;
             let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
-            (digest, renamed::config(&|| File::open(path)).map_err(archive)?)
+            (digest, KnownBase::of_config(Some(*digest), &renamed::config(&|| File::open(path)).map_err(archive)?))
         }
         Base::Scratch | Base::Registry(_) | Base::Bootstrap(_) | Base::Plan(_) => return Ok(BTreeMap::new()),
     };
-    Ok(BTreeMap::from([(loaded_base(*digest), of_config(Some(*digest), &config))]))
+    Ok(BTreeMap::from([(loaded_base(*digest), known)]))
 }
 
 /// Writes a base that an engine cannot pull to `folder`, as an archive that `docker load` takes.
@@ -106,12 +95,12 @@ pub(crate) fn write(request: &BuildRequest, folder: &Path, progress: &Progress<'
     let step = progress.begin(&format!("write {BASE_ARCHIVE}"));
     let target = folder.join(BASE_ARCHIVE);
     let name = loaded_base(*digest);
-    let path = path(request, *digest)?;
+    let path = path(request, *digest).map_err(BaseError::from)?;
     let failed = |source| BaseError::Archive { path: path.display().to_string(), source };
     let mut file = BufWriter::new(File::create_new(&target).map_err(failed)?);
     let written = if let Base::OciLayout { .. } = base {
-        let images = images(request, path, *digest)?;
-        let source = archive(path, &images, index(request, &images).as_deref(), &name)?;
+        let images = images(request, path, *digest).map_err(BaseError::from)?;
+        let source = archive(path, &images, index_of(&images, &request.plan.platforms).as_deref(), &name)?;
         io::copy(&mut Watched { source, progress }, &mut file).map(drop)
     } else {
         let source = Watched { source: File::open(path).map_err(failed)?, progress };
@@ -123,14 +112,6 @@ pub(crate) fn write(request: &BuildRequest, folder: &Path, progress: &Progress<'
     written.and_then(|()| file.flush()).map_err(failed)?;
     step.finish(Outcome::Done, String::new());
     Ok(())
-}
-
-/// The base that all else stands on.
-fn innermost(plan: &Plan) -> &Base {
-    match &plan.base {
-        Base::Plan(nested) => innermost(nested),
-        base => base,
-    }
 }
 
 /// Reads until the user asks to stop.
@@ -155,7 +136,7 @@ fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<Know
         return Ok(Some(known(&image, reference)));
     }
     match building.registry.config(reference, building.platform()) {
-        Ok((digest, config)) => Ok(Some(of_config(Some(digest), &config))),
+        Ok((digest, config)) => Ok(Some(KnownBase::of_config(Some(digest), &config))),
         Err(_) if building.progress.is_cancelled() => Err(Failure::Cancelled),
         Err(error) => {
             tracing::debug!(%error, base = %reference, "the base is not looked up");
@@ -166,7 +147,7 @@ fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<Know
 
 /// Loads a base into the engine under `name`, unless it is there.
 fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
-    let path = path(building.request, digest)?;
+    let path = path(building.request, digest).map_err(BaseError::from)?;
     match base {
         Base::OciLayout { .. } => load_layout(building, path, digest, name),
         _ => load_archive(building, path, digest, name),
@@ -176,15 +157,15 @@ fn load(building: &Building<'_>, base: &Base, digest: Digest, name: &str) -> Res
 /// Loads the images of the layout at `path` that are asked for.
 fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
     let step = building.progress.begin(&format!("load base oci:{}", path.display()));
-    let images = images(building.request, path, digest)?;
+    let images = images(building.request, path, digest).map_err(BaseError::from)?;
     let first = images.first().expect("a plan has a platform");
-    let index = index(building.request, &images);
+    let index = index_of(&images, &building.request.plan.platforms);
     // An engine calls an image by its config, or where it keeps images in containerd by the document on top of it. One
     // that has another platform has another image by that name.
     let on_top = index.as_ref().map_or_else(|| first.digest(), |index| Digest::of(index));
     let expected = [on_top, first.config_digest()].map(|digest| Some(digest.to_string()));
     let is_there = |image: Option<ImageInspect>| image.is_some_and(|image| expected.contains(&image.id));
-    let known = of_config(Some(digest), &first_config(&images));
+    let known = KnownBase::of_images(Some(digest), &images);
     if is_there(building.wait(building.engine.image(name))?) {
         step.finish(Outcome::Cached, String::new());
         return Ok(known);
@@ -255,23 +236,12 @@ impl Write for Watching<'_> {
     }
 }
 
-/// Where the base of this digest is.
-fn path(request: &BuildRequest, digest: Digest) -> Result<&Path, BaseError> {
-    request.base_paths.get(&digest).map(PathBuf::as_path).ok_or(BaseError::NotHandedOver { digest })
-}
-
 /// An archive has one image.
 fn one_platform(request: &BuildRequest) -> Result<(), BaseError> {
     match request.plan.platforms.len() {
         1 => Ok(()),
         count => Err(BaseError::ManyPlatforms { count }),
     }
-}
-
-/// The images of the layout at `path` that are asked for, one for each platform.
-fn images(request: &BuildRequest, path: &Path, digest: Digest) -> Result<Vec<Image>, BaseError> {
-    let images = request.plan.platforms.iter().map(|platform| read_image(path, digest, platform));
-    images.map(|image| image.map_err(|source| layout_error(path, source))).collect()
 }
 
 /// They as an archive that an engine loads.
@@ -285,42 +255,11 @@ fn archive(path: &Path, images: &[Image], index: Option<&[u8]>, name: &str) -> R
         (Some(index), images) => Archive::of_index(&name, index, images, &open),
         (None, images) => Archive::of(&name, images.first().expect("a plan has a platform"), &open),
     };
-    archive.map_err(|source| layout_error(path, source))
-}
-
-fn layout_error(path: &Path, source: ReadError) -> BaseError {
-    BaseError::Layout { path: path.display().to_string(), source }
-}
-
-/// The config of the first one, which stands for all of them.
-fn first_config(images: &[Image]) -> Value {
-    images.first().and_then(|image| serde_json::from_slice(&image.config).ok()).unwrap_or_default()
-}
-
-/// An index over `images`, if there are several (OCI image-spec, "Image Index").
-fn index(request: &BuildRequest, images: &[Image]) -> Option<Vec<u8>> {
-    let platforms = &request.plan.platforms;
-    if platforms.len() == 1 {
-        return None;
-    }
-    let entries = images.iter().zip(platforms).map(|(image, platform)| {
-        let mut machine = json!({ "architecture": platform.architecture(), "os": platform.os() });
-        if let Some(variant) = platform.variant() {
-            machine["variant"] = variant.into();
-        }
-        json!({
-            "mediaType": media_type(&image.manifest, MANIFEST),
-            "digest": image.digest().to_string(),
-            "size": image.manifest.len(),
-            "platform": machine,
-        })
-    });
-    let entries: Vec<_> = entries.collect();
-    Some(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries }).to_string().into_bytes())
+    archive.map_err(|source| GivenBaseError::layout(path, source).into())
 }
 
 fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {
-    KnownBase { digest: Some(digest), ..of_config(None, &config(image)) }
+    KnownBase { digest: Some(digest), ..KnownBase::of_config(None, &config(image)) }
 }
 
 /// An image that the engine has, as the base called `reference`.
@@ -331,26 +270,10 @@ fn known(image: &ImageInspect, reference: &Reference) -> KnownBase {
         let is_same = format!("{}/{}@", name.registry(), name.repository()) == repository;
         name.digest().filter(|_| is_same)
     });
-    of_config(reference.digest().or(digest), &config(image))
+    KnownBase::of_config(reference.digest().or(digest), &config(image))
 }
 
 /// The `config` of an image's config, as JSON.
 fn config(image: &ImageInspect) -> Value {
     serde_json::json!({ "config": image.config })
-}
-
-/// From the config of an image (OCI image-spec, "Image Configuration").
-fn of_config(digest: Option<Digest>, config: &Value) -> KnownBase {
-    let config = &config["config"];
-    let words = |name: &str| -> Vec<String> {
-        let words = config[name].as_array().map(Vec::as_slice).unwrap_or_default();
-        words.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    KnownBase {
-        digest,
-        user: config["User"].as_str().filter(|user| !user.is_empty()).map(str::to_owned),
-        path: words("Env").iter().find_map(|variable| variable.strip_prefix("PATH=").map(str::to_owned)),
-        entrypoint: words("Entrypoint"),
-        cmd: words("Cmd"),
-    }
 }

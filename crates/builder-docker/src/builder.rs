@@ -1,34 +1,30 @@
 //! The builder itself: engine, base, recipe, solve, outputs, in that order.
 
-use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use imagespec_buildkit::registry::Registry;
 use imagespec_buildkit::{
-    KnownBase, LowerError, Machine, Progress, Recipe, Session as BuildSession, Solve, SolveError, Solved, UvError,
-    WriteError, lower, pinned_uv, solve, wanted_uv,
+    Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved, WriteError, recipe, solve,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
-use imagespec_core::event::{self, Outcome};
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_core::report::Report;
 use imagespec_distribution::CredentialStore;
-use imagespec_layout::LayoutError;
+use imagespec_layout::{LayoutError, SavedError};
 use tokio::runtime::Runtime;
 
 use crate::base::{self, BaseError};
 use crate::engine::{Engine, EngineError, Place};
 use crate::options::Options;
 use crate::output;
-use crate::registry::Registry;
 use crate::report;
-use crate::saved::SavedError;
 
 /// How often somebody looks whether the user asked to stop.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -70,9 +66,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Base(#[from] BaseError),
     #[error(transparent)]
-    Lower(#[from] LowerError),
-    #[error(transparent)]
-    Uv(#[from] UvError),
+    Recipe(#[from] RecipeError),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -217,30 +211,6 @@ fn wait<T, E: Into<Failure>>(
             }
         }
     })
-}
-
-/// The recipe of `request`, with the uv that it needs.
-fn recipe(
-    request: &BuildRequest,
-    progress: &Progress<'_>,
-    bases: &BTreeMap<String, KnownBase>,
-) -> Result<Recipe, Failure> {
-    let mut programs = BTreeMap::new();
-    for machine in wanted_uv(&request.plan) {
-        // It is there but for the first time, which takes a while.
-        let (fetching, done_bytes) = (OnceCell::new(), Cell::new(0));
-        let received = |count| {
-            done_bytes.set(done_bytes.get() + count);
-            fetching.get_or_init(|| progress.begin("fetch uv")).reach(done_bytes.get(), None);
-        };
-        let cancelled = || progress.is_cancelled();
-        let program = pinned_uv(&request.cache_dir, machine, request.network, &received, &cancelled)?;
-        if let Some(step) = fetching.into_inner() {
-            step.finish(Outcome::Done, event::size(done_bytes.get()));
-        }
-        programs.extend(program.map(|program| (machine.to_owned(), program)));
-    }
-    Ok(lower(request, &Machine::of(std::env::vars_os()), &programs, bases)?)
 }
 
 impl Building<'_> {

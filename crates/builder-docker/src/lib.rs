@@ -7,11 +7,8 @@ pub mod engine;
 mod failure;
 mod options;
 mod output;
-mod registry;
 mod renamed;
 mod report;
-mod saved;
-mod stream;
 
 pub use builder::DockerBuilder;
 pub use diagnosis::{Diagnosis, diagnose};

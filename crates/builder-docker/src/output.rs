@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use imagespec_buildkit::stream;
 use imagespec_core::builder::{Output, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::{self, Outcome};
-use imagespec_layout::{self as layout, Observer};
+use imagespec_layout::{self as layout, Observer, Saved};
 
 use crate::builder::{Building, Failure};
-use crate::saved::Saved;
-use crate::stream;
 
 /// What the image came to outside of the engine.
 #[derive(Default)]
@@ -93,7 +92,10 @@ fn push(building: &Building<'_>, saved: Option<&Saved>) -> Result<Option<Digest>
     let name = &building.request.name;
     let step = building.progress.begin(&format!("push {}", name.familiar()));
     let digest = match saved {
-        Some(saved) => Some(building.registry.push(saved, name, &|done, total| step.reach(done, Some(total)))?),
+        Some(saved) => {
+            let reach = |done, total| step.reach(done, Some(total));
+            Some(building.registry.push(&saved.images, saved.index.as_deref(), &[saved.folder()], name, &reach)?)
+        }
         None => {
             let login = building.credentials.login(name.registry(), name.repository())?;
             building.wait(building.engine.push(name, login, |done, total| step.reach(done, Some(total))))?

@@ -1,21 +1,14 @@
 //! What a build came to: digests and layers, as the registry, the layout or the engine has them.
 
 use bollard::models::ImageInspect;
+use imagespec_buildkit::report::{Titled, layers, of_images, of_registry, titles};
 use imagespec_buildkit::{Recipe, Solved};
 use imagespec_core::digest::Digest;
-use imagespec_core::event::Outcome;
-use imagespec_core::platform::Platform;
-use imagespec_core::report::{PlatformImage, Report, ReportedLayer};
+use imagespec_core::report::{PlatformImage, Report};
 use imagespec_distribution::Blob;
-use imagespec_layout::Image;
-use serde_json::Value;
 
 use crate::builder::{Building, Failure};
 use crate::output::{self, Delivered};
-use crate::saved::Saved;
-
-/// A layer of our own: what it is, and whether it was made now.
-pub(crate) type Titled = (String, Outcome);
 
 /// The report of an image that was built by `recipe`.
 pub(crate) fn report(
@@ -26,21 +19,12 @@ pub(crate) fn report(
 ) -> Result<Report, Failure> {
     let titles = titles(recipe, solved);
     if let Some(saved) = &delivered.saved {
-        return Ok(of_saved(saved, &titles));
+        return Ok(of_images(&saved.images, saved.index.as_deref(), &titles));
     }
     let name = &building.request.name;
     if let Some(digest) = delivered.pushed {
-        match building.registry.images(&name.with_digest(digest), &building.plan().platforms) {
-            Ok((digest, found)) => {
-                let images = found.into_iter().map(|image| PlatformImage {
-                    platform: image.platform,
-                    digest: image.digest,
-                    config_digest: image.config_digest,
-                    base_digest: None,
-                    layers: layers(&image.layers, &titles),
-                });
-                return Ok(Report { digest, images: images.collect(), name: None, duration_ms: 0 });
-            }
+        match of_registry(&building.registry, &name.with_digest(digest), &building.plan().platforms, &titles) {
+            Ok(report) => return Ok(report),
             Err(_) if building.progress.is_cancelled() => return Err(Failure::Cancelled),
             // The engine may reach what this machine does not, and its word must do.
             Err(error) => tracing::debug!(%error, "what was pushed is not looked at"),
@@ -70,7 +54,10 @@ pub(crate) fn kept(building: &Building<'_>, image: &ImageInspect) -> Result<Repo
 fn titled(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -> Result<Report, Failure> {
     match building.plan().platforms.len() {
         1 => of_engine(building, image, titles),
-        _ => Ok(of_saved(&output::save(building)?, titles)),
+        _ => {
+            let saved = output::save(building)?;
+            Ok(of_images(&saved.images, saved.index.as_deref(), titles))
+        }
     }
 }
 
@@ -94,47 +81,4 @@ fn of_engine(building: &Building<'_>, image: &ImageInspect, titles: &[Titled]) -
         layers: layers(&blobs, titles),
     };
     Ok(Report { digest: id, images: vec![image], name: None, duration_ms: 0 })
-}
-
-fn of_saved(saved: &Saved, titles: &[Titled]) -> Report {
-    let images = saved.images.iter().map(|image| PlatformImage {
-        platform: platform(image).unwrap_or_else(Platform::linux_amd64),
-        digest: Digest::of(&image.manifest),
-        config_digest: Digest::of(&image.config),
-        base_digest: None,
-        layers: layers(&image.layers, titles),
-    });
-    let digest = saved.index.as_ref().or(saved.images.first().map(|image| &image.manifest));
-    let digest = Digest::of(digest.map(Vec::as_slice).unwrap_or_default());
-    Report { digest, images: images.collect(), name: None, duration_ms: 0 }
-}
-
-/// The platform that the config of an image says.
-fn platform(image: &Image) -> Option<Platform> {
-    let config: Value = serde_json::from_slice(&image.config).ok()?;
-    let mut text = format!("{}/{}", config["os"].as_str()?, config["architecture"].as_str()?);
-    if let Some(variant) = config["variant"].as_str().filter(|variant| !variant.is_empty()) {
-        text.push_str(&format!("/{variant}"));
-    }
-    text.parse().ok()
-}
-
-/// The layers that the recipe adds, lowest first. FROM brings those of the base.
-fn titles(recipe: &Recipe, solved: &Solved) -> Vec<Titled> {
-    let own = recipe.steps.iter().filter(|step| !step.is_base);
-    own.map(|step| {
-        let is_cached = solved.cached.contains(&(step.stage.clone(), step.index));
-        (step.title.clone(), if is_cached { Outcome::Cached } else { Outcome::Done })
-    })
-    .collect()
-}
-
-fn layers(blobs: &[Blob], titles: &[Titled]) -> Vec<ReportedLayer> {
-    let base_count = blobs.len().saturating_sub(titles.len());
-    let titled = blobs.iter().enumerate().map(|(position, blob)| {
-        let own = position.checked_sub(base_count).and_then(|position| titles.get(position));
-        let (title, outcome) = own.cloned().unwrap_or_else(|| ("base".to_owned(), Outcome::Cached));
-        ReportedLayer { digest: blob.digest, size_bytes: blob.size_bytes, title, outcome }
-    });
-    titled.collect()
 }

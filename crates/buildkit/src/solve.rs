@@ -14,8 +14,9 @@ use imagespec_core::platform::Platform;
 use reqwest::Url;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
+use crate::one_line;
 use crate::progress::{FailedStep, Follower, Progress};
 use crate::recipe::{Recipe, RecipeSecret};
 use crate::session::{DOCKERFILE_NAME, MESSAGE_SIZE_BYTES_MAX, Session, random_id, read_secret};
@@ -126,7 +127,7 @@ pub async fn solve(
             cached: follower.cached(),
         }),
         Err(_) if progress.is_cancelled() => Err(SolveError::Cancelled),
-        Err(status) if is_of_connection(&status) => Err(SolveError::Connection(Box::new(status))),
+        Err(status) if is_lost(&status) => Err(SolveError::Connection(Box::new(status))),
         Err(status) => match follower.failed() {
             Some(failed) => Err(SolveError::Step(Box::new(failed))),
             None => Err(SolveError::Refused { message: one_line(&masked(solve.recipe).apply(status.message())) }),
@@ -139,9 +140,12 @@ async fn next(news: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResp
     news.as_mut()?.message().await.ok().flatten()
 }
 
-/// Whether it is ours, of a connection that broke, and not BuildKit's answer.
-fn is_of_connection(status: &Status) -> bool {
+/// Whether nobody knows what became of the build: the connection broke, or the daemon is being stopped, which cancels
+/// what runs.
+fn is_lost(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
+        || matches!(status.code(), Code::Unavailable | Code::Cancelled)
+        || status.message().ends_with("context canceled")
 }
 
 /// What no line may show.
@@ -178,11 +182,6 @@ fn percent_decoded(text: &str) -> String {
         };
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Words of BuildKit on one line.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Solve<'_> {

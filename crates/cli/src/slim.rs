@@ -113,6 +113,11 @@ pub(crate) fn engine_findings(_surroundings: &Surroundings, _preferred: &str) ->
     Ok(vec![Finding::new(Mark::Warn, text)])
 }
 
+/// Nothing: no builder is inside that would build on one.
+pub(crate) fn daemon_findings(_surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
+    Ok(Vec::new())
+}
+
 /// A failure.
 pub(crate) fn run(_arguments: &RunArguments, _cancelled: &Arc<AtomicBool>) -> Result<u8, Failure> {
     Err(absent("run programs", TAKE_ANOTHER))

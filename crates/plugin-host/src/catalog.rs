@@ -192,8 +192,10 @@ impl Catalog {
             [] => diagnostic.hint("there is none at all: `imagespec plugin add PATH` adds one that is a file"),
             names => {
                 let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-                diagnostic
-                    .hint(format!("the builders are {}; `imagespec plugin add PATH` adds one that is a file", names.join(", ")))
+                diagnostic.hint(format!(
+                    "the builders are {}; `imagespec plugin add PATH` adds one that is a file",
+                    names.join(", ")
+                ))
             }
         }
     }

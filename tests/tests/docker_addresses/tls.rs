@@ -2,30 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use imagespec_tests::{Engine, TestEnv, output};
+use imagespec_tests::{Authority, Engine, TestEnv, Validity};
 
 use crate::{Server, builds, engine, project, refusal};
 
 /// An authority in `ca.pem`, and certificates that it signed: `server.pem` for the engine, `cert.pem` with `key.pem` for us.
 pub(crate) fn make_certificates(folder: &Path, server_names: &str) {
-    fs::create_dir_all(folder).unwrap();
-    let openssl = |arguments: &str| {
-        output(Command::new("openssl").args(arguments.split(' ')).current_dir(folder));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"));
-    for (name, key_name, extension) in [
-        ("server", "server.key", format!("subjectAltName={server_names}\nbasicConstraints=CA:FALSE\n")),
-        ("cert", "key.pem", "extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n".to_owned()),
-    ] {
-        fs::write(folder.join("extension"), extension).unwrap();
-        openssl(&format!("req {key} -subj /CN={name} -keyout {key_name} -out request.csr"));
-        openssl(&format!(
-            "x509 -req -in request.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extension -out {name}.pem"
-        ));
-    }
+    let authority = Authority::new(folder);
+    authority.server("server", server_names, Validity::Now);
+    let own = authority.client("cert", Validity::Now);
+    fs::rename(own.key, folder.join("key.pem")).unwrap();
 }
 
 /// An engine behind TLS with the certificates in `folder`, which takes whoever has one of the same authority.

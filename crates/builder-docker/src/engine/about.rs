@@ -1,8 +1,7 @@
 //! What an engine is, from what it says of itself. Pure.
 
 use bollard::models::{SystemInfo, SystemVersion};
-
-use super::one_line;
+use imagespec_buildkit::one_line;
 
 /// The driver of an engine that keeps images in containerd.
 const SNAPSHOTTER: &str = "io.containerd.snapshotter";

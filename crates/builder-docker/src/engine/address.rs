@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use imagespec_buildkit::connection::{Protocol, Tls, Way, ssh_arguments};
 use imagespec_core::digest::Digest;
 use serde::Deserialize;
 use url::Url;
@@ -230,6 +231,31 @@ impl TlsFiles {
 
     fn file(&self, name: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(name)).filter(|path| path.is_file())
+    }
+}
+
+impl Place {
+    /// How a connection is opened.
+    pub fn way(&self) -> Way {
+        match self {
+            Self::Unix(socket) => Way::Unix(socket.clone()),
+            Self::Tcp { host, port, tls } => {
+                let tls = tls.as_ref().map(|files| Tls {
+                    authorities: files.ca(),
+                    identity: files.identity(),
+                    server_name: None,
+                    protocol: Protocol::Unsaid,
+                });
+                Way::Tcp { host: host.clone(), port: *port, tls }
+            }
+            Self::Ssh { user, host, port, socket } => {
+                let mut arguments = ssh_arguments(user.as_deref(), host, *port);
+                arguments.push("docker".to_owned());
+                arguments.extend(socket.iter().map(|socket| format!("--host=unix://{socket}")));
+                arguments.extend(["system", "dial-stdio"].map(str::to_owned));
+                Way::Program { name: "ssh", arguments }
+            }
+        }
     }
 }
 

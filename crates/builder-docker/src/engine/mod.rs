@@ -2,8 +2,6 @@
 
 mod about;
 mod address;
-mod dial;
-mod ssh;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -18,7 +16,8 @@ use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use imagespec_buildkit::Session;
+use imagespec_buildkit::connection::{Connection, DialError, dial};
+use imagespec_buildkit::{Session, one_line};
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::Login;
@@ -28,8 +27,6 @@ use tower_service::Service;
 pub use about::About;
 pub(crate) use address::DEFAULT;
 pub use address::{Address, AddressError, Place, TlsFiles, Wishes};
-pub use dial::{Connection, DialError, dial};
-pub use ssh::SshEnded;
 pub use upgrade::UpgradeError;
 
 /// The oldest API that is spoken: that of Docker 20.10, whose BuildKit knows mounts.
@@ -40,8 +37,6 @@ const API_MAX: (u32, u32) = (1, 53);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An image is loaded and exported in one request, which takes as long as it takes: the user may cancel it.
 const WORK_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
-/// Characters of an engine's words that are shown.
-const WORDS_LENGTH_MAX: usize = 600;
 
 /// An engine that answers.
 pub struct Engine {
@@ -120,7 +115,7 @@ impl Engine {
         let address = Address::find(wishes)?;
         let place = address.place.to_string();
         // bollard's error would not say so clearly why nobody answers.
-        let first = dial(&address.place).await;
+        let first = dial(&address.place.way()).await;
         drop(first.map_err(|source| EngineError::Unreachable { place: place.clone(), source })?);
         let docker = client(&address.place)?;
         let (version, info) = ask(&docker).await.map_err(|problem| problem.tell(place.clone()))?;
@@ -252,7 +247,7 @@ impl Engine {
 
     async fn upgraded(&self, path: &str, headers: &[(&'static str, String)]) -> Result<Connection, EngineError> {
         let unreachable = |source| EngineError::Unreachable { place: self.address.place.to_string(), source };
-        let connection = dial(&self.address.place).await.map_err(unreachable)?;
+        let connection = dial(&self.address.place.way()).await.map_err(unreachable)?;
         Ok(upgrade::upgrade(connection, path, headers).await?)
     }
 
@@ -329,7 +324,7 @@ impl Service<hyper::Uri> for Dialer {
 
     fn call(&mut self, _: hyper::Uri) -> Self::Future {
         let place = self.0.clone();
-        Box::pin(async move { dial(&place).await.map(TokioIo::new) })
+        Box::pin(async move { dial(&place.way()).await.map(TokioIo::new) })
     }
 }
 
@@ -363,10 +358,4 @@ fn words(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     one_line(&innermost.to_string())
-}
-
-/// Words of an engine on one line of bounded length.
-pub(crate) fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WORDS_LENGTH_MAX).collect()
 }

@@ -6,9 +6,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-
-use super::dial::Connection;
-use super::one_line;
+use imagespec_buildkit::connection::Connection;
+use imagespec_buildkit::one_line;
 
 /// Bytes of a refusal that are read.
 const REFUSAL_SIZE_BYTES_MAX: usize = 64 * 1024;

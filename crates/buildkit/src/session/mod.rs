@@ -5,6 +5,7 @@
 mod credentials;
 mod files;
 mod health;
+mod received;
 mod secrets;
 mod ssh;
 
@@ -18,6 +19,7 @@ use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
@@ -30,6 +32,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 
 use crate::recipe::{Recipe, RecipeSecret};
+use crate::stream::Feeder;
 
 pub(crate) use files::DOCKERFILE_NAME;
 pub(crate) use secrets::read as read_secret;
@@ -51,6 +54,7 @@ pub struct Session {
     credentials: Arc<CredentialStore>,
     registries: BTreeSet<String>,
     ssh_agent: Option<PathBuf>,
+    receiver: Option<Arc<received::Receiver>>,
 }
 
 impl Session {
@@ -67,7 +71,13 @@ impl Session {
             credentials,
             registries: registries(request),
             ssh_agent: request.ssh_agent.clone().filter(|_| recipe.wants_ssh),
+            receiver: None,
         }
+    }
+
+    /// The same session, which takes the result as an archive and hands it to `feeder`.
+    pub fn receiving(self, feeder: Feeder) -> Self {
+        Self { receiver: Some(Arc::new(received::Receiver::new(feeder))), ..self }
     }
 
     /// Its name.
@@ -97,6 +107,9 @@ impl Session {
         ];
         if self.ssh_agent.is_some() {
             methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
+        }
+        if self.receiver.is_some() {
+            methods.push("/moby.filesync.v1.FileSend/DiffCopy");
         }
         methods
     }
@@ -128,6 +141,10 @@ impl Session {
             )
             .add_service(AuthServer::new(credentials))
             .add_service(SecretsServer::new(secrets));
+        let router = match &self.receiver {
+            Some(receiver) => router.add_service(FileSendServer::from_arc(Arc::clone(receiver))),
+            None => router,
+        };
         match &self.ssh_agent {
             Some(socket) => router.add_service(SshServer::new(ssh::Agent { socket: socket.clone() })),
             None => router,

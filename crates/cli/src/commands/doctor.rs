@@ -86,8 +86,11 @@ pub(crate) fn doctor(format: Format) -> Result<u8, Failure> {
         Section { name: "cache", findings: vec![cache()] },
         Section { name: "sandbox", findings: vec![local::sandbox_finding().unwrap_or_else(failed)] },
         Section { name: "engine", findings: engine() },
+        Section { name: "daemons", findings: daemons() },
         Section { name: "logins", findings: logins() },
     ];
+    // What nobody set up is nothing to talk about.
+    let sections: Vec<_> = sections.into_iter().filter(|section| !section.findings.is_empty()).collect();
     match format {
         Format::Text => {
             for section in &sections {
@@ -114,9 +117,18 @@ fn failed(failure: Failure) -> Finding {
     Finding::of(failure, Mark::Fail)
 }
 
+fn surroundings() -> Result<Surroundings, Failure> {
+    env::current_dir().map_err(Failure::from).and_then(|folder| Surroundings::read(&folder))
+}
+
+fn daemons() -> Vec<Finding> {
+    // What is wrong with the surroundings is told of the engine.
+    let Ok(surroundings) = surroundings() else { return Vec::new() };
+    local::daemon_findings(&surroundings).unwrap_or_else(|failure| vec![failed(failure)])
+}
+
 fn engine() -> Vec<Finding> {
-    let surroundings = env::current_dir().map_err(Failure::from).and_then(|folder| Surroundings::read(&folder));
-    let findings = surroundings
+    let findings = surroundings()
         .and_then(|surroundings| local::engine_findings(&surroundings, &surroundings.preferred_builder().name));
     findings.unwrap_or_else(|failure| vec![failed(failure)])
 }

@@ -2,6 +2,7 @@
 //! `slim.rs` in its place.
 
 mod cache;
+mod daemons;
 mod engine;
 mod failure;
 mod image;
@@ -14,12 +15,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-// Linked in, so that it is found among the bundled ones.
+// Linked in, so that they are found among the bundled ones.
 use imagespec_builder_docker as _;
 use imagespec_builder_envd as _;
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{self, Sandbox};
 use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
+use imagespec_builder_remote as _;
 use imagespec_core::builder::{Output, Restart, Session};
 use imagespec_core::digest::Digest;
 use imagespec_core::explanation::HashedPlan;
@@ -29,6 +31,7 @@ use imagespec_distribution::Existence;
 use tempfile::TempDir;
 
 pub(crate) use cache::cache;
+pub(crate) use daemons::daemon_findings;
 pub(crate) use engine::engine_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;

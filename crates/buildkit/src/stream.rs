@@ -12,7 +12,7 @@ const CHUNK_SIZE_BYTES: usize = 256 * 1024;
 const CHUNKS_MAX: usize = 8;
 
 /// What `work` writes, on a thread of its own, until nobody listens. Its error ends the stream.
-pub(crate) fn written(
+pub fn written(
     work: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
@@ -51,17 +51,17 @@ impl Write for Sink {
 }
 
 /// A reader of what comes over a stream, for a blocking thread. It ends with an error when the stream breaks.
-pub(crate) struct Reader {
+pub struct Reader {
     parts: mpsc::Receiver<Option<Bytes>>,
     rest: Bytes,
     has_ended: bool,
 }
 
 /// Hands the parts of a stream to a [`Reader`].
-pub(crate) struct Feeder(mpsc::Sender<Option<Bytes>>);
+pub struct Feeder(mpsc::Sender<Option<Bytes>>);
 
 /// Both ends.
-pub(crate) fn pipe() -> (Feeder, Reader) {
+pub fn pipe() -> (Feeder, Reader) {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     (Feeder(sender), Reader { parts: receiver, rest: Bytes::new(), has_ended: false })
 }
@@ -71,7 +71,7 @@ impl Feeder {
     ///
     /// # Errors
     /// When the stream breaks.
-    pub(crate) async fn feed<E>(self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), E> {
+    pub async fn feed<E>(self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), E> {
         let mut stream = std::pin::pin!(stream);
         while let Some(part) = stream.next().await {
             if self.0.send(Some(part?)).await.is_err() {

@@ -1,5 +1,5 @@
-//! An engine on another machine: `docker system dial-stdio` there, by this machine's `ssh`, whose streams are the
-//! connection. What ssh says where it fails is the error.
+//! A program whose streams are the connection, as `ssh` that runs `docker system dial-stdio` on another machine. What it says
+//! where it fails is the error.
 
 use std::future::Future;
 use std::io;
@@ -10,21 +10,24 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use super::one_line;
+use crate::one_line;
 
-/// Bytes of what ssh says that are kept, the last ones.
+/// Bytes of what it says that are kept, the last ones.
 const SAID_SIZE_BYTES_MAX: usize = 4096;
 
-/// `ssh` ended before the other end said a word.
+/// The program ended before the other end said a word.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("ssh: {said}")]
-pub struct SshEnded {
+#[error("{name}: {said}")]
+pub struct Ended {
+    /// Its name.
+    pub name: &'static str,
     /// The last line that it said, or how it ended.
     pub said: String,
 }
 
-/// A running ssh, which is killed when it is dropped.
-pub(super) struct SshStream {
+/// A running program, which is killed when it is dropped.
+pub(super) struct ProgramStream {
+    name: &'static str,
     program: Child,
     input: ChildStdin,
     output: ChildStdout,
@@ -33,20 +36,24 @@ pub(super) struct SshStream {
     has_answered: bool,
 }
 
-/// Starts ssh.
-pub(super) fn start(user: Option<&str>, host: &str, port: Option<u16>, socket: Option<&str>) -> io::Result<SshStream> {
-    let mut command = Command::new("ssh");
-    command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"]);
-    command.args(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-    command.args(user.iter().flat_map(|user| ["-l", user]));
+/// What `ssh` is told before the command that it is to run on `host`. It asks nobody anything.
+pub fn ssh_arguments(user: Option<&str>, host: &str, port: Option<u16>) -> Vec<String> {
+    let mut arguments = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"].map(str::to_owned).to_vec();
+    arguments.extend(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+    arguments.extend(user.iter().flat_map(|user| ["-l".to_owned(), (*user).to_owned()]));
     // The brackets of an IPv6 address belong to URLs.
-    command.args(["--", host.trim_start_matches('[').trim_end_matches(']'), "docker"]);
-    command.args(socket.iter().map(|socket| format!("--host=unix://{socket}")));
-    command.args(["system", "dial-stdio"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    arguments.extend(["--", host.trim_start_matches('[').trim_end_matches(']')].map(str::to_owned));
+    arguments
+}
+
+/// Starts it.
+pub(super) fn start(name: &'static str, arguments: &[String]) -> io::Result<ProgramStream> {
+    let mut command = Command::new(name);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut program = command.spawn()?;
     let (input, output, errors) = (program.stdin.take(), program.stdout.take(), program.stderr.take());
-    Ok(SshStream {
+    Ok(ProgramStream {
+        name,
         input: input.expect("it was asked for"),
         output: output.expect("it was asked for"),
         errors: errors.expect("it was asked for"),
@@ -56,8 +63,8 @@ pub(super) fn start(user: Option<&str>, host: &str, port: Option<u16>, socket: O
     })
 }
 
-impl SshStream {
-    /// Takes what ssh says, so that it never waits for somebody to read it.
+impl ProgramStream {
+    /// Takes what it says, so that it never waits for somebody to read it.
     fn listen(&mut self, context: &mut Context<'_>) {
         let mut space = [0; 1024];
         loop {
@@ -81,11 +88,11 @@ impl SshStream {
             Ok(status) => format!("it ended with {status} and said nothing"),
             Err(error) => error.to_string(),
         });
-        Poll::Ready(io::Error::other(SshEnded { said }))
+        Poll::Ready(io::Error::other(Ended { name: self.name, said }))
     }
 }
 
-impl AsyncRead for SshStream {
+impl AsyncRead for ProgramStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -104,7 +111,7 @@ impl AsyncRead for SshStream {
     }
 }
 
-impl AsyncWrite for SshStream {
+impl AsyncWrite for ProgramStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(Pin::new(&mut self.input).poll_write(context, bytes)) {
             // Why it does not listen says more than that.
