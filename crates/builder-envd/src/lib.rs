@@ -15,6 +15,8 @@ mod process;
 mod registry;
 mod serve;
 mod starlark;
+#[cfg(test)]
+mod testing;
 
 pub use builder::EnvdBuilder;
 pub use diagnosis::{Diagnosis, Found, diagnose};

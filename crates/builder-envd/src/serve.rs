@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,6 +92,12 @@ impl Content {
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
+        if reader.fill_buf()?.first().is_some_and(|first| !first.is_ascii_uppercase()) {
+            // Clients try TLS first, and plain HTTP after an answer that is none of TLS. Without reading on, it would be lost.
+            head(&mut writer, "400 Bad Request", "text/plain", 0, None)?;
+            writer.shutdown(Shutdown::Write)?;
+            return io::copy(&mut reader.take(HEAD_BYTES_MAX), &mut io::sink()).map(drop);
+        }
         while let Some(asked) = read(&mut reader)? {
             self.answer(&asked, &mut writer)?;
         }
@@ -206,7 +212,7 @@ mod tests {
     fn asked(served: &Served, method: &str, path: &str, more: &str) -> String {
         let mut stream = TcpStream::connect(served.address).unwrap();
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -232,6 +238,7 @@ mod tests {
             ("GET", format!("{base}/blobs/{}", layer.digest), "Range: bytes=2-\r\n", ("206", "layer")),
             ("GET", format!("{base}/manifests/latest"), "", ("404", "")),
             ("GET", format!("{base}/blobs/../../../etc/passwd"), "", ("404", "")),
+            ("\x16\x03\x01", "a handshake of TLS".to_owned(), "", ("400", "")),
             ("GET", "/etc/passwd".to_owned(), "", ("404", "")),
             ("PUT", format!("{base}/manifests/latest"), "", ("405", "")),
         ] {

@@ -220,6 +220,8 @@ mod tests {
         for first in special {
             texts.extend(special.map(|second| format!("{first}{second}{first}")));
         }
+        texts.sort();
+        texts.dedup();
         texts
     }
 
@@ -241,7 +243,7 @@ mod tests {
             python.stdin.take().expect("it is piped").write_all(text.as_bytes()).expect("it reads");
             let output = python.wait_with_output().expect("it ends");
             let read: Vec<String> = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-            assert_eq!(read, texts);
+            assert!(read == texts, "{:?}", read.iter().zip(&texts).find(|(read, text)| read != text));
         }
     }
 }

@@ -541,3 +541,6 @@ fn lines<'a>(requirements: impl IntoIterator<Item = &'a Requirement>) -> String 
 fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
+
+#[cfg(test)]
+mod tests;
