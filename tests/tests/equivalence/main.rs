@@ -10,7 +10,9 @@ use std::fs;
 use std::panic::resume_unwind;
 use std::thread;
 
-use imagespec_tests::{DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, insta, seen, skip};
+use imagespec_tests::{
+    DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, envd, insta, seen, skip,
+};
 
 use cases::{CASES, Case, Place, Where};
 
@@ -23,7 +25,24 @@ const ALLOWED: [(&str, &str); 2] = [
     ),
     ("config ArgsEscaped", "Docker sets it beside `cmd`; only Windows looks at it"),
 ];
-const BUILDERS: [&str; 2] = ["oci", "docker"];
+/// The same of `oci` and `envd`.
+const ALLOWED_OF_ENVD: [(&str, &str); 2] = [
+    (
+        "label org.opencontainers.image.base.digest",
+        "`oci` has it of a base that is a spec, `envd` of one that another builder made",
+    ),
+    ("file /home", ""),
+];
+const DOCKER: Other = Other { name: "docker", allowed: &ALLOWED };
+const ENVD: Other = Other { name: "envd", allowed: &ALLOWED_OF_ENVD };
+
+/// A builder whose images are compared with those of `oci`.
+#[derive(Clone, Copy)]
+struct Other {
+    name: &'static str,
+    /// What may differ.
+    allowed: &'static [(&'static str, &'static str)],
+}
 
 /// Builds the spec into the engine, has the image under a name of `own` alone, and returns the name that it had.
 fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) -> String {
@@ -32,7 +51,9 @@ fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) 
     let spec = format!("{}/imagespec.yaml", case.name);
     let secrets: &[&str] =
         if case.name == "debian-packages-and-commands" { &["--secret", "id=token,env=TOKEN"] } else { &[] };
-    let arguments = [&["build", &spec, "--builder", builder, "--output", "type=docker"], secrets].concat();
+    let program = format!("program={}", if builder == "envd" { envd().display().to_string() } else { String::new() });
+    let options: &[&str] = if builder == "envd" { &["--builder-opt", &program] } else { &[] };
+    let arguments = [&["build", &spec, "--builder", builder, "--output", "type=docker"], secrets, options].concat();
     let built = place.env.run_with(&arguments, &variables);
     assert_eq!(built.code, 0, "{} by {builder} in {}: {}", case.name, engine.kind().name(), built.stderr);
     let name = built.stdout.trim().split('@').next().unwrap().to_owned();
@@ -64,16 +85,16 @@ struct Shown {
 }
 
 /// Compares what the builders make of the cases, in one engine.
-fn compare(place: &Place, engine: &Engine, cases: &[&Case]) -> Shown {
+fn compare(place: &Place, engine: &Engine, cases: &[&Case], other: Other) -> Shown {
     let mut shown = Shown::default();
     for case in cases {
         // They stay: what they share with the next ones need not be loaded again.
-        let [first, second] = BUILDERS.map(|builder| format!("{builder}-{}", case.name));
+        let [first, second] = ["oci", other.name].map(|builder| format!("{builder}-{}", case.name));
         let [first, second] = [first.as_str(), second.as_str()];
         // The hash of a spec does not tell who builds it.
-        assert_eq!(built(place, engine, case, BUILDERS[0], first), built(place, engine, case, BUILDERS[1], second));
+        assert_eq!(built(place, engine, case, "oci", first), built(place, engine, case, other.name, second));
         for difference in differences(&looked_at(engine, case, first), &looked_at(engine, case, second)) {
-            match ALLOWED.iter().find(|(subject, _)| difference.subject.starts_with(subject)) {
+            match other.allowed.iter().find(|(subject, _)| difference.subject.starts_with(subject)) {
                 Some((subject, _)) => drop(shown.needed.insert(subject)),
                 None => shown.forbidden.push(format!("{}: {}: {difference}", engine.kind().name(), case.name)),
             }
@@ -90,7 +111,7 @@ fn chosen(wanted: impl Fn(&Case) -> bool) -> Vec<&'static Case> {
 }
 
 /// Compares the cases of each engine, all engines at once.
-fn assert_same(chosen: &[(Kind, Vec<&Case>)]) -> Option<BTreeSet<&'static str>> {
+fn assert_same(chosen: &[(Kind, Vec<&Case>)], other: Other) -> Option<BTreeSet<&'static str>> {
     let mut engines = Vec::new();
     for (kind, cases) in chosen {
         match Engine::start(*kind) {
@@ -111,11 +132,11 @@ fn assert_same(chosen: &[(Kind, Vec<&Case>)]) -> Option<BTreeSet<&'static str>> 
     let shown: Vec<_> = thread::scope(|scope| {
         let place = &place;
         let threads: Vec<_> =
-            engines.iter().map(|(engine, cases)| scope.spawn(move || compare(place, engine, cases))).collect();
+            engines.iter().map(|(engine, cases)| scope.spawn(move || compare(place, engine, cases, other))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     let forbidden: Vec<_> = shown.iter().flat_map(|shown| &shown.forbidden).map(String::as_str).collect();
-    assert!(forbidden.is_empty(), "{BUILDERS:?} differ:\n{}", forbidden.join("\n"));
+    assert!(forbidden.is_empty(), "oci and {} differ:\n{}", other.name, forbidden.join("\n"));
     Some(shown.into_iter().flat_map(|shown| shown.needed).collect())
 }
 
@@ -126,7 +147,7 @@ fn images_of_oci_and_of_docker_are_the_same_to_a_program() {
         (Kind::Docker26, chosen(|case| case.place == Where::All)),
     ];
     let is_whole = cases[0].1.len() == CASES.iter().filter(|case| case.place != Where::None).count();
-    let Some(needed) = assert_same(&cases) else { return };
+    let Some(needed) = assert_same(&cases, DOCKER) else { return };
     for (subject, _) in ALLOWED.iter().filter(|_| is_whole) {
         assert!(needed.contains(subject), "`{subject}` may differ, and does not: the row is not needed any more");
     }
@@ -135,16 +156,29 @@ fn images_of_oci_and_of_docker_are_the_same_to_a_program() {
 #[test]
 #[ignore = "takes minutes; tests/slow runs it"]
 fn images_of_oci_and_of_docker_are_the_same_to_a_program_in_the_other_engines() {
-    assert_same(&[
+    let cases = [
         (Kind::Docker20, chosen(|case| case.place == Where::None)),
         (Kind::Docker26, chosen(|case| case.place != Where::All)),
-    ]);
+    ];
+    assert_same(&cases, DOCKER);
+}
+
+#[test]
+fn images_of_oci_and_of_envd_are_the_same_to_a_program() {
+    // Those of which envd can do everything.
+    let cases =
+        [(Kind::Docker26, chosen(|case| ["quickstart", "files", "requirements-with-hashes"].contains(&case.name)))];
+    let is_whole = cases[0].1.len() == 3;
+    let Some(needed) = assert_same(&cases, ENVD) else { return };
+    for (subject, _) in ALLOWED_OF_ENVD.iter().filter(|_| is_whole) {
+        assert!(needed.contains(subject), "`{subject}` may differ, and does not: the row is not needed any more");
+    }
 }
 
 #[test]
 fn what_may_differ_stands_in_the_documentation() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/builders.md")).unwrap();
-    for (subject, reason) in ALLOWED {
+    for (subject, reason) in ALLOWED.iter().chain(&ALLOWED_OF_ENVD) {
         assert!(
             page.contains(&format!("| `{subject}` | {reason} |")),
             "docs/builders.md has no row `{subject}`, {reason}"

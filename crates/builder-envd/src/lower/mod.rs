@@ -505,8 +505,11 @@ fn head(parts: Parts<'_>, plan: &Plan) -> String {
         "envd has no words for some of what stands in the config of an image. imagespec sets it when envd is done:",
     ));
     let mut after = vec![format!("workdir {}", plan.config.workdir), format!("variable {ID_VARIABLE}")];
-    let has_path = plan.python().is_some() || plan.config.env.contains_key("PATH");
-    after.extend(has_path.then(|| format!("PATH, which begins with {VENV}/bin")));
+    let path = match plan.python() {
+        Some(_) => Some(format!("PATH, which begins with {VENV}/bin")),
+        None => plan.config.env.get("PATH").map(|_| "PATH".to_owned()),
+    };
+    after.extend(path);
     after.extend(plan.config.cmd.as_ref().map(|cmd| format!("cmd {cmd:?}")));
     after.extend(plan.config.entrypoint.as_ref().filter(|words| words.is_empty()).map(|_| "no entry point".to_owned()));
     after.extend(plan.config.labels.iter().map(|(name, value)| format!("label {name}={value}")));

@@ -132,7 +132,7 @@ fn commands_alone_find_the_bases_variables_and_the_folder() {
     # envd has no words for some of what stands in the config of an image. imagespec sets it when envd is done:
     #   workdir /
     #   variable IMAGESPEC_ID
-    #   PATH, which begins with /opt/venv/bin
+    #   PATH
     #   labels of the base, and those of imagespec
 
     def shell(lines):

@@ -4,6 +4,7 @@
 mod cache;
 mod daemons;
 mod engine;
+mod envd;
 mod failure;
 mod image;
 mod inspect;
@@ -17,7 +18,6 @@ use std::process::ExitCode;
 
 // Linked in, so that they are found among the bundled ones.
 use imagespec_builder_docker as _;
-use imagespec_builder_envd as _;
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::sandbox::{self, Sandbox};
 use imagespec_builder_oci::{carried_plan, carried_plan_of_archive};
@@ -33,6 +33,7 @@ use tempfile::TempDir;
 pub(crate) use cache::cache;
 pub(crate) use daemons::daemon_findings;
 pub(crate) use engine::engine_findings;
+pub(crate) use envd::envd_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
