@@ -195,14 +195,20 @@ fn what_fails_is_told_with_its_last_words_and_its_place() {
     // Both streams are full of words, and the last ones count.
     let failed = told("commands:\n  - 'true'\n  - 'seq 1 60000; seq 1 60000 >&2; echo the last word; exit 7'\n");
     let (_, end) = failed.split_once("error: ").unwrap();
-    insta::assert_snapshot!(end.lines().filter(|line| !line.trim().parse::<u32>().is_ok()).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(end.lines().filter(|line| !line.trim().parse::<u32>().is_ok()).collect::<Vec<_>>().join("\n"), @"
+    `run seq 1 60000; seq 1 60000 >&2; echo the last word; exit 7` ended with exit code 7:
+      --> app.yaml:4:5
+       |
+     4 |   - 'seq 1 60000; seq 1 60000 >&2; echo the last word; exit 7'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
     let failed = told("python_version: 3.11\npackages: [this-package-does-not-exist-anywhere]\n");
     let (_, end) = failed.split_once("error: ").unwrap();
-    insta::assert_snapshot!(end.lines().next().unwrap(), @"");
+    insta::assert_snapshot!(end.lines().next().unwrap(), @"No solution found when resolving dependencies");
     assert!(end.contains("app.yaml:3:"), "{end}");
     let failed = told("apt_packages: [this-package-does-not-exist-anywhere]\n");
     let (_, end) = failed.split_once("error: ").unwrap();
-    insta::assert_snapshot!(end.lines().next().unwrap(), @"");
+    insta::assert_snapshot!(end.lines().next().unwrap(), @"`install 1 Debian package` ended with exit code 100:");
     assert!(end.contains("app.yaml:2:"), "{end}");
     // A BuildKit that is not there.
     place.env.write("app.yaml", "name: app\n");
@@ -211,7 +217,12 @@ fn what_fails_is_told_with_its_last_words_and_its_place() {
     let registry = format!("{}/team", place.registry.host());
     let failed = place.told(&place.run(&["build", "app.yaml", "--registry", &registry], &options));
     let (_, end) = failed.split_once("error: ").unwrap();
-    insta::assert_snapshot!(end, @"");
+    insta::assert_snapshot!(end, @r#"
+    envd ended with exit code 1
+    note: failed to create the builder: failed to create buildkit client: failed to bootstrap the buildkitd: failed to connect to buildkitd tcp://127.0.0.1:1: timeout 5s: cannot connect to buildkitd
+    hint: start it, or name another one: `[builders.envd] address = "tcp://HOST:PORT"`
+    hint: `--builder oci` needs no other program
+    "#);
 }
 
 #[test]
@@ -242,7 +253,10 @@ fn a_context_that_the_user_made_is_taken_and_left_as_it_is() {
         place.command(&[&arguments[..], &["--force"]].concat(), &place.in_engine()).env("FLYTE_ENVD_CONTEXT", "none"),
     );
     let told = place.told(&unknown);
-    insta::assert_snapshot!(told.split_once("error: ").unwrap().1, @"");
+    insta::assert_snapshot!(told.split_once("error: ").unwrap().1, @r#"
+    envd has no context `none`, which FLYTE_ENVD_CONTEXT names
+    hint: `envd context ls` lists them; `[builders.envd] address = "tcp://HOST:PORT"` needs none
+    "#);
 }
 
 #[test]

@@ -40,7 +40,40 @@ fn names<'a>(checks: &'a [Value], mode: &str, verdict: &str) -> Vec<&'a str> {
 #[test]
 fn it_passes_bundled() {
     let Some(checks) = checks(|_| "envd".to_owned()) else { return };
-    insta::assert_snapshot!(names(&checks, "bundled", "passed").join("\n"), @"");
+    insta::assert_snapshot!(names(&checks, "bundled", "passed").join("\n"), @"
+    describes itself, and always the same
+    says what it is and which kinds of options it takes
+    answers an unknown method by an error
+    answers a request that is none by an error
+    builds the smallest plan that it offers
+    has `base-oci-layout`, as it says
+    has `copy`, as it says
+    has `env`, as it says
+    has `workdir`, as it says
+    has `entrypoint`, as it says
+    has `cmd`, as it says
+    has `labels`, as it says
+    has `render`, as it says
+    has `output-store`, as it says
+    has `output-oci`, as it says
+    has `output-docker-archive`, as it says
+    makes the same image of the same plan
+    makes images that know which spec they are of
+    refuses to lock, render and find unless it says that it can
+    ignores what it does not know in a request
+    tells of its steps in order
+    does not begin a build that was cancelled before
+    stops within two seconds of being cancelled
+    builds four images at once
+    refuses files that are absent or changed
+    leaves nothing where a build that failed was to go
+    takes absurd requests without a panic
+    describes itself as before, after all this
+    leaves no process behind
+    prints nothing to stdout
+    says so when the disk is full
+    says so when the disk is read-only
+    ");
     assert_eq!(names(&checks, "bundled", "skipped"), [REST]);
 }
 
