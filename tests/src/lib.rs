@@ -23,6 +23,7 @@ mod said;
 mod seen;
 mod server;
 mod shared;
+mod shell;
 mod user;
 
 pub use insta;
@@ -48,4 +49,5 @@ pub use repository::repository;
 pub use seen::{Difference, Program, Seen, differences, seen};
 pub use server::{FixedServer, FolderServer};
 pub use shared::Shared;
+pub use shell::shell_base;
 pub use user::OrdinaryUser;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imagespec_tests::{DockerRegistry, Setup, TestEnv};
+use imagespec_tests::{DockerRegistry, Setup, TestEnv, outsider};
 use serde_json::Value;
 
 const SPEC: &str = "base_image: scratch\nname: app\ncopy: [data.txt]\n";
@@ -144,6 +144,9 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
     env.stdout(&["build", "app.yaml"]);
     env.write("cache/tmp/bootstrap-x/root/etc/passwd", "");
     env.write("cache/blobs/sha256/0000", "nobody needs it");
+    env.write("cache/builders/tiny/thing", "of another builder");
+    let parts = env.stdout(&["cache", "du"]);
+    assert!(parts.contains("  builders/tiny\n"), "{parts}");
     let clean = |arguments: &[&str]| {
         let finished = env.run(arguments);
         let text = format!("{}{}", finished.stdout, finished.stderr);
@@ -157,6 +160,7 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
      SIZE  blobs (0)
      SIZE  records (0)
      SIZE  snapshots (0)
+     SIZE  files of other builders (0)
      SIZE  leftovers of builds that were killed (1)
     would remove SIZE from FOLDER/cache; 1 image of the store kept
     ");
@@ -165,6 +169,7 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
      SIZE  blobs (1)
      SIZE  records (1)
      SIZE  snapshots (0)
+     SIZE  files of other builders (1)
      SIZE  leftovers of builds that were killed (1)
     removed SIZE from FOLDER/cache; 1 image of the store kept
     ");
@@ -177,7 +182,9 @@ fn prune_keeps_what_an_image_needs_and_removes_what_a_killed_build_left() {
 
     For more information, try '--help'.
     ");
+    env.write("cache/builders/tiny/thing", "of another builder");
     assert_eq!(env.run(&["cache", "clear"]).code, 0);
+    assert!(!env.path().join("cache/builders/tiny").exists());
     assert_eq!(env.run(&["exists", "app.yaml"]).code, 1);
 }
 
@@ -297,6 +304,30 @@ fn a_secret_that_is_malformed_or_unused_says_so_and_never_shows_its_value() {
 }
 
 /// A report with the fields that only a build can know put aside.
+#[test]
+fn a_secret_that_flows_is_read_once_and_whole() {
+    let env = project();
+    let pipe = env.path().join("pipe");
+    outsider("mkfifo", &[&pipe.display().to_string()]);
+    let build = |size: usize| {
+        let pipe = pipe.clone();
+        let writer = std::thread::spawn(move || fs::write(pipe, vec![b'x'; size]));
+        (
+            env.run(&["build", "app.yaml", "--progress", "quiet", "--secret", "id=token,src=pipe"]),
+            writer.join().unwrap(),
+        )
+    };
+    // More than a pipe holds: whoever read less would break it.
+    let (built, written) = build(200 << 10);
+    assert!(built.code == 0 && written.is_ok(), "{} {written:?}", built.stderr);
+    let (refused, _) = build(600 << 10);
+    insta::assert_snapshot!(format!("exit code {}\n{}", refused.code, refused.stderr), @"
+    exit code 2
+    error: `pipe`, the file of secret `token`, has more than 500 KiB
+    hint: a secret is shorter; larger files are not for steps to read in secret
+    ");
+}
+
 fn report(env: &TestEnv, file: &str) -> Value {
     let mut report: Value = serde_json::from_str(&read(env, file)).expect("JSON");
     report["duration_ms"] = Value::Null;

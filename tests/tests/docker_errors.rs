@@ -8,6 +8,8 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imagespec_tests::{
     DockerRegistry, Engine, EngineSetup, Finished, Kind, PASSWORD, Setup, TestEnv, insta, network_variables, outsider,
     skip, snapshot,
@@ -220,6 +222,124 @@ fn a_base_that_is_in_no_registry_is_told_with_its_line() {
     note: 127.0.0.1:PORT/team/absent:1: not found
     hint: look whether name and tag are spelt as in the registry
     ");
+
+    // Nobody asks as somebody else than the user said.
+    let config = format!("{{\"credHelpers\": {{\"{}\": \"absent\"}}}}", registry.host());
+    env.write("docker/config.json", &config);
+    let folder = env.path().join("docker").display().to_string();
+    let variables = [("DOCKER_HOST", engine.host()), ("DOCKER_CONFIG", folder)];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let failed = env.run_with(&["build", "app.yaml", "--builder", "docker"], &variables);
+    snapshot!(told(&engine, &failed), @"
+    exit code 1
+    error: the engine cannot find base `127.0.0.1:PORT/team/absent:1`
+      --> app.yaml:2:13
+       |
+     2 | base_image: 127.0.0.1:PORT/team/absent:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: 127.0.0.1:PORT/team/absent:1: not found
+    hint: look whether name and tag are spelt as in the registry
+    ");
+
+    env.write("app.yaml", "name: app\nbase_image: registry.invalid/team/base:1\nenv: {A: b}\n");
+    let failed = told(&engine, &build(&env, &engine, &[]));
+    let failed: Vec<_> = failed.lines().filter(|line| !line.starts_with("note: ")).collect();
+    snapshot!(failed.join("\n"), @"
+    exit code 75
+    error: the engine cannot reach `registry.invalid`, where base `registry.invalid/team/base:1` is
+      --> app.yaml:2:13
+       |
+     2 | base_image: registry.invalid/team/base:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: check the spelling of `registry.invalid`, and whether the engine reaches it
+    ");
+}
+
+/// Needs the network, for Debian's archive and the package index.
+#[test]
+fn a_package_that_there_is_not_is_marked_among_those_that_there_are() {
+    let Some(engine) = started(Kind::Docker20, &EngineSetup::default()) else { return };
+    let env = TestEnv::with_debian();
+    let failed = |spec: &str| {
+        env.write("app.yaml", &format!("name: app\n{spec}"));
+        let told = told(&engine, &build(&env, &engine, &[]));
+        // What uv and apt say on the way is theirs.
+        let (first, rest) = told[told.rfind("error: `").unwrap()..].split_once(":\n").unwrap();
+        format!("{first}:\n…\n{}", rest.split_once("  -->").map_or("", |(_, place)| place))
+    };
+    snapshot!(failed("apt_packages: [jq, curll]\n"), @"
+    error: `install 2 Debian packages` ended with exit code 100:
+    …
+     app.yaml:2:20
+       |
+     2 | apt_packages: [jq, curll]
+       |                    ^^^^^
+    hint: check the names at https://packages.debian.org, and whether the image's mirror is reached
+    ");
+    // Without a network uv says so, and does not wait for one.
+    env.write("app.yaml", "name: app\npython_version: 3.11\npackages: [six]\n");
+    let alone = build(&env, &engine, &["--builder-opt", "network=none"]);
+    assert!(alone.stderr.contains("network was disabled"), "{}", alone.stderr);
+    snapshot!(failed("python_version: 3.11\npackages:\n  - six\n  - imagespec-typo-of-nothing\n"), @"
+    error: `install 2 Python packages` ended with exit code 1:
+    …
+     app.yaml:5:5
+       |
+     5 |   - imagespec-typo-of-nothing
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+/// Needs the network, for Debian's archive and uv.
+#[test]
+fn a_python_that_nobody_has_is_told_before_a_base_is_made() {
+    let Some(engine) = started(Kind::Docker20, &EngineSetup::default()) else { return };
+    let env = TestEnv::with_debian();
+    env.write("app.yaml", "name: app\npython_version: 3.99\n");
+    let failed = build(&env, &engine, &[]);
+    snapshot!(told(&engine, &failed), @"
+    exit code 1
+    error: there is no Python 3.99 for x86_64: Debian bookworm has 3.11, and uv 0.13.9 brings 3.8, 3.9, 3.10, 3.11, 3.12, 3.13, 3.14 and 3.15
+      --> app.yaml:2:17
+       |
+     2 | python_version: 3.99
+       |                 ^^^^
+    hint: take one of these as `python_version`
+    ");
+    assert!(!failed.stderr.contains("base"), "{}", failed.stderr);
+    assert_eq!(engine.docker(&["images", "--quiet"]), "");
+    // What another base has, nobody knows before it is looked at.
+    env.write("base.yaml", "name: base\nbase_image: bootstrap:debian/bookworm\n");
+    let made = env.run_online(&["build", "base.yaml", "--output", "type=oci,dest=base"], &[]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    env.write("app.yaml", "name: app\nbase_image: oci:base\npython_version: 3.99\n");
+    snapshot!(told(&engine, &build(&env, &engine, &[])), @"
+    exit code 1
+    error: there is no Python 3.99: the base has none, and uv brings 3.8 3.9 3.10 3.11 3.12 3.13 3.14 3.15
+      --> app.yaml:3:17
+       |
+     3 | python_version: 3.99
+       |                 ^^^^
+    ");
+}
+
+#[test]
+fn a_base_without_a_shell_is_told() {
+    let Some(engine) = started(Kind::Docker20, &EngineSetup::default()) else { return };
+    let env = TestEnv::new();
+    env.write("data.txt", "data\n");
+    env.write("base.yaml", "name: base\nbase_image: scratch\ncopy: [data.txt]\n");
+    env.stdout(&["build", "base.yaml", "--output", "type=oci,dest=base"]);
+    env.write("app.yaml", "name: app\nbase_image: oci:base\ncommands: [echo hello]\n");
+    snapshot!(told(&engine, &build(&env, &engine, &[])), @"
+    exit code 1
+    error: `run echo hello` needs `/bin/sh`, which the base does not have
+      --> app.yaml:3:12
+       |
+     3 | commands: [echo hello]
+       |            ^^^^^^^^^^
+    hint: take a `base_image` with a system in it
+    ");
 }
 
 #[test]
@@ -252,6 +372,18 @@ fn a_push_that_is_denied_is_an_error_and_names_the_registry() {
         let built = env.run_with(&["build", "app.yaml", "--builder", "docker", "--registry", &target], &variables);
         assert_eq!(built.code, 0, "{}", built.stderr);
         assert!(!format!("{failed:?}{built:?}").contains(PASSWORD));
+
+        let login = STANDARD.encode("joe:wrong");
+        let config = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{login}\"}}}}}}", registry.host());
+        env.write("wrong/config.json", &config);
+        let folder = env.path().join("wrong").display().to_string();
+        let variables = [("DOCKER_CONFIG", folder.as_str()), ("DOCKER_HOST", &host)];
+        let push =
+            ["build", "app.yaml", "--builder", "docker", "--registry", &target, "--if-unknown", "build", "--force"];
+        let failed = env.run_with(&push, &variables);
+        assert_eq!(failed.code, 1);
+        let hint = format!("\nhint: log in again by `docker login {}`: ", registry.host());
+        assert!(failed.stderr.contains(&hint), "{}", failed.stderr);
     }
 }
 

@@ -107,14 +107,9 @@ fn the_engine_is_asked_what_it_has_before_anything_is_made() {
     let again = run(&env, &engine, &["build", "app.yaml"]);
     assert_eq!((again.code, &again.stdout), (0, &built.stdout));
     snapshot!(again.stderr, @"app:HASH exists, nothing to build");
-    let [ran, inspected] = ["run", "inspect"].map(|command| told(&env, &engine, &[command, "app.yaml"]));
-    assert_eq!(ran, inspected);
-    snapshot!(ran, @"
-    exit code 1
-    error: `app:HASH` is not in the store on this machine
-    note: builder `docker` has it
-    hint: builder `docker` keeps images in its engine: `docker run app:HASH` runs what it built, and `docker image inspect app:HASH` says what that is
-    ");
+    let inspected = run(&env, &engine, &["inspect", "app.yaml"]);
+    assert_eq!(inspected.code, 0, "{}", inspected.stderr);
+    assert!(inspected.stdout.contains(" GREETING=good morning\n"), "{}", inspected.stdout);
     let dry = told(&env, &engine, &["build", "app.yaml", "--dry-run"]);
     assert!(dry.ends_with("keeps images; it exists\n"), "{dry}");
     // It is another image as soon as something changes, and it is built again if that is asked for.
@@ -137,6 +132,46 @@ fn the_engine_is_asked_what_it_has_before_anything_is_made() {
     ");
     let dry = told(&env, &engine, &["build", "app.yaml", "--dry-run"]);
     assert!(dry.starts_with("exit code 0\n") && dry.contains("; whether it exists is unknown: "), "{dry}");
+}
+
+/// Of a spec that names no builder, it is the user who says which one built it.
+#[test]
+fn an_image_of_the_engine_is_found_shown_and_run_by_whoever_names_the_builder() {
+    let Some(engine) = started() else { return };
+    let env = TestEnv::new();
+    fs::copy("/bin/busybox", env.path().join("busybox")).expect("install busybox-static");
+    let copy = "copy: [busybox]\nentrypoint: [/root/busybox]\ncmd: [echo, hello]\n";
+    env.write("app.yaml", &format!("name: app\nbase_image: scratch\n{copy}"));
+    let by_docker = |command: &str, more: &[&str]| {
+        let host = format!("host={}", engine.host());
+        let arguments = [&[command, "app.yaml", "--builder", "docker", "--builder-opt", &host], more].concat();
+        env.run(&arguments)
+    };
+    let absent = by_docker("run", &[]);
+    snapshot!(absent.stderr, @"
+    error: `app:HASH` is not built: builder `docker` does not have it
+    hint: `imagespec build app.yaml --builder docker` builds it
+    ");
+    assert_eq!(by_docker("exists", &[]).code, 1);
+    let built = by_docker("build", &[]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let exists = by_docker("exists", &[]);
+    assert_eq!((exists.code, &exists.stdout), (0, &built.stdout), "{}", exists.stderr);
+    assert_eq!(env.run(&["exists", "app.yaml"]).code, 1, "builder oci has none");
+    let ran = by_docker("run", &[]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "hello\n"), "{}", ran.stderr);
+    let ran = by_docker("run", &["--", "/root/busybox", "sh", "-c", "exit 7"]);
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    let shown = by_docker("inspect", &["--format", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect(&shown.stderr);
+    assert_eq!(shown["images"][0]["entrypoint"], serde_json::json!(["/root/busybox"]), "{shown}");
+    // A name in a registry says nothing of builders.
+    let refused = env.run(&["exists", "debian:12", "--builder", "docker"]);
+    snapshot!(format!("exit code {}\n{}", refused.code, refused.stderr), @"
+    exit code 2
+    error: `--builder` says who built the image of a spec, and `debian:12` is no spec
+    hint: name the spec, or leave it out
+    ");
 }
 
 /// Needs the network, for Debian's archive.

@@ -1,4 +1,5 @@
-//! Every folder of `examples/` does what its readers expect. The quickstart, which needs the network, has a file of its own.
+//! Every folder of `examples/` does what its readers expect. The quickstart, which needs the network, and the
+//! fleet on Kubernetes have files of their own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,10 @@ fn examples() -> PathBuf {
 #[test]
 fn every_example_has_a_test() {
     let folders = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(folders.collect::<BTreeSet<_>>(), ["files", "quickstart"].map(str::to_owned).into());
+    assert_eq!(
+        folders.collect::<BTreeSet<_>>(),
+        ["files", "quickstart", "remote-kubernetes"].map(str::to_owned).into()
+    );
 }
 
 #[test]

@@ -108,17 +108,17 @@ fn a_failing_command_is_shown_with_its_exit_code_and_last_lines_and_leaves_nothi
     assert_eq!((failed.code, failed.stdout.as_str()), (1, ""));
     assert_eq!(fs::read_dir(env.path().join("cache/tmp")).unwrap().count(), 0);
 
-    let unknown = "name: app\nbase_image: oci:base\napt_packages: [no-such-package]\n";
+    let unknown = "name: app\nbase_image: oci:base\napt_packages: [jq, no-such-package]\n";
     env.write("app.yaml", unknown);
     let failed = env.run_online(&["build", "app.yaml"], &[]);
     let (_, error) = failed.stderr.split_once("error: ").unwrap();
     insta::assert_snapshot!(error, @"
     apt-get cannot install the packages (exit code 100):
            E: Unable to locate package no-such-package
-      --> app.yaml:3:16
+      --> app.yaml:3:20
        |
-     3 | apt_packages: [no-such-package]
-       |                ^^^^^^^^^^^^^^^
+     3 | apt_packages: [jq, no-such-package]
+       |                    ^^^^^^^^^^^^^^^
     hint: check the names at https://packages.debian.org, and whether the image's mirror is reached
     ");
 }

@@ -2,7 +2,9 @@
 //! renders, and caches outside of it. The builder is `hostile`, which does nothing of its own accord.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
 use imagespec_tests::{Finished, TestEnv, insta, plugin};
 use serde_json::Value;
@@ -221,6 +223,24 @@ fn the_store_on_this_machine_says_nothing_of_what_another_builder_keeps() {
     note: nobody answers
     hint: speak up
     ");
+}
+
+#[test]
+fn nothing_is_removed_from_the_cache_while_another_builder_works() {
+    let env = project();
+    let mut command = env.command(&["build", "app.yaml", "--builder-opt", "do=flood"]);
+    let mut build = command.stderr(Stdio::piped()).spawn().unwrap();
+    // It works as long as nobody reads on.
+    let mut first = String::new();
+    BufReader::new(build.stderr.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "buy now\n");
+    insta::assert_snapshot!(told(&env, &["cache", "prune"]), @"
+    exit code 75
+    error: the cache in `FOLDER/cache` is in use by another imagespec process
+    hint: try again when it has ended
+    ");
+    build.kill().unwrap();
+    build.wait().unwrap();
 }
 
 /// What a base costs, nobody pays for an image that is there, that cannot be made, or that lacks a secret.

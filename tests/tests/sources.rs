@@ -302,10 +302,10 @@ fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_wit
     insta::assert_snapshot!(error(env.run_without_network(&["build", "locked.yaml", "--offline"])), @"
     packages without a wheel must be looked into, which was not done before, and the build is offline:
            demo @ git+http://HOST/demo.git@main
-      --> locked.yaml:3:12
+      --> locked.yaml:3:20
        |
      3 | packages: [docopt, 'demo @ git+http://HOST/demo.git@main']
-       |            ^^^^^^
+       |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     hint: build it once without `--offline`, which keeps what it fetches
     ");
     let written = env.run_online(&["lock", "locked.yaml"], &[]);

@@ -14,6 +14,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::Base;
 use imagespec_core::reference::Reference;
+use imagespec_distribution::Error;
 use imagespec_layout::{Archive, Image, open_blob};
 use serde_json::Value;
 
@@ -42,6 +43,9 @@ pub(crate) enum BaseError {
         /// What is wrong.
         source: io::Error,
     },
+    /// Nobody knows who the user is to its registry.
+    #[error(transparent)]
+    Login(Error),
     /// The engine took it, and does not have it.
     #[error("the engine does not have the base that it loaded")]
     Lost,
@@ -138,6 +142,8 @@ fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<Know
     match building.registry.config(reference, building.platform()) {
         Ok((digest, config)) => Ok(Some(KnownBase::of_config(Some(digest), &config))),
         Err(_) if building.progress.is_cancelled() => Err(Failure::Cancelled),
+        // The engine would be told nothing else.
+        Err(error @ Error::Credentials { .. }) => Err(BaseError::Login(error).into()),
         Err(error) => {
             tracing::debug!(%error, base = %reference, "the base is not looked up");
             Ok(None)

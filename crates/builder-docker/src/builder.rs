@@ -6,13 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bollard::models::ImageInspect;
 use imagespec_buildkit::registry::Registry;
 use imagespec_buildkit::{
-    Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved, WriteError, recipe, solve,
+    LocalCache, NoPython, Progress, Recipe, RecipeError, Session as BuildSession, Solve, SolveError, Solved,
+    WriteError, check_caches, check_pythons, recipe, solve,
 };
 use imagespec_core::builder::{
     BuildError, BuildRequest, Builder, Bundled, Description, Feature, NetworkPolicy, Output, Session,
 };
+use imagespec_core::cache_location::CacheLocation;
+use imagespec_core::digest::Digest;
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_core::report::Report;
@@ -30,6 +34,9 @@ use crate::report;
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// What becomes of a result in an engine: an image of its own.
 const EXPORTER: &str = "moby";
+
+/// The name that users choose it by.
+pub const NAME: &str = "docker";
 
 /// The builder `docker`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +73,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Base(#[from] BaseError),
     #[error(transparent)]
+    LocalCache(#[from] LocalCache),
+    #[error("the engine at `{place}` exports caches with the containerd image store alone")]
+    NoCacheExport { place: String },
+    #[error(transparent)]
+    NoPython(#[from] NoPython),
+    #[error(transparent)]
     Recipe(#[from] RecipeError),
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -83,12 +96,12 @@ pub(crate) enum Failure {
     Lost,
 }
 
-inventory::submit! { Bundled { name: "docker", make: |_| Box::new(DockerBuilder) } }
+inventory::submit! { Bundled { name: NAME, make: |_| Box::new(DockerBuilder) } }
 
 impl Builder for DockerBuilder {
     fn describe(&self) -> Description {
         Description {
-            name: "docker".to_owned(),
+            name: NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "Docker Engine, by its own BuildKit".to_owned(),
             features: BTreeSet::from([
@@ -160,11 +173,30 @@ impl Builder for DockerBuilder {
         let start = Instant::now();
         let found = with_building(request, session, |building| {
             building.check()?;
-            building.existing()
+            let existing = building.existing()?;
+            if existing.is_none() {
+                check_pythons(request, &building.progress)?;
+            }
+            Ok(existing)
         })?;
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(found.map(|report| Report { duration_ms, ..report }))
     }
+}
+
+/// Brings the image of `request` that the engine keeps from an earlier build to a layout or an archive, which is its only
+/// output, and returns its digest there; nothing where there is no such image.
+///
+/// # Errors
+/// When there is no engine, or the image cannot be written.
+pub fn export(request: &BuildRequest, session: &dyn Session) -> Result<Option<Digest>, BuildError> {
+    with_building(request, session, |building| {
+        building.check()?;
+        if building.kept()?.is_none() {
+            return Ok(None);
+        }
+        Ok(output::deliver(building)?.saved.map(|saved| saved.digest()))
+    })
 }
 
 /// Does `work` with what is at hand during one build.
@@ -237,6 +269,11 @@ impl Building<'_> {
         if count > 1 && !about.has_containerd_store {
             return Err(Failure::ManyPlatforms { count });
         }
+        check_caches(self.request)?;
+        let is_inside = |cache: &CacheLocation| cache.kind == "inline";
+        if !about.has_containerd_store && !self.request.cache_to.iter().all(is_inside) {
+            return Err(Failure::NoCacheExport { place });
+        }
         for output in &self.request.outputs {
             if let Output::Docker { socket } = output
                 && self.engine.address().place != Place::Unix(socket.clone())
@@ -253,14 +290,17 @@ impl Building<'_> {
         if !stays {
             return Ok(None);
         }
+        self.kept()?.map(|image| report::kept(self, &image)).transpose()
+    }
+
+    /// The image of the request's name, if it is one of its spec hash.
+    fn kept(&self) -> Result<Option<ImageInspect>, Failure> {
         let name = self.request.name.familiar();
         let Some(image) = self.wait(self.engine.image(&name))? else { return Ok(None) };
         let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
         let hash = labels.and_then(|labels| labels.get("imagespec.spec-hash"));
-        if hash.is_none_or(|hash| *hash != self.request.spec_hash.to_string()) {
-            return Ok(None);
-        }
-        report::kept(self, &image).map(Some)
+        let is_it = hash.is_some_and(|hash| *hash == self.request.spec_hash.to_string());
+        Ok(is_it.then_some(image))
     }
 
     /// Builds the image in the engine.

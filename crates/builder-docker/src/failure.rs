@@ -7,7 +7,7 @@ use imagespec_layout::SavedError;
 
 use crate::base::BaseError;
 use crate::builder::Failure;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, PUSH, PUSH_AS_USER};
 
 const DAEMON: Daemon = Daemon {
     name: "the engine",
@@ -37,6 +37,7 @@ impl Failure {
             Self::Base(error) => {
                 let kind = match error {
                     BaseError::Given(error) => return error.tell(),
+                    BaseError::Login(error) => return registry(error, registry_name).field("base_image"),
                     BaseError::Lost => FailureKind::Internal,
                     BaseError::Archive { .. } | BaseError::Broken { .. } | BaseError::ManyPlatforms { .. } => {
                         FailureKind::Spec
@@ -50,6 +51,11 @@ impl Failure {
                     _ => told,
                 }
             }
+            Self::LocalCache(error) => error.tell(),
+            Self::NoCacheExport { .. } => BuildError::new(FailureKind::Machine, self)
+                .hint("leave `--cache-to` out, or take `--cache-to type=inline`, which lies in the image")
+                .hint("the containerd image store is turned on in the engine's `daemon.json`"),
+            Self::NoPython(error) => error.tell(),
             Self::Recipe(error) => error.tell(),
             Self::Registry(error) => registry(error, registry_name),
             Self::Saved(SavedError::Invalid { .. }) | Self::Lost => BuildError::new(FailureKind::Internal, self),
@@ -104,12 +110,15 @@ pub(crate) fn engine(error: &EngineError, registry_name: &str) -> BuildError {
         }
         EngineError::Refused { action, problem, status } => {
             let kind = match (*action, status) {
-                ("push the image", _) => kind_of(problem, FailureKind::Temporary),
+                (PUSH | PUSH_AS_USER, _) => kind_of(problem, FailureKind::Temporary),
                 (_, Some(500..)) => FailureKind::Machine,
                 _ => kind_of(problem, FailureKind::Machine),
             };
             let told = with_hints_for(BuildError::of(kind, error.to_string()), problem, &DAEMON);
             match kind {
+                FailureKind::Denied if *action == PUSH_AS_USER => told.hint(format!(
+                    "log in again by `docker login {registry_name}`: the user name or the password is wrong, or may not push there"
+                )),
                 FailureKind::Denied => told.hint(format!("log in by `docker login {registry_name}`")),
                 _ => told,
             }

@@ -10,5 +10,5 @@ mod output;
 mod renamed;
 mod report;
 
-pub use builder::DockerBuilder;
+pub use builder::{DockerBuilder, NAME, export};
 pub use diagnosis::{Diagnosis, diagnose};

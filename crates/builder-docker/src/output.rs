@@ -68,7 +68,7 @@ pub(crate) fn save(building: &Building<'_>) -> Result<Saved, Failure> {
     let name = building.request.name.familiar();
     let step = building.progress.begin(&format!("save {name}"));
     let (feeder, reader) = stream::pipe();
-    let parent = building.request.cache_dir.join("docker");
+    let parent = building.request.cache_dir.join("tmp");
     let is_given_up = Arc::<AtomicBool>::default();
     let flag = Arc::clone(&is_given_up);
     let unpacking = thread::spawn(move || Saved::unpack(reader, &parent, &flag));

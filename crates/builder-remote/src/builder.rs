@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use imagespec_buildkit::base::{GivenBaseError, innermost, push_given};
+use imagespec_buildkit::base::{GivenBaseError, LentBase, innermost, lend_given, push_given};
 use imagespec_buildkit::registry::Registry;
-use imagespec_buildkit::{KnownBase, Progress, Recipe, RecipeError, SolveError, WriteError, recipe};
+use imagespec_buildkit::{
+    KnownBase, LocalCache, Progress, Recipe, RecipeError, SolveError, WriteError, check_caches, recipe,
+};
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Bundled, Description, Feature, Output, Session};
 use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::plan::{Base, Plan};
@@ -34,6 +36,7 @@ pub struct RemoteBuilder;
 /// What is at hand during one build.
 pub(crate) struct Building<'a> {
     pub(crate) request: &'a BuildRequest,
+    pub(crate) lent: Option<LentBase>,
     pub(crate) progress: &'a Progress<'a>,
     pub(crate) registry: &'a Registry<'a>,
     pub(crate) credentials: Arc<CredentialStore>,
@@ -61,6 +64,8 @@ pub(crate) enum Failure {
     Lost { address: String, source: SolveError, has_failed_over: bool },
     #[error(transparent)]
     Given(#[from] GivenBaseError),
+    #[error(transparent)]
+    LocalCache(#[from] LocalCache),
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     #[error(transparent)]
@@ -128,13 +133,14 @@ impl Builder for RemoteBuilder {
         let build = || -> Result<Report, Failure> {
             let options = Options::of(&request.options)?;
             output::check(request)?;
+            check_caches(request)?;
             let progress = Progress::new(session);
             let registry = Registry::new(request, &cancelled);
             let credentials = Arc::new(CredentialStore::from_files(request.credential_files.clone()));
-            let (request, bases) = with_base(request, &registry, &progress)?;
+            let Ground { request, bases, lent } = ground(request, &registry, &progress)?;
             let request = with_cache(request, &options);
-            Building { request: &request, progress: &progress, registry: &registry, credentials, options: &options }
-                .run(&bases)
+            let (request, progress, registry, options) = (&request, &progress, &registry, &options);
+            Building { request, lent, progress, registry, credentials, options }.run(&bases)
         };
         let mut report = build().map_err(|failure| match session.is_cancelled() {
             // Whatever broke off because of it is no news.
@@ -153,8 +159,9 @@ impl Builder for RemoteBuilder {
     ) -> Result<String, BuildError> {
         let progress = Progress::new(session);
         let render = || -> Result<String, Failure> {
-            // Nothing is pushed for a text: a base that was handed over stands there under the name that it would get.
-            let recipe = recipe(request, &progress, &BTreeMap::new())?;
+            // Nothing is pushed for a text: a base that was handed over stands there as in an image that comes back.
+            let lent = lend_given(request)?.map(|lent| (lent.name, lent.known));
+            let recipe = recipe(request, &progress, &lent.into_iter().collect())?;
             if let Some(folder) = folder {
                 recipe.write(folder)?;
             }
@@ -164,23 +171,34 @@ impl Builder for RemoteBuilder {
     }
 }
 
-/// The request with a base that daemons can pull, and what is known of it.
-fn with_base(
-    request: &BuildRequest,
-    registry: &Registry<'_>,
-    progress: &Progress<'_>,
-) -> Result<(BuildRequest, BTreeMap<String, KnownBase>), Failure> {
-    let mut request = request.clone();
-    if let Some((reference, known)) = push_given(&request, registry, progress)? {
-        let bases = BTreeMap::from([(reference.familiar(), known)]);
-        *innermost_mut(&mut request.plan) = Base::Registry(reference);
-        return Ok((request, bases));
+/// What a build stands on.
+pub(crate) struct Ground {
+    /// The request, with a base that daemons can have.
+    request: BuildRequest,
+    /// What is known of bases, by their name behind FROM.
+    bases: BTreeMap<String, KnownBase>,
+    /// The base that this machine lends to them.
+    lent: Option<LentBase>,
+}
+
+/// Sees to it that daemons can have the base. One that is not in a registry goes to that of the image, where each daemon finds
+/// it again; an image that comes back needs no registry, and its base is lent over the session.
+fn ground(request: &BuildRequest, registry: &Registry<'_>, progress: &Progress<'_>) -> Result<Ground, Failure> {
+    let mut ground = Ground { request: request.clone(), bases: BTreeMap::new(), lent: None };
+    if request.outputs.contains(&Output::Registry) {
+        if let Some((reference, known)) = push_given(request, registry, progress)? {
+            ground.bases.insert(reference.familiar(), known);
+            *innermost_mut(&mut ground.request.plan) = Base::Registry(reference);
+            return Ok(ground);
+        }
+    } else if let Some(lent) = lend_given(request)? {
+        ground.bases.insert(lent.name.clone(), lent.known.clone());
+        ground.lent = Some(lent);
     }
-    let bases = match innermost(&request.plan) {
-        Base::Registry(reference) => look_up(registry, reference, &request.plan, progress)?,
-        _ => BTreeMap::new(),
-    };
-    Ok((request, bases))
+    if let Base::Registry(reference) = innermost(&request.plan) {
+        ground.bases = look_up(registry, reference, &request.plan, progress)?;
+    }
+    Ok(ground)
 }
 
 /// What its registry says of the base `reference`. Nothing is no error, for a daemon may reach what this machine does not.
@@ -196,6 +214,8 @@ fn look_up(
             Ok(BTreeMap::from([(reference.familiar(), KnownBase::of_config(Some(digest), &config))]))
         }
         Err(_) if progress.is_cancelled() => Err(Failure::Cancelled),
+        // The daemon would be told nothing else.
+        Err(error @ imagespec_distribution::Error::Credentials { .. }) => Err(error.into()),
         Err(error) => {
             tracing::debug!(%error, base = %reference, "the base is not looked up");
             Ok(BTreeMap::new())

@@ -24,6 +24,7 @@ impl Failure {
             Self::Cancelled => BuildError::of(FailureKind::Cancelled, "the build was cancelled"),
             Self::Solve(error) => error.tell(&DAEMON),
             Self::Given(error) => error.tell(),
+            Self::LocalCache(error) => error.tell(),
             Self::Recipe(error) => error.tell(),
             Self::Registry(error) => registry(error, registry_name),
             Self::Options(OptionsError::None) => BuildError::new(FailureKind::Machine, self)

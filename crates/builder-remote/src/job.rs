@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use imagespec_buildkit::base::LentBase;
 use imagespec_buildkit::{Recipe, Session, Solve, SolveError, Solved, stream};
 use imagespec_core::builder::{NetworkPolicy, RegistryAccess};
 use imagespec_core::digest::Digest;
@@ -139,12 +140,11 @@ impl Job<'_> {
             .collect();
         let key = fleet::affinity(&request.plan, self.platform);
         let failed = |source| {
-            let folder = request.cache_dir.join("remote").display().to_string();
+            let folder = request.cache_dir.join("builders/remote").display().to_string();
             Failure::Queue { folder, source }
         };
-        let Some((chosen, ticket)) = fleet::queue(&request.cache_dir, &key, &members, now()).map_err(failed)? else {
-            return Ok(None);
-        };
+        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut |_| None);
+        let Some((chosen, ticket)) = queued.map_err(failed)? else { return Ok(None) };
         let place = open[chosen];
         let address = &self.endpoints()[place].address;
         let cancelled = || self.building.progress.is_cancelled();
@@ -178,8 +178,12 @@ impl Job<'_> {
 
     fn solve(&self, runtime: &Runtime, chosen: &Chosen) -> Result<Made, Failure> {
         let Building { request, progress, credentials, .. } = self.building;
-        let session = Session::new(self.recipe, request, Arc::clone(credentials));
+        let mut session = Session::new(self.recipe, request, Arc::clone(credentials));
         let mut attributes = BTreeMap::new();
+        if let Some(LentBase { attribute: (name, value), blobs, .. }) = &self.building.lent {
+            attributes.insert(name.clone(), value.clone());
+            session = session.with_blobs(blobs.clone());
+        }
         if request.network == NetworkPolicy::Offline {
             attributes.insert("force-network-mode".to_owned(), "none".to_owned());
             attributes.insert("image-resolve-mode".to_owned(), "local".to_owned());
@@ -208,7 +212,7 @@ impl Job<'_> {
         }
         let (feeder, reader) = stream::pipe();
         let session = session.receiving(feeder);
-        let folder = request.cache_dir.join("remote");
+        let folder = request.cache_dir.join("tmp");
         let is_given_up = Arc::<AtomicBool>::default();
         let flag = Arc::clone(&is_given_up);
         let unpacking = thread::spawn(move || Saved::unpack(reader, &folder, &flag));

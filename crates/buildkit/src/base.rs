@@ -1,6 +1,6 @@
 //! What a build stands on that no daemon can pull: the layout that was handed over, and what is known of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use imagespec_core::builder::BuildRequest;
@@ -9,12 +9,13 @@ use imagespec_core::event::Outcome;
 use imagespec_core::plan::{Base, Plan};
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
-use imagespec_layout::{INDEX, Image, MANIFEST, ReadError, read_image};
+use imagespec_layout::{INDEX, Image, MANIFEST, ReadError, blob_path, read_image};
 use serde_json::{Value, json};
 
-use crate::dockerfile::KnownBase;
+use crate::dockerfile::{KnownBase, loaded_base};
 use crate::progress::Progress;
 use crate::registry::{Registry, machine, media_type};
+use crate::session::Blobs;
 
 /// Digits of the digest in the tag of a base.
 const TAG_DIGITS: usize = 32;
@@ -148,4 +149,42 @@ pub fn push_given(
         step.finish(Outcome::Done, String::new());
     }
     Ok(Some((pinned, KnownBase::of_images(Some(on_top), &images))))
+}
+
+/// The base of `request`, if no daemon can pull it, as blobs that a session has: what must be said to the frontend, what is
+/// known of it by its name behind FROM, and the blobs.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn lend_given(request: &BuildRequest) -> Result<Option<LentBase>, GivenBaseError> {
+    let Base::OciLayout { digest } = innermost(&request.plan) else { return Ok(None) };
+    let path = path(request, *digest)?;
+    let images = images(request, path, *digest)?;
+    let top = blob_path(path, *digest).metadata().map(|top| top.len());
+    let mut sizes = BTreeMap::from([(*digest, top.unwrap_or_default())]);
+    for image in &images {
+        sizes.extend(image.layers.iter().map(|layer| (layer.digest, layer.size_bytes)));
+        sizes.insert(image.digest(), image.manifest.len() as u64);
+        sizes.insert(image.config_digest(), image.config.len() as u64);
+    }
+    let name = loaded_base(*digest);
+    Ok(Some(LentBase {
+        attribute: (format!("context:{name}"), format!("oci-layout://imagespec-base@{digest}")),
+        known: KnownBase::of_images(Some(*digest), &images),
+        name,
+        blobs: Blobs::new(path, sizes),
+    }))
+}
+
+/// A base that a session lends to a daemon.
+#[derive(Debug, Clone)]
+pub struct LentBase {
+    /// Its name behind FROM.
+    pub name: String,
+    /// What is known of it.
+    pub known: KnownBase,
+    /// What the frontend must be told, by name: where that name leads.
+    pub attribute: (String, String),
+    /// What the session must have.
+    pub blobs: Blobs,
 }

@@ -12,6 +12,7 @@ use imagespec_core::cache_location::CacheLocation;
 use imagespec_core::masked::Masked;
 use imagespec_core::platform::Platform;
 use reqwest::Url;
+use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -204,6 +205,10 @@ impl Solve<'_> {
             // Of all stages.
             attributes.insert("no-cache".to_owned(), String::new());
         }
+        if !self.cache_from.is_empty() {
+            // It is the frontend that looks there; what stands below is for builds without one.
+            attributes.insert("cache-imports".to_owned(), cache_imports(&self.cache_from));
+        }
         let (exporter, exporter_attributes) = &self.exporter;
         SolveRequest {
             r#ref: random_id(),
@@ -223,6 +228,13 @@ impl Solve<'_> {
             ..SolveRequest::default()
         }
     }
+}
+
+/// Caches as the frontend reads them: BuildKit's `CacheOptionsEntry` as JSON.
+fn cache_imports(locations: &[CacheLocation]) -> String {
+    let entries =
+        locations.iter().map(|CacheLocation { kind, attributes }| json!({ "Type": kind, "Attrs": attributes }));
+    serde_json::Value::Array(entries.collect()).to_string()
 }
 
 fn cache(location: &CacheLocation) -> CacheOptionsEntry {

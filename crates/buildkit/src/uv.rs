@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use imagespec_core::builder::{BuildError, FailureKind, NetworkPolicy};
 use imagespec_core::digest::{Digest, Hasher};
@@ -16,8 +16,9 @@ use tempfile::NamedTempFile;
 
 use crate::dockerfile::UvProgram;
 
-/// Folder of what the builders on BuildKit keep.
-const FOLDER: &str = "buildkit";
+/// Folder of what the builders on BuildKit keep, and the one for what is being written, which is whose build was killed.
+const FOLDER: &str = "builders/buildkit";
+const ASIDE: &str = "tmp";
 /// A server that is silent for so long is given up.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long somebody who fetches the same is waited for.
@@ -124,7 +125,10 @@ pub fn pinned_uv(
     if let Some(found) = unpacked(&program) {
         return Ok(Some(found));
     }
-    fs::create_dir_all(&folder).map_err(|source| failed("make", &folder, source))?;
+    let aside = cache_dir.join(ASIDE);
+    for folder in [&folder, &aside] {
+        fs::create_dir_all(folder).map_err(|source| failed("make", folder, source))?;
+    }
     let _lock = lock(&folder.join(format!("uv-{machine}.lock")), cancelled)?;
     if let Some(found) = unpacked(&program) {
         return Ok(Some(found));
@@ -132,15 +136,30 @@ pub fn pinned_uv(
     if network == NetworkPolicy::Offline {
         return Err(UvError::Offline { machine: machine.to_owned() });
     }
-    let wheel = fetch_patiently(pinned, &folder, received, cancelled)?;
-    unpack(pinned, wheel, &program).map(Some)
+    let wheel = fetch_patiently(pinned, &aside, received, cancelled)?;
+    unpack(pinned, wheel, &program, &aside).map(Some)
 }
 
-/// The program, if it is there and as it was written.
+/// The program, if it is there and as it was written. That it is used keeps it from being removed.
 fn unpacked(program: &Path) -> Option<UvProgram> {
-    let digest: Digest = fs::read_to_string(program.with_extension("digest")).ok()?.parse().ok()?;
+    let note = note_of(program);
+    let digest: Digest = fs::read_to_string(&note).ok()?.parse().ok()?;
     let (found, size_bytes) = Digest::of_reader(&mut File::open(program).ok()?).ok()?;
-    (found == digest).then(|| UvProgram { path: program.to_owned(), digest, size_bytes })
+    if found != digest {
+        return None;
+    }
+    for path in [program, &note] {
+        // Of a file of somebody else the time cannot be set; then it is that of when it was written.
+        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+    Some(UvProgram { path: program.to_owned(), digest, size_bytes })
+}
+
+/// The file with the digest of the program.
+fn note_of(program: &Path) -> PathBuf {
+    let mut path = program.as_os_str().to_owned();
+    path.push(".digest");
+    path.into()
 }
 
 fn lock(path: &Path, cancelled: &dyn Fn() -> bool) -> Result<File, UvError> {
@@ -280,26 +299,25 @@ fn innermost(error: &dyn std::error::Error) -> io::Error {
     io::Error::other(deepest.to_string())
 }
 
-/// Takes the program out of its wheel and puts it where it belongs, at once.
-fn unpack(pinned: &PinnedUv, wheel: NamedTempFile, program: &Path) -> Result<UvProgram, UvError> {
+/// Takes the program out of its wheel in the folder `aside` and puts it where it belongs, at once.
+fn unpack(pinned: &PinnedUv, wheel: NamedTempFile, program: &Path, aside: &Path) -> Result<UvProgram, UvError> {
     let wrong = |problem: String| UvError::Wheel { problem };
     let mut file = wheel.into_file();
     file.seek(SeekFrom::Start(0)).map_err(|source| failed("read", program, source))?;
     let mut archive = zip::ZipArchive::new(file).map_err(|error| wrong(error.to_string()))?;
     let member = archive.by_name(&pinned.member()).map_err(|error| wrong(error.to_string()))?;
-    let folder = program.parent().unwrap_or(program);
     let io_failed = |source| failed("write", program, source);
-    let mut unpacked = NamedTempFile::new_in(folder).map_err(io_failed)?;
+    let mut unpacked = NamedTempFile::new_in(aside).map_err(io_failed)?;
     let mut content = member.take(PROGRAM_BYTES_MAX);
     let size_bytes = io::copy(&mut content, &mut unpacked).map_err(|error| wrong(error.to_string()))?;
     unpacked.seek(SeekFrom::Start(0)).map_err(io_failed)?;
     let (digest, _) = Digest::of_reader(unpacked.as_file_mut()).map_err(io_failed)?;
     fs::set_permissions(unpacked.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_failed)?;
     unpacked.as_file().sync_all().map_err(io_failed)?;
-    let mut note = NamedTempFile::new_in(folder).map_err(io_failed)?;
+    let mut note = NamedTempFile::new_in(aside).map_err(io_failed)?;
     note.write_all(digest.to_string().as_bytes()).map_err(io_failed)?;
     unpacked.persist(program).map_err(|error| io_failed(error.error))?;
-    note.persist(program.with_extension("digest")).map_err(|error| io_failed(error.error))?;
+    note.persist(note_of(program)).map_err(|error| io_failed(error.error))?;
     Ok(UvProgram { path: program.to_owned(), digest, size_bytes })
 }
 
@@ -315,12 +333,20 @@ mod tests {
     fn a_program_is_taken_only_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join(FOLDER);
-        fs::create_dir(&place).unwrap();
+        fs::create_dir_all(&place).unwrap();
         let program = place.join(format!("uv-{UV_VERSION}-x86_64"));
         let find = || pinned_uv(folder.path(), "x86_64", NetworkPolicy::Offline, &|_| {}, &|| false);
         insta::assert_snapshot!(find().unwrap_err(), @"uv 0.13.9 for x86_64 is not in the cache, and the build is offline");
         fs::write(&program, "uv").unwrap();
-        fs::write(program.with_extension("digest"), Digest::of(b"uv").to_string()).unwrap();
+        fs::write(note_of(&program), Digest::of(b"uv").to_string()).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH;
+        File::open(&program).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(find().unwrap().unwrap().size_bytes, 2);
+        assert!(fs::metadata(&program).unwrap().modified().unwrap() > long_ago, "it is used");
+        // That of another processor is another program.
+        let other = place.join(format!("uv-{UV_VERSION}-aarch64"));
+        fs::write(&other, "other").unwrap();
+        fs::write(note_of(&other), Digest::of(b"other").to_string()).unwrap();
         assert_eq!(find().unwrap().unwrap().size_bytes, 2);
         fs::write(&program, "vu").unwrap();
         assert!(find().is_err());
@@ -332,7 +358,7 @@ mod tests {
     fn whoever_waits_for_another_process_may_stop() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join(FOLDER);
-        fs::create_dir(&place).unwrap();
+        fs::create_dir_all(&place).unwrap();
         let _held = lock(&place.join("uv-x86_64.lock"), &|| false).unwrap();
         let stopped = pinned_uv(folder.path(), "x86_64", NetworkPolicy::Online, &|_| {}, &|| true);
         assert!(matches!(stopped, Err(UvError::Cancelled)), "{stopped:?}");

@@ -51,20 +51,21 @@ pub(crate) enum Command {
     Lock(Box<LockArguments>),
     /// Run a program in an image; the exit code is the program's.
     ///
-    /// The image of a spec must have been built. Any other image is looked for in the store on this machine, then in
-    /// its registry, and is pulled for this machine's platform. What the program writes to the image is thrown away.
+    /// The image of a spec must have been built; an engine that keeps it hands it over. Any other image is looked for in
+    /// the store on this machine, then in its registry, and is pulled for this machine's platform. What the program
+    /// writes to the image is thrown away.
     /// It runs in a sandbox: it sees the image's files and environment, and the network of this machine.
     Run(RunArguments),
     /// Show what an image is: digests, platforms, layers, environment, labels.
     ///
-    /// It is looked for in the store on this machine, then in its registry. Of a spec, it is the image that was built.
-    /// No layer is read.
+    /// It is looked for in the store on this machine, then in its registry. Of a spec, it is the image that was built, also
+    /// where its builder keeps it in an engine, which then hands it over. Else no layer is read.
     Inspect {
         /// An image as `registry/name:tag`, a layout as `oci:DIR[:TAG]`, a spec file, or one of the project's images.
         #[arg(value_name = "REF|oci:DIR|SPEC")]
         subject: String,
         #[command(flatten)]
-        settings: Settings,
+        lookup: Lookup,
         /// For people, or for programs.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -112,7 +113,7 @@ pub(crate) enum Command {
         #[arg(value_name = "SPEC|REF")]
         subject: String,
         #[command(flatten)]
-        settings: Settings,
+        lookup: Lookup,
     },
     /// List the builders.
     Builders {
@@ -287,6 +288,19 @@ pub(crate) struct Settings {
     pub(crate) overrides: Overrides,
 }
 
+/// What is laid over a spec whose image is looked for, and who built it.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Lookup {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// The builder that built the spec's image, `oci` by default. It is asked where it keeps images itself.
+    #[arg(long)]
+    pub(crate) builder: Option<String>,
+    /// Set an option of the builder; `imagespec builders --format json` lists them.
+    #[arg(long = "builder-opt", value_name = "KEY=VALUE")]
+    pub(crate) builder_options: Vec<String>,
+}
+
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
@@ -294,7 +308,7 @@ pub(crate) struct RunArguments {
     #[arg(value_name = "SPEC|REF|oci:DIR")]
     pub(crate) subject: String,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) lookup: Lookup,
     /// The program and its arguments; the image's own if left out.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,

@@ -1,9 +1,10 @@
 //! Whether a builder keeps an image itself, where this program cannot look: the builder is asked.
 
-use imagespec_core::builder::{BuildError, BuildRequest, Builder, Feature, Output, Session};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Feature, NetworkPolicy, Output, Session};
 use imagespec_core::event::Event;
 use imagespec_core::report::Report;
 
+use crate::arguments::Lookup;
 use crate::commands::build::{request, told};
 use crate::commands::builders;
 use crate::failure::Failure;
@@ -36,25 +37,32 @@ pub(crate) fn ask(
     if !is_kept || !description.features.contains(&Feature::Find) {
         return Ok(Answer::Untold);
     }
-    let request = BuildRequest { outputs: vec![output.clone()], ..request.clone() };
+    // A question fetches nothing.
+    let network = NetworkPolicy::Offline;
+    let request = BuildRequest { outputs: vec![output.clone()], network, ..request.clone() };
     let found = builder.find(&request, session)?;
     Ok(found.map_or(Answer::Absent, |report| Answer::Kept(Box::new(report))))
 }
 
-/// Asks the builder that `prepared` chose.
-pub(crate) fn find(surroundings: &Surroundings, prepared: &Prepared) -> Result<Answer, Failure> {
-    let chosen = surroundings.builder(None, prepared);
-    if local::keeps(&chosen.name) {
-        return Ok(Answer::Untold);
-    }
+/// Asks the builder of `prepared`, as `lookup` or the spec says, and returns the request as well.
+pub(crate) fn find(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    lookup: &Lookup,
+) -> Result<(Answer, BuildRequest), Failure> {
+    let chosen = surroundings.builder(lookup.builder.as_deref(), prepared);
     let (builder, _) = builders::find(surroundings, &chosen)?;
-    let options = options::collect(&builder.describe(), surroundings, prepared, &[])?;
+    let options = options::collect(&builder.describe(), surroundings, prepared, &lookup.builder_options)?;
     let request = request(surroundings, prepared, options)?;
-    ask(builder.as_ref(), &request, &Output::Store, &Unheard).map_err(|error| told(error, prepared))
+    let answer = match local::keeps(&chosen.name) {
+        true => Answer::Untold,
+        false => ask(builder.as_ref(), &request, &Output::Store, &Unheard).map_err(|error| told(error, prepared))?,
+    };
+    Ok((answer, request))
 }
 
 /// Nobody listens, and whoever has enough ends the program.
-struct Unheard;
+pub(crate) struct Unheard;
 
 impl Session for Unheard {
     fn event(&self, _: Event) {}

@@ -72,7 +72,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         Command::Build(arguments) => commands::build::build(arguments, &cancellation()?)?,
         Command::Lock(arguments) => commands::lock::lock(arguments, &cancellation()?)?,
         Command::Render(arguments) => commands::render::render(arguments, &cancellation()?)?,
-        Command::Inspect { subject, settings, format } => local::inspect(subject, settings, *format)?,
+        Command::Inspect { subject, lookup, format } => local::inspect(subject, lookup, *format)?,
         Command::Schema => commands::schema::schema()?,
         Command::Plan { spec, format } => commands::plan::plan(spec, *format)?,
         Command::Explain { spec, against, settings, format } => {
@@ -80,7 +80,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
         }
         Command::Hash(arguments) => commands::plan::hash(arguments)?,
         Command::Name { spec, settings } => commands::plan::name(spec, settings)?,
-        Command::Exists { subject, settings } => return commands::exists::exists(subject, settings),
+        Command::Exists { subject, lookup } => return commands::exists::exists(subject, lookup),
         Command::Run(arguments) => return local::run(arguments, &cancellation()?),
         Command::Builders { format } => {
             commands::builders::list(&Surroundings::read(&env::current_dir()?)?, *format)?;

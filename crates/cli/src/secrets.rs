@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::env::{self, VarError};
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::str::FromStr;
 
 use imagespec_core::builder::SecretSource;
@@ -15,6 +16,8 @@ use imagespec_core::suggestion;
 use crate::failure::Failure;
 use crate::prepare::Prepared;
 
+/// As much as BuildKit takes.
+const SIZE_BYTES_MAX: u64 = 500 << 10;
 const FORM: &str = "write `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`";
 
 /// The text behind `--secret`, which may hold a value that somebody put into the wrong place: it is never shown.
@@ -71,6 +74,10 @@ fn from_file(id: &str, file: &str) -> Result<SecretSource, Failure> {
         Ok(metadata) if metadata.is_dir() => {
             Err(Failure::usage(format!("`{file}`, the file of secret `{id}`, is a folder"), "name a file"))
         }
+        // What flows is there once, and for this process alone: `<(pass show token)` is `/dev/fd/63`.
+        Ok(metadata) if !metadata.is_file() || file.starts_with("/dev/") || file.starts_with("/proc/") => {
+            at_once(id, file)
+        }
         // Opened now, so that the user learns of it before the work and not after half of it.
         Ok(_) => match fs::File::open(file) {
             Ok(_) => Ok(SecretSource::File(std::path::absolute(file)?)),
@@ -78,6 +85,22 @@ fn from_file(id: &str, file: &str) -> Result<SecretSource, Failure> {
         },
         Err(error) => Err(unreadable(id, file, &error)),
     }
+}
+
+/// Reads a value that cannot be read twice.
+fn at_once(id: &str, file: &str) -> Result<SecretSource, Failure> {
+    let mut value = Vec::new();
+    let read = fs::File::open(file).and_then(|file| file.take(SIZE_BYTES_MAX + 1).read_to_end(&mut value));
+    read.map_err(|error| unreadable(id, file, &error))?;
+    if value.len() as u64 > SIZE_BYTES_MAX {
+        let message = format!("`{file}`, the file of secret `{id}`, has more than {} KiB", SIZE_BYTES_MAX >> 10);
+        return Err(Failure::usage(message, "a secret is shorter; larger files are not for steps to read in secret"));
+    }
+    let value = String::from_utf8(value);
+    value.map(SecretSource::Value).map_err(|_| {
+        let message = format!("`{file}`, the file of secret `{id}`, is not UTF-8");
+        Failure::usage(message, "put it into a regular file, which may hold any bytes")
+    })
 }
 
 fn unreadable(id: &str, file: &str, error: &std::io::Error) -> Failure {

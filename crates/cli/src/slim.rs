@@ -15,7 +15,7 @@ use imagespec_core::report::Report;
 use imagespec_distribution::Existence;
 use tempfile::TempDir;
 
-use crate::arguments::{CacheCommand, Format, RunArguments, Settings};
+use crate::arguments::{CacheCommand, Format, Lookup, RunArguments};
 use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::prepare::{self, Prepared, Surroundings};
@@ -96,6 +96,11 @@ pub(crate) fn workspace() -> Result<Workspace, Failure> {
     Ok(Workspace(tempfile::Builder::new().prefix("base-").tempdir_in(parent)?))
 }
 
+/// Nothing here removes things from the cache.
+pub(crate) fn hold_cache(_name: &str) -> Result<Option<()>, Failure> {
+    Ok(None)
+}
+
 /// Where builders are told to keep what they keep.
 pub(crate) fn cache_root() -> Result<PathBuf, Failure> {
     prepare::cache_folder()
@@ -129,7 +134,7 @@ pub(crate) fn run(_arguments: &RunArguments, _cancelled: &Arc<AtomicBool>) -> Re
 }
 
 /// A failure.
-pub(crate) fn inspect(_text: &str, _settings: &Settings, _format: Format) -> Result<(), Failure> {
+pub(crate) fn inspect(_text: &str, _lookup: &Lookup, _format: Format) -> Result<(), Failure> {
     Err(absent("inspect images", TAKE_ANOTHER))
 }
 

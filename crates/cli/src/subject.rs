@@ -8,7 +8,7 @@ use imagespec_core::project::Project;
 use imagespec_core::reference::Reference;
 use imagespec_core::suggestion;
 
-use crate::arguments::Settings;
+use crate::arguments::{Lookup, Settings};
 use crate::failure::Failure;
 
 /// What a spec is called that a folder stands for.
@@ -118,8 +118,20 @@ pub(crate) fn hint(text: &str, project: Option<&Project>) -> Option<String> {
     folder.is_dir().then(|| format!("`{text}` is a folder here; name the spec file in it"))
 }
 
+/// Refuses what is about a spec's image where there is no spec.
+pub(crate) fn refuse_lookup(text: &str, lookup: &Lookup) -> Result<(), Failure> {
+    refuse_settings(text, &lookup.settings)?;
+    let flag = match (&lookup.builder, lookup.builder_options.is_empty()) {
+        (Some(_), _) => "--builder",
+        (None, false) => "--builder-opt",
+        (None, true) => return Ok(()),
+    };
+    let message = format!("`{flag}` says who built the image of a spec, and `{text}` is no spec");
+    Err(Failure::usage(message, "name the spec, or leave it out"))
+}
+
 /// Refuses what changes a spec where there is none to change.
-pub(crate) fn refuse_settings(text: &str, Settings { registry, overrides }: &Settings) -> Result<(), Failure> {
+fn refuse_settings(text: &str, Settings { registry, overrides }: &Settings) -> Result<(), Failure> {
     let flag = match (registry, overrides.sets.is_empty(), overrides.platform.is_empty()) {
         _ if overrides.locked => "--locked",
         (Some(_), ..) => "--registry",

@@ -304,7 +304,9 @@ pub struct BuildRequest {
     pub cache_to: Vec<CacheLocation>,
     /// Whether anything may be fetched.
     pub network: NetworkPolicy,
-    /// Folder for everything that a builder keeps between builds.
+    /// Folder for everything that a builder keeps between builds: in the folder `builders/NAME` beneath it, each file or folder
+    /// of which may be removed between two builds if its time of change is old. What is being written goes to `tmp`, which is
+    /// emptied when nobody builds.
     pub cache_dir: PathBuf,
     /// Seconds since 1970 that files, config and history carry: SOURCE_DATE_EPOCH, else 0.
     pub timestamp: u64,

@@ -90,6 +90,12 @@ impl Saved {
         Ok(Self { images: vec![image], index: None, folder })
     }
 
+    /// Digest of what is on top: of the index, else of the one manifest.
+    pub fn digest(&self) -> Digest {
+        let top = self.index.as_ref().or(self.images.first().map(|image| &image.manifest));
+        Digest::of(top.map(Vec::as_slice).unwrap_or_default())
+    }
+
     /// Where the layers lie, as in an OCI image layout.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -37,6 +37,9 @@ const API_MAX: (u32, u32) = (1, 53);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An image is loaded and exported in one request, which takes as long as it takes: the user may cancel it.
 const WORK_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
+/// What an engine is asked for that pushes, without and with a login.
+pub(crate) const PUSH: &str = "push the image";
+pub(crate) const PUSH_AS_USER: &str = "push the image with the login that is stored";
 
 /// An engine that answers.
 pub struct Engine {
@@ -191,6 +194,7 @@ impl Engine {
         login: Option<Login>,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Option<Digest>, EngineError> {
+        let action = if login.is_some() { PUSH_AS_USER } else { PUSH };
         let credentials = login.map(|login| {
             let server = Some(name.registry().to_owned());
             let password = Some(login.password().to_owned());
@@ -210,7 +214,7 @@ impl Engine {
         let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         let mut digest = None;
         while let Some(answer) = answers.next().await {
-            let answer = answer.map_err(|error| self.told("push the image", &error))?;
+            let answer = answer.map_err(|error| self.told(action, &error))?;
             // `TAG: digest: sha256:… size: 1234`
             let words = answer.status.as_deref().unwrap_or_default();
             if let Some((_, rest)) = words.split_once("digest: ") {

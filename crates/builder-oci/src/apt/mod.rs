@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use imagespec_core::event::Outcome;
 use imagespec_core::lock::LockedDeb;
 use imagespec_core::plan::AptStep;
+use imagespec_core::resolve::is_unknown_debian_package;
 
 use crate::bootstrap::{MirrorError, script_environment};
 use crate::builder::{Building, Failure, Position};
@@ -117,11 +118,7 @@ impl AptError {
     /// Whether apt knows no package of a name, and knows all that its mirrors have.
     pub(crate) fn is_unknown_package(&self) -> bool {
         let Self::Failed { lines, .. } = self else { return false };
-        let says = |words: &str| lines.iter().any(|line| line.contains(words));
-        let is_unknown = says("Unable to locate package")
-            || says("has no installation candidate")
-            || says("Couldn't find any package");
-        is_unknown && !says("Failed to fetch") && !says("Some index files failed to download")
+        is_unknown_debian_package(&lines.join("\n"))
     }
 }
 

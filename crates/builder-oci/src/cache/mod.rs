@@ -8,12 +8,13 @@
 //! ROOT/apt/ARCHITECTURE/… packages and lists that the apt of an image fetched, for images on the same layers alone
 //! ROOT/conda/…              what conda channels said, each with the time until which it counts
 //! ROOT/uv/…                 what the resolver fetched: its own cache, and a Python if this machine has none
+//! ROOT/builders/NAME/…      what other builders keep, or several of them share
 //! ROOT/locks/…              empty files that are locked while something is made
 //! ROOT/locks/cache          locked by all who use the cache, together; by one who removes things, alone
 //! ROOT/tmp/…                what is being written; rubbish as soon as nobody uses the cache
 //! ```
 //!
-//! The time of change of a blob and of a record says when it was used last, to the minute; that of a snapshot's lock
+//! The time of change of a blob, of a record and of what other builders keep says when it was used last, to the minute; that of a snapshot's lock
 //! says it for the snapshot, whose own time is seen by the programs that run on it.
 //!
 //! Everything is written to `tmp`, synced and renamed, so that a name never stands for half a file. What is read is
@@ -99,7 +100,10 @@ impl CacheError {
 }
 
 /// The folders of a cache.
-const FOLDERS: [&str; 9] = ["blobs/sha256", "records", "snapshots", "store", "apt", "conda", "uv", "locks", "tmp"];
+const FOLDERS: [&str; 10] =
+    ["blobs/sha256", "records", "snapshots", "store", "apt", "conda", "uv", BUILDERS, "locks", "tmp"];
+/// The folder with a folder for each other builder.
+const BUILDERS: &str = "builders";
 /// The lock that all users of a cache share.
 const USE: &str = "cache";
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use imagespec_core::digest::Digest;
 use serde_json::Value;
 
-use super::{Cache, CacheError, FOLDERS, USE, lock};
+use super::{BUILDERS, Cache, CacheError, FOLDERS, USE, lock};
 use crate::output::Store;
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -42,6 +42,8 @@ pub struct Pruned {
     pub records: Removed,
     /// Layers unpacked for the sandbox.
     pub snapshots: Removed,
+    /// What other builders keep.
+    pub builders: Removed,
     /// What builds left behind that were killed.
     pub leftovers: Removed,
     /// How many images the store has, which keep what they need.
@@ -96,6 +98,7 @@ pub fn prune(root: &Path, sandbox: &Sandbox, policy: PrunePolicy) -> Result<Prun
         records: pruning.records()?,
         snapshots: pruning.snapshots(&needed.diff_ids)?,
         blobs: pruning.blobs(&needed.blobs)?,
+        builders: pruning.builders()?,
     })
 }
 
@@ -209,6 +212,22 @@ impl Pruning<'_> {
         for path in entries(&self.cache.root().join("blobs/sha256"))? {
             if !needed.contains(&name(&path)) && self.is_unused(&path) {
                 self.remove(&mut removed, &path)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Files and folders of other builders, which note themselves when they use one.
+    fn builders(&self) -> Result<Removed, PruneError> {
+        let mut removed = Removed::default();
+        for builder in entries(&self.cache.root().join(BUILDERS))? {
+            if !builder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                continue;
+            }
+            for path in entries(&builder)? {
+                if self.is_unused(&path) {
+                    self.remove(&mut removed, &path)?;
+                }
             }
         }
         Ok(removed)
@@ -335,14 +354,22 @@ mod tests {
             fs::write(&lock, "").unwrap();
             age(&lock, days);
         }
+        fs::create_dir_all(root.join("builders/tiny/unused")).unwrap();
+        for (name, days) in [("tiny/unused", 40), ("tiny/used", 3)] {
+            let path = root.join(BUILDERS).join(name);
+            if !path.is_dir() {
+                fs::write(&path, "").unwrap();
+            }
+            age(&path, days);
+        }
         fs::create_dir_all(cache.temporary_folder().join("bootstrap-x/root")).unwrap();
         fs::write(cache.store_folder().join("docker.io/.tmpX"), "half").unwrap();
         (layer, unneeded)
     }
 
-    fn counts(pruned: &Pruned) -> [usize; 5] {
-        let Pruned { blobs, records, snapshots, leftovers, images } = pruned;
-        [blobs.count, records.count, snapshots.count, leftovers.count, *images]
+    fn counts(pruned: &Pruned) -> [usize; 6] {
+        let Pruned { blobs, records, snapshots, builders, leftovers, images } = pruned;
+        [blobs.count, records.count, snapshots.count, builders.count, leftovers.count, *images]
     }
 
     #[test]
@@ -350,19 +377,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (layer, unneeded) = old_cache(folder.path());
         let counted = prune(folder.path(), &sandbox(), policy(PruneMode::DryRun)).unwrap();
-        assert_eq!(counts(&counted), [1, 1, 1, 2, 1]);
+        assert_eq!(counts(&counted), [1, 1, 1, 1, 2, 1]);
         // The dry run itself was no use of anything but the image.
         let removed = prune(folder.path(), &sandbox(), policy(PruneMode::Remove)).unwrap();
-        assert_eq!(counts(&removed), [1, 1, 1, 2, 1]);
+        assert_eq!(counts(&removed), [1, 1, 1, 1, 2, 1]);
         let cache = Cache::open(folder.path()).unwrap();
         assert!(cache.has_blob(layer) && !cache.has_blob(unneeded));
         assert!(cache.snapshot_path(layer).join("usr").is_dir());
         assert!(!cache.snapshots_folder().join("0".repeat(64)).exists());
         assert!(cache.snapshots_folder().join("1".repeat(64)).exists());
+        assert!(folder.path().join("builders/tiny/used").exists());
         assert_eq!(entries(&cache.temporary_folder()).unwrap(), Vec::<PathBuf>::new());
         drop(cache);
         let again = prune(folder.path(), &sandbox(), policy(PruneMode::Remove)).unwrap();
-        assert_eq!(counts(&again), [0, 0, 0, 0, 1]);
+        assert_eq!(counts(&again), [0, 0, 0, 0, 0, 1]);
     }
 
     #[test]
@@ -375,7 +403,7 @@ mod tests {
         drop(cache.lock_snapshot(Digest::from_hex(&"0".repeat(64)).unwrap()).unwrap());
         drop(cache);
         let removed = prune(folder.path(), &sandbox(), policy(PruneMode::Remove)).unwrap();
-        assert_eq!(counts(&removed), [0, 0, 0, 2, 1]);
+        assert_eq!(counts(&removed), [0, 0, 0, 1, 2, 1]);
     }
 
     #[test]

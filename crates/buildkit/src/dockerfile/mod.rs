@@ -29,6 +29,7 @@ pub use conda::conda_files;
 pub use error::LowerError;
 pub use machine::Machine;
 pub use script::exit_code;
+pub(crate) use stage::COMMAND_TITLE;
 
 use crate::recipe::{Entry, Recipe, RecipeSecret};
 use error::LINE_BYTES_MAX;

@@ -19,8 +19,17 @@ pub(super) fn cache(id: &str, target: &str) -> String {
 
 /// The caches of apt. Programs of the image write there, and apt believes what it finds: other bases have others.
 pub(super) fn apt_caches(base: &str) -> [String; 2] {
-    let digest = &Digest::of(base.as_bytes()).to_hex()[..12];
+    let digest = key_of(base);
     ["lists", "archives"].map(|kind| cache(&format!("apt-{digest}-{kind}"), &format!("apt/{kind}")))
+}
+
+/// The cache of uv. Of a package that it built itself it does not remember for which C library.
+fn uv_cache(base: &str) -> String {
+    cache(&format!("uv-{}", key_of(base)), "cache")
+}
+
+fn key_of(base: &str) -> String {
+    Digest::of(base.as_bytes()).to_hex()[..12].to_owned()
 }
 
 impl Lowering<'_> {
@@ -39,7 +48,8 @@ impl Lowering<'_> {
             let target = if machines.len() == 1 { "uv".to_owned() } else { format!("uv-{machine}") };
             mounts.push(bind(&format!("uv-{machine}"), &target));
         }
-        mounts.push(cache("uv", "cache"));
+        let (base, _) = self.known_base()?;
+        mounts.push(uv_cache(&base.unwrap_or_default()));
         mounts.extend(self.authorities());
         if let Some(variables) = self.machine.variables() {
             let source = imagespec_core::builder::SecretSource::Value(variables);

@@ -147,7 +147,7 @@ impl Stage<'_, '_> {
             (mounts, ["/bin/sh".to_owned(), path].into_iter().chain(words).collect::<Vec<_>>())
         };
         for (index, command) in step.commands.iter().enumerate() {
-            let title = format!("run {}", command.lines().next().unwrap_or_default());
+            let title = format!("{COMMAND_TITLE}{}", shortened(command));
             let field = self.field(&format!("commands[{index}]"));
             self.lowering.writer.run(&mounts, words.iter().chain([command]), Told { title, field });
         }
@@ -186,6 +186,20 @@ impl Stage<'_, '_> {
             self.lowering.writer.run(&mounts, ["/bin/sh", "-c", &copy], told_of_uv);
         }
         Ok(())
+    }
+}
+
+/// How the title of each command begins, and of nothing else.
+pub(crate) const COMMAND_TITLE: &str = "run ";
+/// Characters of a command that stand in its title.
+const SHOWN_CHARACTERS_MAX: usize = 100;
+
+/// A command on one line.
+fn shortened(command: &str) -> String {
+    let text = command.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Services and their names are those of BuildKit's `session` package. Nothing is offered that the recipe does not need.
 
+mod content;
 mod credentials;
 mod files;
 mod health;
@@ -34,6 +35,7 @@ use tonic::transport::server::{Connected, Router};
 use crate::recipe::{Recipe, RecipeSecret};
 use crate::stream::Feeder;
 
+pub use content::Blobs;
 pub(crate) use files::DOCKERFILE_NAME;
 pub(crate) use secrets::read as read_secret;
 
@@ -55,6 +57,7 @@ pub struct Session {
     registries: BTreeSet<String>,
     ssh_agent: Option<PathBuf>,
     receiver: Option<Arc<received::Receiver>>,
+    blobs: Option<Arc<Blobs>>,
 }
 
 impl Session {
@@ -72,12 +75,18 @@ impl Session {
             registries: registries(request),
             ssh_agent: request.ssh_agent.clone().filter(|_| recipe.wants_ssh),
             receiver: None,
+            blobs: None,
         }
     }
 
     /// The same session, which takes the result as an archive and hands it to `feeder`.
     pub fn receiving(self, feeder: Feeder) -> Self {
         Self { receiver: Some(Arc::new(received::Receiver::new(feeder))), ..self }
+    }
+
+    /// The same session, which has the blobs of a base.
+    pub fn with_blobs(self, blobs: Blobs) -> Self {
+        Self { blobs: Some(Arc::new(blobs)), ..self }
     }
 
     /// Its name.
@@ -108,13 +117,16 @@ impl Session {
         if self.ssh_agent.is_some() {
             methods.extend(["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"]);
         }
+        if self.blobs.is_some() {
+            methods.extend(content::METHODS);
+        }
         if self.receiver.is_some() {
             methods.push("/moby.filesync.v1.FileSend/DiffCopy");
         }
         methods
     }
 
-    /// Answers what BuildKit asks over `connection`, until the future is dropped.
+    /// Answers what BuildKit asks over `connection`, until the future is dropped: BuildKit is then told that this was all.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -124,7 +136,8 @@ impl Session {
     {
         // A server whose listener ends would end at once, and there is one connection alone.
         let connections = tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending());
-        self.services().serve_with_incoming(connections).await
+        // The connection has a task of its own, which ends with the future only where a server could be told to end.
+        self.services().serve_with_incoming_shutdown(connections, std::future::pending()).await
     }
 
     fn services(&self) -> Router {
@@ -141,6 +154,10 @@ impl Session {
             )
             .add_service(AuthServer::new(credentials))
             .add_service(SecretsServer::new(secrets));
+        let router = match &self.blobs {
+            Some(blobs) => router.add_service(content::ContentServer(Arc::clone(blobs))),
+            None => router,
+        };
         let router = match &self.receiver {
             Some(receiver) => router.add_service(FileSendServer::from_arc(Arc::clone(receiver))),
             None => router,
@@ -172,4 +189,45 @@ pub(crate) fn random_id() -> String {
     let mut bytes = [0; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("the kernel has random bytes");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bollard_buildkit_proto::health::HealthCheckRequest;
+    use bollard_buildkit_proto::health::health_client::HealthClient;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session {
+            id: random_id(),
+            shared_key: String::new(),
+            tree: Arc::new(Tree::of(&BTreeMap::new(), 0)),
+            dockerfile: Arc::new(Tree::of_dockerfile("FROM scratch\n", 0)),
+            secrets: BTreeMap::new(),
+            credentials: Arc::new(CredentialStore::from_files(Vec::new())),
+            registries: BTreeSet::new(),
+            ssh_agent: None,
+            receiver: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_whoever_serves_it() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let session = session();
+        let asked = async {
+            let mut client = HealthClient::new(crate::channel(theirs).await.unwrap());
+            client.check(HealthCheckRequest::default()).await.unwrap();
+            client
+        };
+        let mut client = tokio::select! {
+            client = asked => client,
+            ended = session.serve(ours) => panic!("{ended:?}"),
+        };
+        let answers = async { while client.check(HealthCheckRequest::default()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(10), answers).await.expect("it answers no more");
+    }
 }

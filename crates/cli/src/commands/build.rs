@@ -148,6 +148,7 @@ fn build_one(
     }
     request.outputs = wanted;
     let session = InTurn::new(terminal);
+    let _held = local::hold_cache(&description.name)?;
     // Even where the answer does not count: what cannot be done should be said before a base is made for it.
     let kept = builder.find(&request, &session).map_err(|error| told(error, prepared))?;
     if let Some(report) = kept.filter(|_| !is_forced(arguments) && !arguments.no_cache) {
@@ -192,12 +193,9 @@ pub(crate) fn request(
 
 /// A builder's failure, with the place of the field that asked for what failed.
 pub(crate) fn told(error: BuildError, prepared: &Prepared) -> Failure {
-    let place = |field: &str| prepared.resolved.place_of(field).cloned();
-    let place = error.field.as_deref().and_then(|field| match field {
-        // A builder does not know whether packages were listed in the spec or in a file that it names.
-        "packages" => place("packages").or_else(|| place("requirements")),
-        field => place(field),
-    });
+    let words = [error.message.as_str()].into_iter().chain(error.causes.iter().map(String::as_str));
+    let words = words.collect::<Vec<_>>().join("\n");
+    let place = error.field.as_deref().and_then(|field| prepared.resolved.place_of_failure(field, &words));
     let mut failure = Failure::from(error);
     failure.diagnostics[0].place = place;
     failure

@@ -7,7 +7,7 @@ use imagespec_core::reference::Reference;
 use imagespec_distribution::{Client, Existence};
 
 use super::builders;
-use crate::arguments::Settings;
+use crate::arguments::Lookup;
 use crate::failure::{FAILED, Failure, UNKNOWN};
 use crate::kept::{self, Answer};
 use crate::local;
@@ -16,12 +16,13 @@ use crate::session::{print_data, print_line};
 use crate::subject::{self, Subject};
 
 /// Asks for the image of a spec, or for a reference.
-pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
+pub(crate) fn exists(text: &str, lookup: &Lookup) -> Result<u8, Failure> {
+    let settings = &lookup.settings;
     let surroundings = Surroundings::of(text)?;
     let (name, existence) = match Subject::of(text, surroundings.project.as_ref())? {
         Subject::File | Subject::Image => {
             let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
-            let existence = of_prepared(&surroundings, &prepared)?;
+            let existence = of_prepared(&surroundings, &prepared, lookup)?;
             // What an engine has without a manifest has no digest that anybody else could use.
             let Some(existence) = existence else {
                 print_data(&prepared.name.familiar())?;
@@ -30,7 +31,7 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
             (prepared.name.clone(), existence)
         }
         Subject::Reference(reference) => {
-            subject::refuse_settings(text, settings)?;
+            subject::refuse_lookup(text, lookup)?;
             let existence = match local::in_store(&reference)? {
                 Some(existence @ Existence::Yes { .. }) => existence,
                 _ => in_registry(&surroundings, &reference, None),
@@ -57,15 +58,19 @@ pub(crate) fn exists(text: &str, settings: &Settings) -> Result<u8, Failure> {
 }
 
 /// Whether the image of `prepared` exists, where it would be pushed or kept; nothing for one that exists without a manifest.
-fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Option<Existence>, Failure> {
+fn of_prepared(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    lookup: &Lookup,
+) -> Result<Option<Existence>, Failure> {
     let existence = match prepared.has_registry {
         true => in_its_registry(surroundings, prepared),
-        false => match kept::find(surroundings, prepared).map_err(|failure| unanswered(&prepared.name, failure))? {
+        false => match asked(surroundings, prepared, lookup)? {
             Answer::Kept(report) if !report.has_manifest() => return Ok(None),
             Answer::Kept(report) => Ok(Existence::Yes { digest: report.digest }),
             Answer::Absent => Ok(Existence::No),
             Answer::Untold => {
-                let builder = surroundings.builder(None, prepared).name;
+                let builder = surroundings.builder(lookup.builder.as_deref(), prepared).name;
                 match local::in_store(&prepared.name)? {
                     Some(Existence::No) if !local::keeps(&builder) => Err(elsewhere(&prepared.name, &builder)),
                     Some(existence) => Ok(existence),
@@ -75,6 +80,13 @@ fn of_prepared(surroundings: &Surroundings, prepared: &Prepared) -> Result<Optio
         },
     };
     existence.map(Some)
+}
+
+/// What the builder says. One that does not answer, or that there is not, leaves it unknown; what is wrong about the options
+/// does as well.
+fn asked(surroundings: &Surroundings, prepared: &Prepared, lookup: &Lookup) -> Result<Answer, Failure> {
+    let asked = kept::find(surroundings, prepared, lookup);
+    asked.map(|(answer, _)| answer).map_err(|failure| unanswered(&prepared.name, failure))
 }
 
 /// Whether the image of `prepared` is where it would be pushed.

@@ -12,7 +12,7 @@ use crate::arguments::{LockArguments, Overrides};
 use crate::failure::Failure;
 use crate::prepare::{Surroundings, shown};
 use crate::session::{Terminal, print_data};
-use crate::{lockfile, options, secrets};
+use crate::{local, lockfile, options, secrets};
 
 /// Locks a spec and prints the path of the lock file.
 pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Result<(), Failure> {
@@ -35,6 +35,7 @@ pub(crate) fn lock(arguments: &LockArguments, cancelled: &Arc<AtomicBool>) -> Re
     }
     let options = options::collect(&description, &surroundings, &prepared, &arguments.builder_options)?;
     let request = BuildRequest { secrets, ..request(&surroundings, &prepared, options)? };
+    let _held = local::hold_cache(&description.name)?;
     let locked = builder.lock(&request, &terminal).map_err(|error| told(error, &prepared))?;
     let path = lockfile::path(&prepared.loaded);
     lockfile::write(&path, &Lock::of(&locked).to_toml())?;

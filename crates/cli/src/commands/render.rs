@@ -15,6 +15,7 @@ use super::builders::{self, Wanted};
 use crate::arguments::RenderArguments;
 use crate::bases::InTurn;
 use crate::failure::{Failure, diagnostic_of};
+use crate::local;
 use crate::options;
 use crate::prepare::{Surroundings, shown};
 use crate::session::{Terminal, print_data};
@@ -38,6 +39,7 @@ pub(crate) fn render(arguments: &RenderArguments, cancelled: &Arc<AtomicBool>) -
     let network = if arguments.offline { NetworkPolicy::Offline } else { NetworkPolicy::Online };
     let mut request = BuildRequest { network, ..request(&surroundings, &prepared, options)? };
     let session = InTurn::new(&terminal);
+    let _held = local::hold_cache(&description.name)?;
     let _made = builders::provide(base, &surroundings, &prepared, &mut request, &session, &terminal)?;
     let render =
         |folder: Option<&Path>| builder.render(&request, folder, &session).map_err(|error| told(error, &prepared));

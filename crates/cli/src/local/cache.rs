@@ -1,5 +1,8 @@
 //! `imagespec cache`: how large it is, what of it is no longer needed, and an end of it.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use imagespec_builder_oci::cache::{self, PruneMode, PrunePolicy, Pruned, Verified};
@@ -29,12 +32,26 @@ pub(crate) fn cache(command: &CacheCommand) -> Result<u8, Failure> {
 fn du() -> Result<(), Failure> {
     let root = prepare::cache_folder()?;
     let mut total_bytes = 0;
-    for part in ["blobs", "records", "snapshots", "store", "apt", "conda", "uv", "tmp"] {
-        let size_bytes = cache::disk_usage_bytes(&root.join(part));
+    for part in parts(&root) {
+        let size_bytes = cache::disk_usage_bytes(&root.join(&part));
         total_bytes += size_bytes;
         print_data(&format!("{:>10}  {part}", size(size_bytes)))?;
     }
     print_data(&format!("{:>10}  {}", size(total_bytes), root.display()))
+}
+
+/// The parts of the cache in `root`: those of the store, what each other builder keeps, and whatever else is there.
+fn parts(root: &Path) -> Vec<String> {
+    const OWN: [&str; 8] = ["blobs", "records", "snapshots", "store", "apt", "conda", "uv", "tmp"];
+    let folders = |folder: &Path| -> BTreeSet<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let builders = folders(&root.join("builders")).into_iter().map(|name| format!("builders/{name}"));
+    let others = folders(root).into_iter();
+    let others = others.filter(|name| !OWN.contains(&name.as_str()) && !matches!(name.as_str(), "builders" | "locks"));
+    OWN.into_iter().map(str::to_owned).chain(builders).chain(others).collect()
 }
 
 /// Removes what no image of the store needs and nobody used for a while.
@@ -44,11 +61,12 @@ fn prune(unused_for: Duration, mode: PruneMode) -> Result<(), Failure> {
     let policy = PrunePolicy { unused_for, mode };
     // An empty cache is not made to be cleaned.
     let pruned = if root.is_dir() { cache::prune(&root, &sandbox, policy)? } else { Pruned::default() };
-    let Pruned { blobs, records, snapshots, leftovers, images } = pruned;
+    let Pruned { blobs, records, snapshots, builders, leftovers, images } = pruned;
     let parts = [
         (blobs, "blobs"),
         (records, "records"),
         (snapshots, "snapshots"),
+        (builders, "files of other builders"),
         (leftovers, "leftovers of builds that were killed"),
     ];
     let mut total_bytes = 0;

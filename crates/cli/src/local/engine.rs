@@ -1,8 +1,12 @@
-//! The engine that the bundled builder `docker` would build in: whether it answers, and what it can do.
+//! The engine that the bundled builder `docker` would build in: whether it answers, what it can do, and images that it keeps.
 
-use imagespec_builder_docker::{Diagnosis, DockerBuilder, diagnose};
-use imagespec_core::builder::Builder;
+use std::path::PathBuf;
 
+use imagespec_builder_docker::{self as docker, Diagnosis, DockerBuilder, diagnose};
+use imagespec_core::builder::{BuildError, BuildRequest, Builder, Output, Session};
+use imagespec_core::digest::Digest;
+
+use super::Workspace;
 use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
 use crate::options;
@@ -41,4 +45,26 @@ pub(crate) fn engine_findings(surroundings: &Surroundings, preferred: &str) -> R
         },
     ));
     Ok(findings)
+}
+
+/// Whether images that the builder called `name` keeps can be had from it.
+pub(super) fn hands_over(name: &str) -> bool {
+    name == docker::NAME
+}
+
+/// Has the engine hand over the image of `request` that it keeps, if it still does. A command that is killed leaves what
+/// `cache prune` finds.
+pub(super) fn hand_over(
+    request: BuildRequest,
+    workspace: Workspace,
+    session: &dyn Session,
+) -> Result<Option<(Workspace, Digest)>, BuildError> {
+    let outputs = vec![Output::Oci { dest: handed_over(&workspace) }];
+    let digest = docker::export(&BuildRequest { outputs, ..request }, session)?;
+    Ok(digest.map(|digest| (workspace, digest)))
+}
+
+/// Where it lies.
+pub(super) fn handed_over(workspace: &Workspace) -> PathBuf {
+    workspace.path().join("image")
 }

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use imagespec_builder_oci::cache::Cache;
 use imagespec_builder_oci::{OpenError, Source, Store};
-use imagespec_core::builder::{Output, RegistryAccess};
+use imagespec_core::builder::{Output, RegistryAccess, Session};
 use imagespec_core::diagnostic::Diagnostic;
 use imagespec_core::digest::Digest;
 use imagespec_core::reference::Reference;
 use imagespec_core::resolve::{ResolveProblem, oci_layout};
 use imagespec_distribution::Client;
 
-use super::open_cache;
-use crate::arguments::Settings;
+use super::{Workspace, engine, open_cache};
+use crate::arguments::Lookup;
+use crate::commands::build::told;
 use crate::commands::builders;
 use crate::failure::{Failure, diagnostic_of};
 use crate::kept::{self, Answer};
@@ -32,18 +33,40 @@ pub(crate) struct Found {
 
 #[derive(Debug)]
 enum Place {
-    Store { cache: Cache, digest: Digest },
-    Layout { folder: PathBuf, digest: Digest },
-    Registry { reference: Reference, registries: BTreeMap<String, RegistryAccess>, credential_files: Vec<PathBuf> },
+    Store {
+        cache: Cache,
+        digest: Digest,
+    },
+    Layout {
+        folder: PathBuf,
+        digest: Digest,
+    },
+    /// What an engine handed over.
+    HandedOver {
+        workspace: Workspace,
+        digest: Digest,
+    },
+    Registry {
+        reference: Reference,
+        registries: BTreeMap<String, RegistryAccess>,
+        credential_files: Vec<PathBuf>,
+    },
 }
 
 /// Finds the image that `text` means, of a spec or another one. The store is looked in before a registry is.
-pub(crate) fn find(surroundings: &Surroundings, text: &str, settings: &Settings) -> Result<Found, Failure> {
+/// What a builder keeps it hands over, and tells `session` about it.
+pub(crate) fn find(
+    surroundings: &Surroundings,
+    text: &str,
+    lookup: &Lookup,
+    session: &dyn Session,
+) -> Result<Found, Failure> {
+    let settings = &lookup.settings;
     let project = surroundings.project.as_ref();
     match Subject::of(text, project)? {
         Subject::File | Subject::Image => {
             let prepared = surroundings.prepare(text, settings.registry.as_deref(), &settings.overrides)?;
-            of_spec(surroundings, &prepared, text)
+            of_spec(surroundings, &prepared, text, lookup, session)
         }
         Subject::Layout(path) => {
             let (digest, folder) = oci_layout(&std::env::current_dir()?, &path).map_err(|problem| layout(&problem))?;
@@ -85,32 +108,64 @@ pub(crate) fn tagged(name: &Reference) -> Result<Vec<Found>, Failure> {
 }
 
 /// The image of a spec that was built already.
-fn of_spec(surroundings: &Surroundings, prepared: &Prepared, spec: &str) -> Result<Found, Failure> {
-    let name = prepared.name.familiar();
-    let hint = format!("`imagespec build {spec}` builds it");
-    let place = match in_store(&prepared.name)? {
+fn of_spec(
+    surroundings: &Surroundings,
+    prepared: &Prepared,
+    spec: &str,
+    lookup: &Lookup,
+    session: &dyn Session,
+) -> Result<Found, Failure> {
+    let hint = match &lookup.builder {
+        Some(builder) => format!("`imagespec build {spec} --builder {builder}` builds it"),
+        None => format!("`imagespec build {spec}` builds it"),
+    };
+    let builder = surroundings.builder(lookup.builder.as_deref(), prepared).name;
+    // Whoever names the builder means the image that it has, and not one of that name that is elsewhere.
+    let is_its_own = lookup.builder.is_some() && !super::keeps(&builder);
+    let stored = if is_its_own { None } else { in_store(&prepared.name)? };
+    let registry = || -> Result<Place, Failure> {
+        Ok(in_registry(surroundings, prepared.name.clone(), prepared.registry_config()?))
+    };
+    let place = match stored {
         Some((cache, digest)) => Place::Store { cache, digest },
-        None if prepared.has_registry => in_registry(surroundings, prepared.name.clone(), prepared.registry_config()?),
+        None if prepared.has_registry && !is_its_own => registry()?,
         None => {
-            let builder = surroundings.builder(None, prepared).name;
-            let not_here = || Diagnostic::error(format!("`{name}` is not in the store on this machine"));
-            let keeper = builders::keeper(&builder, &prepared.name);
-            return Err(Failure::new(match kept::find(surroundings, prepared)? {
-                Answer::Untold if super::keeps(&builder) => {
-                    Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)
+            let (answer, request) = kept::find(surroundings, prepared, lookup)?;
+            match answer {
+                Answer::Kept(_) if engine::hands_over(&builder) => {
+                    let handed = engine::hand_over(request, super::workspace()?, session)
+                        .map_err(|error| told(error, prepared))?;
+                    let (workspace, digest) = handed.ok_or_else(|| absent(prepared, &builder, &answer, &hint))?;
+                    Place::HandedOver { workspace, digest }
                 }
-                Answer::Untold => not_here().hint(keeper),
-                Answer::Absent => {
-                    Diagnostic::error(format!("`{name}` is not built: builder `{builder}` does not have it")).hint(hint)
-                }
-                Answer::Kept(_) => {
-                    let diagnostic = not_here().hint(keeper);
-                    Diagnostic { notes: vec![format!("builder `{builder}` has it")], ..diagnostic }
-                }
-            }));
+                Answer::Absent | Answer::Untold if prepared.has_registry => registry()?,
+                _ => return Err(absent(prepared, &builder, &answer, &hint)),
+            }
         }
     };
-    Ok(Found { name, place, hint: Some(hint) })
+    Ok(Found { name: prepared.name.familiar(), place, hint: Some(hint) })
+}
+
+/// The failure of looking for an image that is not where this program can look, after what its builder says.
+fn absent(prepared: &Prepared, builder: &str, answer: &Answer, hint: &str) -> Failure {
+    let name = prepared.name.familiar();
+    let not_here = || {
+        let diagnostic = Diagnostic::error(format!("`{name}` is not in the store on this machine"));
+        diagnostic.hint(builders::keeper(builder, &prepared.name))
+    };
+    Failure::new(match answer {
+        Answer::Untold if super::keeps(builder) => {
+            Diagnostic::error(format!("`{name}` is not built on this machine")).hint(hint)
+        }
+        Answer::Untold => not_here(),
+        Answer::Kept(_) if !engine::hands_over(builder) => {
+            Diagnostic { notes: vec![format!("builder `{builder}` has it")], ..not_here() }
+        }
+        // It may have been removed after the question.
+        Answer::Absent | Answer::Kept(_) => {
+            Diagnostic::error(format!("`{name}` is not built: builder `{builder}` does not have it")).hint(hint)
+        }
+    })
 }
 
 /// The image of a spec that is known to exist in the registry, if that is `output`, or in the store, by its digest.
@@ -137,6 +192,9 @@ impl Found {
         let result = match &self.place {
             Place::Store { cache, digest } => read(Source::Cache { cache, digest: *digest }),
             Place::Layout { folder, digest } => read(Source::Layout { folder, digest: *digest }),
+            Place::HandedOver { workspace, digest } => {
+                read(Source::Layout { folder: &engine::handed_over(workspace), digest: *digest })
+            }
             Place::Registry { reference, registries, credential_files } => {
                 let client =
                     Client::new(prepare::client_options(registries.clone(), credential_files.clone()), cancelled);

@@ -5,8 +5,9 @@ use imagespec_core::event::size;
 use serde_json::json;
 
 use super::image;
-use crate::arguments::{Format, Settings};
+use crate::arguments::{Format, Lookup};
 use crate::failure::Failure;
+use crate::kept::Unheard;
 use crate::prepare::Surroundings;
 use crate::session::print_data;
 use crate::subject::{self, Subject};
@@ -24,12 +25,12 @@ const OWN_LABELS: [(&str, &str); 5] = [
 const HISTORY_CHARACTERS_MAX: usize = 80;
 
 /// Prints what the image is.
-pub(crate) fn inspect(text: &str, settings: &Settings, format: Format) -> Result<(), Failure> {
+pub(crate) fn inspect(text: &str, lookup: &Lookup, format: Format) -> Result<(), Failure> {
     let surroundings = Surroundings::of(text)?;
     if let Subject::Layout(_) | Subject::Reference(_) = Subject::of(text, surroundings.project.as_ref())? {
-        subject::refuse_settings(text, settings)?;
+        subject::refuse_lookup(text, lookup)?;
     }
-    let found = image::find(&surroundings, text, settings)?;
+    let found = image::find(&surroundings, text, lookup, &Unheard)?;
     let inspected = found.read(&|| false, read)?;
     match format {
         Format::Json => {

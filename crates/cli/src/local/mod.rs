@@ -37,9 +37,10 @@ pub(crate) use envd::envd_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 
-use crate::arguments::Settings;
+use crate::arguments::Lookup;
 use crate::commands::doctor::{Finding, Mark};
 use crate::failure::Failure;
+use crate::kept::Unheard;
 use crate::prepare::{self, Prepared, Surroundings};
 use crate::session::{Terminal, print_line};
 
@@ -105,7 +106,7 @@ pub(crate) fn last(prepared: &Prepared) -> Result<Option<Carried>, Failure> {
 
 /// The image in the layout `text`.
 pub(crate) fn in_layout(surroundings: &Surroundings, text: &str) -> Result<Carried, Failure> {
-    carried(&image::find(surroundings, text, &Settings::default())?)
+    carried(&image::find(surroundings, text, &Lookup::default(), &Unheard)?)
 }
 
 /// The image called `reference`, of the store or of its registry.
@@ -128,6 +129,7 @@ fn carried(found: &image::Found) -> Result<Carried, Failure> {
 }
 
 /// A folder for what is needed during one command. The cache that it lies in keeps it.
+#[derive(Debug)]
 pub(crate) struct Workspace {
     folder: TempDir,
     _cache: Cache,
@@ -144,6 +146,12 @@ pub(crate) fn workspace() -> Result<Workspace, Failure> {
     let cache = open_cache()?;
     let folder = tempfile::Builder::new().prefix("base-").tempdir_in(cache.root().join("tmp"))?;
     Ok(Workspace { folder, _cache: cache })
+}
+
+/// Keeps everybody from removing things from the cache, for as long as it lives, while the builder called `name` works. That of
+/// the store on this machine does so itself.
+pub(crate) fn hold_cache(name: &str) -> Result<Option<Cache>, Failure> {
+    if keeps(name) { Ok(None) } else { open_cache().map(Some) }
 }
 
 /// Where the cache is; it is made if it is absent.

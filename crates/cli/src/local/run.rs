@@ -8,7 +8,7 @@ use imagespec_builder_oci::{RunError, open};
 use imagespec_core::platform::Platform;
 
 use super::{image, open_cache, sandbox};
-use crate::arguments::{Overrides, ProgressMode, RunArguments, Settings};
+use crate::arguments::{Lookup, Overrides, ProgressMode, RunArguments, Settings};
 use crate::failure::Failure;
 use crate::prepare::{self, Surroundings};
 use crate::session::Terminal;
@@ -18,10 +18,10 @@ use crate::subject::{self, Subject};
 pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let text = &arguments.subject;
     let surroundings = Surroundings::of(text)?;
-    let (wanted, settings) = wanted(arguments, &surroundings)?;
+    let (wanted, lookup) = wanted(arguments, &surroundings)?;
     let machine = prepare::host_platform()?;
-    let found = image::find(&surroundings, text, &settings)?;
     let terminal = Terminal::new(ProgressMode::Auto, Arc::clone(cancelled));
+    let found = image::find(&surroundings, text, &lookup, &terminal)?;
     let is_cancelled = || cancelled.load(Ordering::Relaxed);
     let cache = open_cache()?;
     let digest = found.read(&is_cancelled, |source| open(source, &cache, wanted.as_ref(), &machine, &terminal))?;
@@ -33,8 +33,9 @@ pub(crate) fn run(arguments: &RunArguments, cancelled: &Arc<AtomicBool>) -> Resu
 
 /// The platform to run, if the user says one, and what is laid over the spec. Of a spec, `--platform` is a field; but of
 /// one that has several it chooses.
-fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<(Option<Platform>, Settings), Failure> {
-    let (text, settings) = (&arguments.subject, &arguments.settings);
+fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<(Option<Platform>, Lookup), Failure> {
+    let (text, lookup) = (&arguments.subject, &arguments.lookup);
+    let settings = &lookup.settings;
     let chosen = match settings.overrides.platform.as_slice() {
         [one] => Some(one.parse::<Platform>()),
         _ => None,
@@ -44,13 +45,14 @@ fn wanted(arguments: &RunArguments, surroundings: &Surroundings) -> Result<(Opti
         registry: settings.registry.clone(),
         overrides: Overrides { sets, platform: Vec::new(), locked: settings.overrides.locked },
     };
+    let others = Lookup { settings: others, ..lookup.clone() };
     if let Subject::File | Subject::Image = Subject::of(text, surroundings.project.as_ref())? {
-        let Some(Ok(chosen)) = chosen else { return Ok((None, settings.clone())) };
-        let prepared = surroundings.prepare(text, others.registry.as_deref(), &others.overrides)?;
+        let Some(Ok(chosen)) = chosen else { return Ok((None, lookup.clone())) };
+        let prepared = surroundings.prepare(text, settings.registry.as_deref(), &others.settings.overrides)?;
         let is_one_of_several = prepared.plan.platforms.len() > 1 && prepared.plan.platforms.contains(&chosen);
-        return Ok(if is_one_of_several { (Some(chosen), others) } else { (None, settings.clone()) });
+        return Ok(if is_one_of_several { (Some(chosen), others) } else { (None, lookup.clone()) });
     }
-    subject::refuse_settings(text, &others)?;
+    subject::refuse_lookup(text, &others)?;
     match (chosen, settings.overrides.platform.len()) {
         (Some(chosen), _) => Ok((Some(chosen.map_err(|error| Failure::of(&error))?), others)),
         (None, 0) => Ok((None, others)),

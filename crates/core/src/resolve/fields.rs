@@ -115,7 +115,7 @@ pub(super) fn place_of<'a>(spec: &'a Spec, field: &str) -> Option<&'a Place> {
 }
 
 /// The normalised name of a requirement; of a bare URL what stands before its first separator, which names no package.
-fn name_of(requirement: &str) -> String {
+pub(super) fn name_of(requirement: &str) -> String {
     let normal = normal_text(requirement);
     let end = normal.find(|next: char| !next.is_ascii_alphanumeric() && next != '-').unwrap_or(normal.len());
     normal[..end].to_owned()

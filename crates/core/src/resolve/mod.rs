@@ -19,12 +19,14 @@ use crate::spec::{BaseImage, SourceCopyMode, Spec};
 
 mod arguments;
 mod base;
+mod blame;
 mod cuda;
 mod error;
 mod fields;
 mod name;
 
 pub use base::{default_suite, oci_layout, suite_python};
+pub use blame::is_unknown_debian_package;
 pub use error::{ResolveError, ResolveProblem};
 pub use name::{NameError, image_name, tag};
 
@@ -273,6 +275,12 @@ impl ResolvedSpec {
     /// Where `field` was written: the field itself, or the first of its values. None if it was left out.
     pub fn place_of(&self, field: &str) -> Option<&Place> {
         fields::place_of(&self.spec, field)
+    }
+
+    /// Where to look after `field` came to nothing: of packages, at the one that `words` of the installer name, else at the key
+    /// over them.
+    pub fn place_of_failure(&self, field: &str, words: &str) -> Option<Place> {
+        blame::place_of_failure(&self.spec, field, words)
     }
 }
 

@@ -55,6 +55,11 @@ install_by_apt() {
 
 # A build of python-build-standalone at /opt/python/cpython-VERSION.
 install_by_uv() {
+  known=$($uv python list --only-downloads "$wanted" 2> /dev/null) || known=unknown
+  if [ -z "$known" ]; then
+    known=$($uv python list --only-downloads | sed -n 's/^cpython-\(3\.[0-9]*\)\.[0-9]*-.*/\1/p' | sort -u -t . -k 2 -n | tr '\n' ' ')
+    fail 93 "there is no Python $wanted: the base has ${others:-none}, and uv brings ${known% }"
+  fi
   export UV_PYTHON_INSTALL_DIR=/opt/python
   $uv python install --no-bin "$wanted"
   is_python "$($uv python find --managed-python "$wanted")" ||

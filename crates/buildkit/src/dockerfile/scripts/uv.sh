@@ -10,6 +10,10 @@ uv=$tools/uv
 export HOME=$tools/home LANG=C.UTF-8 LC_ALL=C.UTF-8 TZ=UTC NO_COLOR=1 PYTHONHASHSEED=0
 export UV_CACHE_DIR=$tools/cache/uv UV_PYTHON_CACHE_DIR=$tools/cache/python UV_LINK_MODE=copy
 export UV_NO_CONFIG=1 UV_NO_PROGRESS=1
+# Where there is no network, nobody waits for one: no address but that of this machine.
+if [ -r /proc/net/route ] && [ "$(wc -l < /proc/net/route)" -le 1 ] && ! grep -qv ' lo$' /proc/net/if_inet6 2> /dev/null; then
+  export UV_OFFLINE=1
+fi
 # Compilers and build backends write more than fits into memory.
 export TMPDIR=$tools/cache/tmp
 rm -rf $TMPDIR

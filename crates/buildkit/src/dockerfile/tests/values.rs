@@ -85,7 +85,7 @@ fn lock_files_are_installed_as_they_are() {
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/constraints.txt,target=/dev/imagespec/constraints.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
     "#);
@@ -94,7 +94,7 @@ fn lock_files_are_installed_as_they_are() {
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/project,target=/dev/imagespec/project \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "uv-lock"]
     "#);
@@ -103,7 +103,7 @@ fn lock_files_are_installed_as_they_are() {
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/pylock.toml,target=/dev/imagespec/pylock.toml \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "pylock"]
     "#);
@@ -127,7 +127,7 @@ fn several_platforms_bring_a_uv_each() {
         --mount=type=cache,id=imagespec-apt-cae662172fd4-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
         --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/python.sh", "", ""]
 
@@ -136,7 +136,7 @@ fn several_platforms_bring_a_uv_each() {
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv-x86_64 \
         --mount=type=bind,source=.imagespec/uv-aarch64,target=/dev/imagespec/uv-aarch64 \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
 

@@ -28,7 +28,7 @@ fn the_quickstart_is_a_dockerfile_that_a_person_reads() {
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-lists,target=/dev/imagespec/apt/lists,sharing=locked \
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/python.sh", "", ""]
 
@@ -36,7 +36,7 @@ fn the_quickstart_is_a_dockerfile_that_a_person_reads() {
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
 
@@ -136,7 +136,7 @@ runtime_packages: [ipdb]
         --mount=type=cache,id=imagespec-apt-cae662172fd4-lists,target=/dev/imagespec/apt/lists,sharing=locked \
         --mount=type=cache,id=imagespec-apt-cae662172fd4-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/conda.sh"]
 
@@ -144,7 +144,7 @@ runtime_packages: [ipdb]
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-cae662172fd4,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         --mount=type=secret,id=key,target=/dev/imagespec/secrets/key,required=true \
         --mount=type=secret,id=netrc,target=/dev/imagespec/secrets/netrc,required=true \
@@ -224,7 +224,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-lists,target=/dev/imagespec/apt/lists,sharing=locked \
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/python.sh", "", ""]
 
@@ -232,7 +232,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/base1-requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
 
@@ -248,7 +248,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-lists,target=/dev/imagespec/apt/lists,sharing=locked \
         --mount=type=cache,id=imagespec-apt-7b88c7e10751-archives,target=/dev/imagespec/apt/archives,sharing=locked \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/python.sh", "", ""]
 
@@ -256,7 +256,7 @@ fn a_nested_spec_is_a_stage_of_its_own() {
     RUN --mount=type=bind,source=.imagespec/pip.sh,target=/dev/imagespec/pip.sh \
         --mount=type=bind,source=.imagespec/requirements.txt,target=/dev/imagespec/requirements.txt \
         --mount=type=bind,source=.imagespec/uv-x86_64,target=/dev/imagespec/uv \
-        --mount=type=cache,id=imagespec-uv,target=/dev/imagespec/cache,sharing=locked \
+        --mount=type=cache,id=imagespec-uv-7b88c7e10751,target=/dev/imagespec/cache,sharing=locked \
         --mount=type=secret,id=imagespec/authorities,target=/dev/imagespec/authorities.pem \
         ["/bin/sh", "/dev/imagespec/pip.sh", "--", "requirements"]
 
