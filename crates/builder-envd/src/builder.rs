@@ -115,6 +115,7 @@ pub(crate) struct Building<'a> {
     pub(crate) registry: Registry<'a>,
     pub(crate) is_cancelled: &'a dyn Fn() -> bool,
     options: Options,
+    start: Instant,
 }
 
 inventory::submit! { Bundled { name: "envd", make: |_| Box::new(EnvdBuilder) } }
@@ -140,6 +141,7 @@ impl Builder for EnvdBuilder {
                 Feature::Cmd,
                 Feature::Labels,
                 Feature::Render,
+                Feature::Find,
                 Feature::OutputStore,
                 Feature::OutputRegistry,
                 Feature::OutputOci,
@@ -151,24 +153,14 @@ impl Builder for EnvdBuilder {
     }
 
     fn build(&self, request: &BuildRequest, session: &dyn Session) -> Result<Report, BuildError> {
-        let start = Instant::now();
-        let progress = Progress::new(session);
-        let is_cancelled = || session.is_cancelled();
-        let building = Building {
-            request,
-            progress: &progress,
-            registry: Registry::new(request, &is_cancelled),
-            is_cancelled: &is_cancelled,
-            options: Options::of_process(&request.options),
-        };
-        let result = building.run();
-        let mut report = result.map_err(|failure| match session.is_cancelled() {
-            // Whatever broke off because of it is no news.
-            true => Failure::Cancelled.tell(request),
-            false => failure.tell(request),
-        })?;
-        report.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(report)
+        with_building(request, session, |building| building.run())
+    }
+
+    fn find(&self, request: &BuildRequest, session: &dyn Session) -> Result<Option<Report>, BuildError> {
+        with_building(request, session, |building| {
+            building.check()?;
+            Ok(output::kept(building)?.map(|report| building.timed(report)))
+        })
     }
 
     fn render(
@@ -192,6 +184,30 @@ impl Builder for EnvdBuilder {
         };
         render().map_err(|failure| failure.tell(request))
     }
+}
+
+/// Does `work` with what is at hand during one build.
+fn with_building<T>(
+    request: &BuildRequest,
+    session: &dyn Session,
+    work: impl FnOnce(&Building<'_>) -> Result<T, Failure>,
+) -> Result<T, BuildError> {
+    let start = Instant::now();
+    let progress = Progress::new(session);
+    let is_cancelled = || session.is_cancelled();
+    let building = Building {
+        request,
+        progress: &progress,
+        registry: Registry::new(request, &is_cancelled),
+        is_cancelled: &is_cancelled,
+        options: Options::of_process(&request.options),
+        start,
+    };
+    work(&building).map_err(|failure| match session.is_cancelled() {
+        // Whatever broke off because of it is no news.
+        true => Failure::Cancelled.tell(request),
+        false => failure.tell(request),
+    })
 }
 
 /// The uv for the image's processor, if the plan needs one.
@@ -223,16 +239,26 @@ fn write(recipe: &Recipe, folder: &Path) -> Result<(), WriteError> {
 }
 
 impl Building<'_> {
-    fn run(&self) -> Result<Report, Failure> {
+    /// Finds out before any work whether envd can do it, and the outputs can take it.
+    fn check(&self) -> Result<(), Failure> {
         if (self.is_cancelled)() {
             return Err(Failure::Cancelled);
         }
         if self.request.network == NetworkPolicy::Offline && self.needs_network() {
             return Err(Failure::Offline);
         }
-        check(&self.request.plan)?;
         find_program(&self.options)?;
-        output::check(self)?;
+        output::check(self)
+    }
+
+    fn timed(&self, report: Report) -> Report {
+        let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Report { duration_ms, ..report }
+    }
+
+    fn run(&self) -> Result<Report, Failure> {
+        self.check()?;
+        check(&self.request.plan)?;
         let home = Home::new(&self.request.cache_dir.join("envd"), &self.options, self.progress)?;
         let base = base::prepare(self.request, &self.registry, self.progress)?;
         let uv = uv(self.request, self.progress)?;
@@ -251,13 +277,13 @@ impl Building<'_> {
         let finished = config::finished(&made.image, &base.known, self.request)?;
         let made = Made { image: finished, ..made };
         let digest = output::deliver(self, &made)?;
-        Ok(output::report(self.request, &base, &made, digest, &recipe, &followed))
+        Ok(self.timed(output::report(self.request, &base, &made, digest, &recipe, &followed)))
     }
 
     /// Whether the build asks somebody else than this machine. envd cannot keep commands from doing so.
     fn needs_network(&self) -> bool {
         let request = self.request;
-        !matches!(request.plan.base, Base::OciLayout { .. })
+        matches!(request.plan.base, Base::Registry(_))
             || request.outputs.contains(&Output::Registry)
             || request.plan.steps.iter().any(|step| !matches!(step, Step::Copy(_)))
     }

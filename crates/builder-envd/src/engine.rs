@@ -37,7 +37,7 @@ pub(crate) enum EngineError {
     #[error("cannot reach a Docker engine at `{place}`")]
     Unreachable { place: String, source: io::Error },
     #[error("the engine at `{place}` did not {action}: {problem}")]
-    Refused { place: String, action: &'static str, problem: String },
+    Refused { place: String, action: &'static str, problem: String, status: Option<u16> },
     #[error("the build was cancelled")]
     Cancelled,
 }
@@ -104,6 +104,16 @@ impl Engine {
     /// Whether it answers.
     pub(crate) fn ping(&self, is_cancelled: &dyn Fn() -> bool) -> Result<(), EngineError> {
         self.ask("GET", "/_ping", "answer", is_cancelled).map(drop)
+    }
+
+    /// What it says of the image `name`, if it has it.
+    pub(crate) fn inspect(&self, name: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Value>, EngineError> {
+        let path = format!("/images/{}/json", escaped(name));
+        match self.ask("GET", &path, "say which images it has", is_cancelled) {
+            Ok(text) => Ok(serde_json::from_str(&text).ok()),
+            Err(EngineError::Refused { status: Some(404), .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Hands the archive of the image `name` to `take`, as `docker save` writes it.
@@ -209,7 +219,12 @@ impl Engine {
             }
             let event: Value = serde_json::from_slice(&line).unwrap_or_default();
             if let Some(problem) = event["error"].as_str() {
-                return Err(EngineError::Refused { place: self.to_string(), action, problem: one_line(problem) });
+                return Err(EngineError::Refused {
+                    place: self.to_string(),
+                    action,
+                    problem: one_line(problem),
+                    status: None,
+                });
             }
             take(&event);
         }
@@ -248,14 +263,14 @@ impl Engine {
         wire.take(LINE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
         let document: Value = serde_json::from_str(&text).unwrap_or_default();
         let problem = one_line(document["message"].as_str().unwrap_or(&text));
-        Err(EngineError::Refused { place: self.to_string(), action, problem })
+        Err(EngineError::Refused { place: self.to_string(), action, problem, status: Some(status) })
     }
 
     fn refused(&self, action: &'static str, error: &io::Error, is_cancelled: &dyn Fn() -> bool) -> EngineError {
         if is_cancelled() {
             return EngineError::Cancelled;
         }
-        EngineError::Refused { place: self.to_string(), action, problem: one_line(&error.to_string()) }
+        EngineError::Refused { place: self.to_string(), action, problem: one_line(&error.to_string()), status: None }
     }
 }
 

@@ -31,6 +31,36 @@ pub(crate) fn check(building: &Building<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The image, if an engine keeps it under its name and it need not go anywhere else.
+pub(crate) fn kept(building: &Building<'_>) -> Result<Option<Report>, Failure> {
+    let request = building.request;
+    let mut found = None;
+    for output in &request.outputs {
+        let engine = match output {
+            Output::Store => Engine::of_process()?,
+            Output::Docker { socket } => Engine::at(socket),
+            Output::Registry | Output::Oci { .. } | Output::DockerArchive { .. } => return Ok(None),
+        };
+        let image = engine.inspect(&request.name.familiar(), building.is_cancelled)?.unwrap_or_default();
+        let is_same = image["Config"]["Labels"]["imagespec.spec-hash"] == request.spec_hash.to_string();
+        let digest = image["Id"].as_str().and_then(|id| id.parse::<Digest>().ok()).filter(|_| is_same);
+        let Some(digest) = digest else { return Ok(None) };
+        // With containerd's store it is that of the manifest, and nothing says what the config's is.
+        let pinned = image["RepoDigests"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let has_manifest = pinned.iter().any(|pin| pin.as_str().is_some_and(|pin| pin.ends_with(&digest.to_string())));
+        let images = (!has_manifest).then(|| PlatformImage {
+            platform: request.plan.platforms.first().expect("a plan has a platform").clone(),
+            digest,
+            config_digest: digest,
+            base_digest: None,
+            layers: Vec::new(),
+        });
+        let name = Some(request.name.clone());
+        found = Some(Report { digest, images: images.into_iter().collect(), name, duration_ms: 0 });
+    }
+    Ok(found)
+}
+
 /// Brings the image to the outputs, and returns its digest where it was pushed.
 pub(crate) fn deliver(building: &Building<'_>, made: &Made) -> Result<Digest, Failure> {
     let name = &building.request.name;
@@ -52,8 +82,19 @@ pub(crate) fn deliver(building: &Building<'_>, made: &Made) -> Result<Digest, Fa
                 digest =
                     building.registry.push(&made.image, folder, name, &|done, total| step.reach(done, Some(total)))?;
             }
-            Output::Store => load(building, made, &Engine::of_process()?)?,
-            Output::Docker { socket } => load(building, made, &Engine::at(socket))?,
+            Output::Store | Output::Docker { .. } => {
+                let engine = match output {
+                    Output::Docker { socket } => Engine::at(socket),
+                    _ => Engine::of_process()?,
+                };
+                load(building, made, &engine)?;
+                // An engine that keeps no manifests calls it by its config, and nobody else has it.
+                let found = engine.inspect(&name.familiar(), building.is_cancelled)?.unwrap_or_default();
+                let id = made.image.config_digest();
+                if building.request.outputs.len() == 1 && found["Id"] == id.to_string() {
+                    digest = id;
+                }
+            }
             Output::Oci { .. } | Output::DockerArchive { .. } => write(building, made, output)?,
         }
         step.finish(Outcome::Done, String::new());
