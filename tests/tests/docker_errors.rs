@@ -223,22 +223,23 @@ fn a_base_that_is_in_no_registry_is_told_with_its_line() {
     hint: look whether name and tag are spelt as in the registry
     ");
 
-    // Nobody asks as somebody else than the user said.
-    let config = format!("{{\"credHelpers\": {{\"{}\": \"absent\"}}}}", registry.host());
-    env.write("docker/config.json", &config);
-    let folder = env.path().join("docker").display().to_string();
-    let variables = [("DOCKER_HOST", engine.host()), ("DOCKER_CONFIG", folder)];
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // Nobody asks as nobody where the user said who he is.
+    let guarded = DockerRegistry::start(Setup::Password);
+    env.write("docker/config.json", &format!("{{\"credHelpers\": {{\"{}\": \"absent\"}}}}", guarded.host()));
+    env.write("app.yaml", &format!("name: app\nbase_image: {}/team/base:1\nenv: {{A: b}}\n", guarded.host()));
+    let (host, folder) = (engine.host(), env.path().join("docker").display().to_string());
+    let variables = [("DOCKER_HOST", host.as_str()), ("DOCKER_CONFIG", &folder)];
     let failed = env.run_with(&["build", "app.yaml", "--builder", "docker"], &variables);
     snapshot!(told(&engine, &failed), @"
     exit code 1
-    error: the engine cannot find base `127.0.0.1:PORT/team/absent:1`
+    error: cannot get the credentials of `127.0.0.1:PORT`
       --> app.yaml:2:13
        |
-     2 | base_image: 127.0.0.1:PORT/team/absent:1
-       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-    note: 127.0.0.1:PORT/team/absent:1: not found
-    hint: look whether name and tag are spelt as in the registry
+     2 | base_image: 127.0.0.1:PORT/team/base:1
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    note: cannot run the credential helper `docker-credential-absent`
+    note: No such file or directory (os error 2)
+    hint: install `docker-credential-absent`, or take it out of `credHelpers` and `credsStore`
     ");
 
     env.write("app.yaml", "name: app\nbase_image: registry.invalid/team/base:1\nenv: {A: b}\n");

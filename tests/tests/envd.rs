@@ -214,7 +214,7 @@ fn what_fails_is_told_with_its_last_words_and_its_place() {
     // Both streams are full of words, and the last ones count.
     let failed = told("commands:\n  - 'true'\n  - 'seq 1 300; seq 1 300 >&2; echo the last word; exit 7'\n");
     let (_, end) = failed.split_once("error: ").unwrap();
-    insta::assert_snapshot!(end.lines().filter(|line| !line.trim().parse::<u32>().is_ok()).collect::<Vec<_>>().join("\n"), @"
+    insta::assert_snapshot!(end.lines().filter(|line| line.trim().parse::<u32>().is_err()).collect::<Vec<_>>().join("\n"), @"
     `run seq 1 300; seq 1 300 >&2; echo the last word; exit 7` ended with exit code 7:
            the last word
       --> app.yaml:4:5

@@ -97,7 +97,7 @@ fn a_plugin_is_added_used_verified_and_removed() {
     insta::assert_snapshot!(error(&env, &env.run(&["build", "spec.yaml", "--builder", "noop"])), @"
     exit 1
     error: there is no builder `noop`
-    hint: the builders are `docker`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
+    hint: the builders are `docker`, `envd`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
     ");
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "remove", "noop"])), @"
     exit 1
@@ -316,7 +316,7 @@ fn nothing_is_loaded_from_the_current_directory() {
     insta::assert_snapshot!(error(&env, &refused), @"
     exit 1
     error: there is no builder `noop`
-    hint: the builders are `docker`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
+    hint: the builders are `docker`, `envd`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
     ");
     // The folder of the user's own is another matter.
     plugin(&env.path().join("home/.local/share/imagespec/plugins"), "noop");

@@ -305,7 +305,7 @@ fn a_lock_has_the_commit_of_a_branch_and_the_archive_of_sources_and_is_built_wit
       --> locked.yaml:3:20
        |
      3 | packages: [docopt, 'demo @ git+http://HOST/demo.git@main']
-       |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     hint: build it once without `--offline`, which keeps what it fetches
     ");
     let written = env.run_online(&["lock", "locked.yaml"], &[]);

@@ -8,15 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use imagespec_buildkit::base::LentBase;
 use imagespec_buildkit::{Recipe, Session, Solve, SolveError, Solved, stream};
-use imagespec_core::builder::{NetworkPolicy, RegistryAccess};
+use imagespec_core::builder::{Feature, NetworkPolicy, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
+use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
 use imagespec_layout::Saved;
 use tokio::runtime::Runtime;
 
 use crate::builder::{Building, Failure};
-use crate::daemon::{ConnectError, Daemon, until_cancelled};
+use crate::daemon::{ConnectError, Daemon, load, until_cancelled};
 use crate::endpoint::Endpoint;
 use crate::fleet::{self, Health, Slot};
 
@@ -97,7 +98,7 @@ impl Job<'_> {
     fn choose(&self, runtime: &Runtime, lost: Option<usize>) -> Result<Chosen, Failure> {
         let mut passed: BTreeMap<usize, ConnectError> = BTreeMap::new();
         let mut offers: BTreeMap<usize, Vec<Platform>> = BTreeMap::new();
-        while let Some((place, slot)) = self.queue(|place| {
+        while let Some((place, slot)) = self.queue(runtime, |place| {
             let endpoint = &self.endpoints()[place];
             let is_fit = endpoint.platforms.is_empty() || endpoint.platforms.contains(self.platform);
             is_fit && lost != Some(place) && !passed.contains_key(&place) && !offers.contains_key(&place)
@@ -109,26 +110,32 @@ impl Job<'_> {
                 Err(error) => drop(passed.insert(place, error)),
             }
         }
-        let emulates = |place: usize| offers.get(&place).is_some_and(|offered| offered.contains(self.platform));
-        if let Some((place, slot)) = self.queue(emulates)? {
+        // Where nothing runs, any will do.
+        let will_do = |offered: &Vec<Platform>| offered.contains(self.platform) || !runs_programs(self.plan());
+        let emulates = |place: usize| offers.get(&place).is_some_and(will_do);
+        if let Some((place, slot)) = self.queue(runtime, emulates)? {
             let address = &self.endpoints()[place].address;
-            self.building.progress.warn(format!("no daemon runs {} natively: `{address}` emulates it", self.platform));
+            if runs_programs(self.plan()) {
+                self.building
+                    .progress
+                    .warn(format!("no daemon runs {} natively: `{address}` emulates it", self.platform));
+            }
             let daemon = self.connect(runtime, place).map_err(|source| self.unreachable(place, source))?;
             return Ok(Chosen { daemon, place, _slot: slot });
         }
         if offers.is_empty() && !passed.is_empty() {
             let named = |(place, error): (usize, ConnectError)| (self.endpoints()[place].address.clone(), error);
             let mut passed: Vec<_> = passed.into_iter().map(named).collect();
-            if let (1, Some((address, source))) = (passed.len(), passed.pop()) {
-                return Err(Failure::Unreachable { address, source });
-            }
-            return Err(Failure::AllUnreachable(passed));
+            return Err(match passed.pop() {
+                Some((address, source)) if passed.is_empty() => Failure::Unreachable { address, source },
+                last => Failure::AllUnreachable(passed.into_iter().chain(last).collect()),
+            });
         }
         Err(self.no_platform(&offers))
     }
 
     /// A place at the daemon that is best for this build among those that `is_open` to it, once it has room.
-    fn queue(&self, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
+    fn queue(&self, runtime: &Runtime, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
         let request = self.building.request;
         let open: Vec<usize> = (0..self.endpoints().len()).filter(|place| is_open(*place)).collect();
         let members: Vec<_> = open
@@ -138,12 +145,17 @@ impl Job<'_> {
                 fleet::Endpoint { address, weight: *weight, in_flight: *in_flight }
             })
             .collect();
-        let key = fleet::affinity(&request.plan, self.platform);
+        let key = fleet::affinity(self.plan(), self.platform);
         let failed = |source| {
             let folder = request.cache_dir.join("builders/remote").display().to_string();
             Failure::Queue { folder, source }
         };
-        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut |_| None);
+        let mut running = |chosen: usize| {
+            // Where there is no choice, it does not matter.
+            let endpoint = (open.len() > 1).then(|| &self.endpoints()[open[chosen]])?;
+            runtime.block_on(until_cancelled(self.building.progress, load(endpoint))).flatten()
+        };
+        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut running);
         let Some((chosen, ticket)) = queued.map_err(failed)? else { return Ok(None) };
         let place = open[chosen];
         let address = &self.endpoints()[place].address;
@@ -211,7 +223,7 @@ impl Job<'_> {
             return Ok(Made { platform, solved, image: MadeImage::Pushed(digest) });
         }
         let (feeder, reader) = stream::pipe();
-        let session = session.receiving(feeder);
+        let session = session.receiving(feeder.clone());
         let folder = request.cache_dir.join("tmp");
         let is_given_up = Arc::<AtomicBool>::default();
         let flag = Arc::clone(&is_given_up);
@@ -221,8 +233,8 @@ impl Job<'_> {
         if solved.is_err() {
             is_given_up.store(true, Ordering::Relaxed);
         }
-        // The end of what takes the archive is the end of the archive.
-        drop(session);
+        // Nothing comes any more, and what holds the other end may not know yet.
+        feeder.close();
         // It is waited for in any case, so that it leaves nothing behind.
         let saved = unpacking.join().expect("no panic leaves it");
         Ok(Made { platform, solved: solved?, image: MadeImage::Saved(saved?) })
@@ -249,6 +261,10 @@ impl Job<'_> {
             attributes.insert("registry.insecure".to_owned(), "true".to_owned());
         }
         attributes
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.building.request.plan
     }
 
     fn endpoints(&self) -> &[Endpoint] {
@@ -286,6 +302,15 @@ impl Job<'_> {
         });
         Failure::NoPlatform { wanted: self.platform.clone(), offered: told.collect::<Vec<_>>().join("; ") }
     }
+}
+
+/// Whether programs of the image run while it is built.
+fn runs_programs(plan: &Plan) -> bool {
+    let needs = plan.required_features();
+    needs.iter().any(|(feature, _)| {
+        use Feature::{Apt, Conda, Pip, Python, PythonExecutable, Run};
+        matches!(feature, Apt | Conda | Pip | Python | PythonExecutable | Run)
+    })
 }
 
 /// An error with what it came from, on one line.

@@ -52,13 +52,21 @@ impl Write for Sink {
 
 /// A reader of what comes over a stream, for a blocking thread. It ends with an error when the stream breaks.
 pub struct Reader {
-    parts: mpsc::Receiver<Option<Bytes>>,
+    parts: mpsc::Receiver<Part>,
     rest: Bytes,
     has_ended: bool,
 }
 
 /// Hands the parts of a stream to a [`Reader`].
-pub struct Feeder(mpsc::Sender<Option<Bytes>>);
+#[derive(Clone)]
+pub struct Feeder(mpsc::Sender<Part>);
+
+enum Part {
+    Data(Bytes),
+    /// A reader that does not see it knows that something broke.
+    End,
+    Broken,
+}
 
 /// Both ends.
 pub fn pipe() -> (Feeder, Reader) {
@@ -74,13 +82,19 @@ impl Feeder {
     pub async fn feed<E>(self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), E> {
         let mut stream = std::pin::pin!(stream);
         while let Some(part) = stream.next().await {
-            if self.0.send(Some(part?)).await.is_err() {
+            if self.0.send(Part::Data(part?)).await.is_err() {
                 return Ok(());
             }
         }
-        // The mark of the end: a reader that does not see it knows that something broke.
-        let _ = self.0.send(None).await;
+        // Nobody may read any more.
+        let _ = self.0.send(Part::End).await;
         Ok(())
+    }
+
+    /// Nothing more comes, whoever else holds this end. Blocks until the reader has taken what came before.
+    pub fn close(self) {
+        // Nobody may read any more.
+        let _ = self.0.blocking_send(Part::Broken);
     }
 }
 
@@ -88,9 +102,9 @@ impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() && !self.has_ended {
             match self.parts.blocking_recv() {
-                Some(Some(part)) => self.rest = part,
-                Some(None) => self.has_ended = true,
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(Part::Data(part)) => self.rest = part,
+                Some(Part::End) => self.has_ended = true,
+                Some(Part::Broken) | None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
         let count = self.rest.len().min(buffer.len());

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -125,7 +125,12 @@ pub enum DialError {
 /// An open connection to a daemon. Ends what it was made with when it is dropped.
 pub struct Connection {
     stream: Box<dyn Stream>,
+    problem: Problem,
 }
+
+/// Why a connection broke, if that was a matter of the connection itself. Libraries above it do not pass that on.
+#[derive(Debug, Clone, Default)]
+pub struct Problem(Arc<Mutex<Option<DialError>>>);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -157,7 +162,7 @@ impl DialError {
         }
         match error.get_ref()?.downcast_ref::<TlsError>()? {
             TlsError::InvalidCertificate(problem) => match problem {
-                CertificateError::UnknownIssuer => Some(TlsProblem::UnknownAuthority),
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Some(TlsProblem::UnknownAuthority),
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     Some(TlsProblem::OtherName)
                 }
@@ -244,7 +249,34 @@ fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, DialError> {
 impl Connection {
     /// A connection over `stream`.
     pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self { stream: Box::new(stream) }
+        Self { stream: Box::new(stream), problem: Problem::default() }
+    }
+
+    /// Looks what the other end said last: whoever hangs up in the middle of our words may have said why before.
+    fn hear(&mut self, context: &mut Context<'_>) {
+        let mut space = [0; 256];
+        let mut buffer = ReadBuf::new(&mut space);
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            self.problem.note(&error);
+        }
+    }
+
+    /// Why it broke, once it did.
+    pub fn problem(&self) -> Problem {
+        self.problem.clone()
+    }
+}
+
+impl Problem {
+    /// It, if there was one.
+    pub fn take(&self) -> Option<DialError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, error: &io::Error) {
+        if let Some(problem) = DialError::beneath(error) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
+        }
     }
 }
 
@@ -254,13 +286,22 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read {
+            self.problem.note(error);
+        }
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Err(error)) = &written {
+            self.problem.note(error);
+            self.hear(context);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

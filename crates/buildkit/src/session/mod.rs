@@ -211,6 +211,7 @@ mod tests {
             registries: BTreeSet::new(),
             ssh_agent: None,
             receiver: None,
+            blobs: None,
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn place_of_failure(spec: &Spec, field: &str, words: &str) -> Option<
             let entries = &spec.packages;
             let named = |patterns: &[(&str, &str)]| {
                 let named = names(&words, patterns).map(|(at, name)| (at, name_of(&normal_text(name))));
-                first_of(entries, named, |entry| name_of(entry))
+                first_of(entries, named, name_of)
             };
             let found = named(&UV).or_else(|| named(&[REQUIRED])).or_else(|| quoted(entries, &words)).cloned();
             // A builder does not know whether packages were listed in the spec or in a file that it names.
@@ -92,11 +92,11 @@ fn names<'w>(words: &'w str, patterns: &[(&str, &str)]) -> impl Iterator<Item = 
 }
 
 /// The place of the entry that is named first.
-fn first_of<'s>(
-    entries: &'s [Located<String>],
+fn first_of(
+    entries: &[Located<String>],
     named: impl Iterator<Item = (usize, String)>,
     name_of: impl Fn(&str) -> String,
-) -> Option<&'s Place> {
+) -> Option<&Place> {
     let known = named.filter_map(|(at, name)| {
         let entry = entries.iter().find(|entry| name_of(&entry.value) == name)?;
         Some((at, &entry.place))
