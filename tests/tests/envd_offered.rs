@@ -61,12 +61,12 @@ fn what_envd_cannot_do_is_refused_by_its_field_with_the_builders_that_can() {
      4 | secrets: [{id: token, target: /run/token}]
        |           ^
     hint: choose one that can: `--builder docker`, `--builder oci`
-    error: `pip_secret_mounts[0]` must be a mapping or an id, but a list was found
+    error: builder `envd` cannot do `pip_secret_mounts`
       --> app.yaml:4:21
        |
-     4 | pip_secret_mounts: [[token, /root/.netrc]]
+     4 | pip_secret_mounts: [{id: token, target: /root/.netrc}]
        |                     ^
-    hint: write `{id: NAME, target: /root/.netrc}`, and give the file to the build by `--secret id=NAME,src=token`
+    hint: choose one that can: `--builder docker`, `--builder oci`
     error: builder `envd` cannot do `platform`
       --> app.yaml:3:12
        |

@@ -155,14 +155,14 @@ fn what_a_plugin_cannot_do_is_refused_before_any_work() {
        |
      3 | env: {A: b}
        |          ^
-    hint: choose one that can: `--builder docker`, `--builder oci`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`
     "#);
     env.write("plain.yaml", &format!("name: plain\nbase_image: {BASE}\n"));
     let to_layout = ["build", "plain.yaml", "--builder", "noop", "--output", "type=oci,dest=out"];
     insta::assert_snapshot!(error(&env, &env.run(&to_layout)), @"
     exit 1
     error: builder `noop` cannot do `--output type=oci`
-    hint: choose one that can: `--builder docker`, `--builder oci`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`, `--builder remote`
     ");
     assert!(!env.path().join("out").exists());
     let unknown = ["build", "plain.yaml", "--builder", "noop", "--builder-opt", "speed=11"];
