@@ -39,18 +39,20 @@ fn crates_depend_on_each_other_in_one_direction() {
             "imagespec-layout" => &["imagespec-core", "imagespec-distribution"],
             "imagespec-buildkit" => &["imagespec-core", "imagespec-distribution", "imagespec-layout"],
             "imagespec-builder-oci" => &["imagespec-core", "imagespec-distribution", "imagespec-layout"],
-            "imagespec-builder-docker" | "imagespec-builder-remote" => {
+            "imagespec-builder-docker" | "imagespec-builder-envd" | "imagespec-builder-remote" => {
                 &["imagespec-core", "imagespec-distribution", "imagespec-layout", "imagespec-buildkit"]
             }
             "imagespec-plugin-sdk" | "imagespec-plugin-host" => &["imagespec-core", "imagespec-plugin-abi"],
             "imagespec-plugin-noop" | "imagespec-tests-hostile" => &["imagespec-plugin-sdk"],
             "imagespec-plugin-docker" => &["imagespec-builder-docker", "imagespec-plugin-sdk"],
+            "imagespec-plugin-envd" => &["imagespec-builder-envd", "imagespec-plugin-sdk"],
             "imagespec-plugin-remote" => &["imagespec-builder-remote", "imagespec-plugin-sdk"],
             "imagespec-plugin-oci" => &["imagespec-builder-oci", "imagespec-plugin-sdk"],
             "imagespec-cli" => &[
                 "imagespec-core",
                 "imagespec-distribution",
                 "imagespec-builder-docker",
+                "imagespec-builder-envd",
                 "imagespec-builder-oci",
                 "imagespec-builder-remote",
                 "imagespec-plugin-host",

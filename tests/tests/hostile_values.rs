@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use imagespec_tests::{Engine, HostileSpec, Kind, TestEnv, skip};
+use imagespec_tests::{Engine, HostileSpec, Kind, TestEnv, envd, skip};
 use serde_json::Value;
 
 /// How many specs are built.
@@ -57,14 +57,39 @@ fn hostile_values_are_in_the_image_what_they_are_in_the_spec() {
         let built = env.run_with(&arguments, &[("DOCKER_HOST", &engine.host())]);
         assert_eq!(built.code, 0, "seed {seed}: {}", built.stderr);
         let image = built.stdout.trim().split('@').next().unwrap();
-        let config: Value = serde_json::from_str(&engine.docker(&["inspect", image])).unwrap();
-        let container = engine.docker(&["create", image]);
-        let exported = place.join("image.tar");
-        engine.docker(&["export", "--output", &exported.display().to_string(), container.trim()]);
-        let files = files(&fs::read(exported).unwrap());
-        let differences = spec.differences(&config[0]["Config"], &|path| files.get(path).cloned());
-        assert_eq!(differences, Vec::<String>::new(), "seed {seed}");
+        assert_eq!(differences(&engine, &spec, image, &place), Vec::<String>::new(), "seed {seed}");
     }
+}
+
+#[test]
+fn hostile_values_come_through_envd_as_they_are() {
+    let engine = match Engine::start(Kind::Docker26) {
+        Ok(engine) => engine,
+        Err(reason) => return skip("hostile values by envd", &reason),
+    };
+    let env = TestEnv::with_debian();
+    let program = format!("program={}", envd().display());
+    for seed in SEEDS {
+        let place = env.path().join(seed.to_string());
+        let spec = HostileSpec::new(seed, "bootstrap:debian/bookworm");
+        spec.write(&place);
+        let file = format!("{seed}/hostile.json");
+        let arguments = ["build", &file, "--builder", "envd", "--builder-opt", &program, "--output", "type=docker"];
+        let built = env.run_online(&arguments, &[("DOCKER_HOST", &engine.host())]);
+        assert_eq!(built.code, 0, "seed {seed}: {}", built.stderr);
+        let image = built.stdout.trim().split('@').next().unwrap();
+        assert_eq!(differences(&engine, &spec, image, &place), Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+/// What is not in the image as it is in the spec.
+fn differences(engine: &Engine, spec: &HostileSpec, image: &str, place: &Path) -> Vec<String> {
+    let config: Value = serde_json::from_str(&engine.docker(&["inspect", image])).unwrap();
+    let container = engine.docker(&["create", image]);
+    let exported = place.join("image.tar");
+    engine.docker(&["export", "--output", &exported.display().to_string(), container.trim()]);
+    let files = files(&fs::read(exported).unwrap());
+    spec.differences(&config[0]["Config"], &|path| files.get(path).cloned())
 }
 
 fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {

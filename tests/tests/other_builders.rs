@@ -343,7 +343,7 @@ fn a_builder_that_cannot_render_names_those_that_can() {
     insta::assert_snapshot!(told(&env, &["render", "app.yaml", "--builder", "oci"]), @"
     exit code 1
     error: builder `oci` cannot do `render`
-    hint: choose one that can: `--builder docker`, `--builder remote`, `--builder hostile`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder remote`, `--builder hostile`
     ");
 }
 

@@ -97,7 +97,7 @@ fn a_plugin_is_added_used_verified_and_removed() {
     insta::assert_snapshot!(error(&env, &env.run(&["build", "spec.yaml", "--builder", "noop"])), @"
     exit 1
     error: there is no builder `noop`
-    hint: the builders are `docker`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
+    hint: the builders are `docker`, `envd`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
     ");
     insta::assert_snapshot!(error(&env, &env.run(&["plugin", "remove", "noop"])), @"
     exit 1
@@ -155,14 +155,14 @@ fn what_a_plugin_cannot_do_is_refused_before_any_work() {
        |
      3 | env: {A: b}
        |          ^
-    hint: choose one that can: `--builder docker`, `--builder oci`, `--builder remote`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`, `--builder remote`
     "#);
     env.write("plain.yaml", &format!("name: plain\nbase_image: {BASE}\n"));
     let to_layout = ["build", "plain.yaml", "--builder", "noop", "--output", "type=oci,dest=out"];
     insta::assert_snapshot!(error(&env, &env.run(&to_layout)), @"
     exit 1
     error: builder `noop` cannot do `--output type=oci`
-    hint: choose one that can: `--builder docker`, `--builder oci`, `--builder remote`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`, `--builder remote`
     ");
     assert!(!env.path().join("out").exists());
     let unknown = ["build", "plain.yaml", "--builder", "noop", "--builder-opt", "speed=11"];
@@ -316,7 +316,7 @@ fn nothing_is_loaded_from_the_current_directory() {
     insta::assert_snapshot!(error(&env, &refused), @"
     exit 1
     error: there is no builder `noop`
-    hint: the builders are `docker`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
+    hint: the builders are `docker`, `envd`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
     ");
     // The folder of the user's own is another matter.
     plugin(&env.path().join("home/.local/share/imagespec/plugins"), "noop");

@@ -116,6 +116,7 @@ impl Builder for DockerBuilder {
                 Feature::PythonExecutable,
                 Feature::Conda,
                 Feature::Pip,
+                Feature::LockFiles,
                 Feature::PipSecrets,
                 Feature::Copy,
                 Feature::Run,

@@ -144,6 +144,7 @@ impl Builder for OciBuilder {
                 Feature::PythonExecutable,
                 Feature::Conda,
                 Feature::Pip,
+                Feature::LockFiles,
                 Feature::PipSecrets,
                 Feature::MultiplePlatforms,
                 Feature::Copy,

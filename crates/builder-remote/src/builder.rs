@@ -103,6 +103,7 @@ impl Builder for RemoteBuilder {
                 Feature::PythonExecutable,
                 Feature::Conda,
                 Feature::Pip,
+                Feature::LockFiles,
                 Feature::PipSecrets,
                 Feature::Copy,
                 Feature::Run,

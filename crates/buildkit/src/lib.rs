@@ -32,4 +32,4 @@ pub use session::{Blobs, Session};
 pub use solve::{Solve, SolveError, Solved, solve};
 pub use text::one_line;
 pub use uv::{UvError, pinned_uv};
-pub use write::WriteError;
+pub use write::{WriteError, write_context};

@@ -81,6 +81,11 @@ impl Step<'_> {
         self.session.event(Event::StepProgress { step: self.number, done, total, unit: Unit::Bytes });
     }
 
+    /// A program of it printed a line.
+    pub fn output(&self, line: &str) {
+        self.session.event(Event::Output { step: self.number, line: line.to_owned() });
+    }
+
     /// The step ended well.
     pub fn finish(self, outcome: Outcome, summary: String) {
         let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -1,5 +1,6 @@
 //! Writes a recipe to a folder, from which any Docker builds the image.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
@@ -73,32 +74,44 @@ impl Recipe {
         if fs::read_dir(folder).map_err(failed(folder))?.next().is_some() {
             return Err(WriteError::Occupied { path: folder.to_owned() });
         }
-        for (path, entry) in &self.context {
-            let path = folder.join(path);
-            if let Some(parent) = path.parent() {
-                make_folders(parent).map_err(failed(parent))?;
-            }
-            match entry {
-                Entry::Directory => make_folders(&path).map_err(failed(&path))?,
-                Entry::Link { target } => symlink(target, &path).map_err(failed(&path))?,
-                Entry::Bytes { content, executable } => {
-                    created(&path, *executable).and_then(|mut file| file.write_all(content)).map_err(failed(&path))?;
-                }
-                Entry::File { path: source, digest, executable, .. } => {
-                    let unreadable = |error| WriteError::Unreadable { path: source.clone(), source: error };
-                    let mut hashed =
-                        Hashed { file: File::open(source).map_err(unreadable)?, hasher: Hasher::default() };
-                    let mut file = created(&path, *executable).map_err(failed(&path))?;
-                    io::copy(&mut hashed, &mut file).map_err(failed(&path))?;
-                    if hashed.hasher.finish().0 != *digest {
-                        return Err(WriteError::Changed { path: source.clone() });
-                    }
-                }
-            }
-        }
+        write_context(&self.context, folder)?;
         let path = folder.join("Dockerfile");
         created(&path, false).and_then(|mut file| file.write_all(self.dockerfile.as_bytes())).map_err(failed(&path))
     }
+}
+
+/// Writes a context to `folder`, which is there. Each file is compared with its digest.
+///
+/// # Errors
+/// When a file changed or cannot be read, or the folder cannot be written.
+pub fn write_context(context: &BTreeMap<String, Entry>, folder: &Path) -> Result<(), WriteError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| WriteError::Write { path, source }
+    };
+    for (path, entry) in context {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            make_folders(parent).map_err(failed(parent))?;
+        }
+        match entry {
+            Entry::Directory => make_folders(&path).map_err(failed(&path))?,
+            Entry::Link { target } => symlink(target, &path).map_err(failed(&path))?,
+            Entry::Bytes { content, executable } => {
+                created(&path, *executable).and_then(|mut file| file.write_all(content)).map_err(failed(&path))?;
+            }
+            Entry::File { path: source, digest, executable, .. } => {
+                let unreadable = |error| WriteError::Unreadable { path: source.clone(), source: error };
+                let mut hashed = Hashed { file: File::open(source).map_err(unreadable)?, hasher: Hasher::default() };
+                let mut file = created(&path, *executable).map_err(failed(&path))?;
+                io::copy(&mut hashed, &mut file).map_err(failed(&path))?;
+                if hashed.hasher.finish().0 != *digest {
+                    return Err(WriteError::Changed { path: source.clone() });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder that the umask of nobody changes, and those that it lies in: `/root` of an image has the mode of ours.

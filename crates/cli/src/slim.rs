@@ -118,6 +118,11 @@ pub(crate) fn engine_findings(_surroundings: &Surroundings, _preferred: &str) ->
     Ok(vec![Finding::new(Mark::Warn, text)])
 }
 
+/// Nothing: no builder is inside that would run one.
+pub(crate) fn envd_findings(_surroundings: &Surroundings, _preferred: &str) -> Result<Vec<Finding>, Failure> {
+    Ok(Vec::new())
+}
+
 /// Nothing: no builder is inside that would build on one.
 pub(crate) fn daemon_findings(_surroundings: &Surroundings) -> Result<Vec<Finding>, Failure> {
     Ok(Vec::new())

@@ -162,6 +162,8 @@ pub enum Feature {
     Conda,
     /// Python packages.
     Pip,
+    /// Python packages of a lock file: `uv.lock`, `poetry.lock`, `pylock.toml`.
+    LockFiles,
     /// Secrets for the Python resolver.
     PipSecrets,
     /// Copied and source files.

@@ -11,7 +11,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use imagespec_tests::{
-    Bridge, DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, insta, seen, skip,
+    Bridge, DockerRegistry, Engine, Kind, Program, Seen, Setup, TestEnv, differences, envd, insta, seen, skip,
 };
 
 use cases::{CASES, Case, Place, Where};
@@ -25,9 +25,16 @@ const ALLOWED: [(&str, &str); 2] = [
     ),
     ("config ArgsEscaped", "Docker sets it beside `cmd`; only Windows looks at it"),
 ];
+/// The same of `oci` and `envd`.
+const ALLOWED_OF_ENVD: [(&str, &str); 1] = [(
+    "label org.opencontainers.image.base.digest",
+    "`oci` has it of a base that is a spec, `envd` of one that another builder made",
+)];
 const BUILDERS: [&str; 2] = ["oci", "docker"];
 /// The builder whose images come back from a daemon. Its plans are lowered as those of `docker`: some cases show that.
 const REMOTE: &str = "remote";
+/// The builder that cannot do everything, and is compared in what it can.
+const ENVD: &str = "envd";
 
 /// Builds the spec into the engine, has the image under a name of `own` alone, and returns the name that it had.
 fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) -> String {
@@ -45,7 +52,9 @@ fn built(place: &Place, engine: &Engine, case: &Case, builder: &str, own: &str) 
     let bridge = (builder == REMOTE).then(|| Bridge::unix(engine));
     let endpoint = bridge.as_ref().map(Bridge::address).unwrap_or_default();
     let variables = [&variables[..], &[("BUILDKIT_HOST", endpoint.as_str())]].concat();
-    let arguments = [&["build", &spec, "--builder", builder, "--output", &output], secrets].concat();
+    let program = (builder == ENVD).then(|| format!("program={}", envd().display()));
+    let options: Vec<_> = program.iter().flat_map(|program| ["--builder-opt", program]).collect();
+    let arguments = [&["build", &spec, "--builder", builder, "--output", &output], secrets, &options].concat();
     let built = place.env.run_with(&arguments, &variables);
     assert_eq!(built.code, 0, "{} by {builder} in {}: {}", case.name, engine.kind().name(), built.stderr);
     let name = built.stdout.trim().split('@').next().unwrap().to_owned();
@@ -70,6 +79,17 @@ fn looked_at(engine: &Engine, case: &Case, image: &str) -> Seen {
     found
 }
 
+/// What may differ between images of `oci` and of another builder.
+fn allowed(other: &str) -> &'static [(&'static str, &'static str)] {
+    if other == ENVD { &ALLOWED_OF_ENVD } else { &ALLOWED }
+}
+
+/// The builders whose images are compared with those of `oci` in an engine.
+fn others(kind: Kind) -> &'static [&'static str] {
+    // Older engines have no BuildKit that hands images over.
+    if kind == Kind::Docker26 { &[BUILDERS[1], REMOTE] } else { &BUILDERS[1..] }
+}
+
 /// What an engine has shown.
 #[derive(Default)]
 struct Shown {
@@ -80,20 +100,18 @@ struct Shown {
 }
 
 /// Compares what the builders make of the cases, in one engine.
-fn compare(place: &Place, engine: &Engine, cases: &[&Case]) -> Shown {
+fn compare(place: &Place, engine: &Engine, cases: &[&Case], others: &[&str]) -> Shown {
     let mut shown = Shown::default();
     for case in cases {
         // They stay: what they share with the next ones need not be loaded again.
         let own = |builder: &str| format!("{builder}-{}", case.name);
         let first = built(place, engine, case, BUILDERS[0], &own(BUILDERS[0]));
         let expected = looked_at(engine, case, &own(BUILDERS[0]));
-        // Older engines have no BuildKit that hands images over.
-        let others: &[&str] = if engine.kind() == Kind::Docker26 { &[BUILDERS[1], REMOTE] } else { &BUILDERS[1..] };
         for other in others {
             // The hash of a spec does not tell who builds it.
             assert_eq!(first, built(place, engine, case, other, &own(other)));
             for difference in differences(&expected, &looked_at(engine, case, &own(other))) {
-                match ALLOWED.iter().find(|(subject, _)| difference.subject.starts_with(subject)) {
+                match allowed(other).iter().find(|(subject, _)| difference.subject.starts_with(subject)) {
                     Some((subject, _)) => drop(shown.needed.insert(subject)),
                     None => {
                         let engine = engine.kind().name();
@@ -114,7 +132,10 @@ fn chosen(wanted: impl Fn(&Case) -> bool) -> Vec<&'static Case> {
 }
 
 /// Compares the cases of each engine, all engines at once.
-fn assert_same(chosen: &[(Kind, Vec<&Case>)]) -> Option<BTreeSet<&'static str>> {
+fn assert_same(
+    chosen: &[(Kind, Vec<&Case>)],
+    others: fn(Kind) -> &'static [&'static str],
+) -> Option<BTreeSet<&'static str>> {
     let mut engines = Vec::new();
     for (kind, cases) in chosen {
         match Engine::start(*kind) {
@@ -134,8 +155,10 @@ fn assert_same(chosen: &[(Kind, Vec<&Case>)]) -> Option<BTreeSet<&'static str>> 
     }
     let shown: Vec<_> = thread::scope(|scope| {
         let place = &place;
-        let threads: Vec<_> =
-            engines.iter().map(|(engine, cases)| scope.spawn(move || compare(place, engine, cases))).collect();
+        let threads: Vec<_> = engines
+            .iter()
+            .map(|(engine, cases)| scope.spawn(move || compare(place, engine, cases, others(engine.kind()))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     let forbidden: Vec<_> = shown.iter().flat_map(|shown| &shown.forbidden).map(String::as_str).collect();
@@ -150,7 +173,7 @@ fn images_of_oci_and_of_docker_are_the_same_to_a_program() {
         (Kind::Docker26, chosen(|case| case.place == Where::All)),
     ];
     let is_whole = cases[0].1.len() == CASES.iter().filter(|case| case.place != Where::None).count();
-    let Some(needed) = assert_same(&cases) else { return };
+    let Some(needed) = assert_same(&cases, others) else { return };
     for (subject, _) in ALLOWED.iter().filter(|_| is_whole) {
         assert!(needed.contains(subject), "`{subject}` may differ, and does not: the row is not needed any more");
     }
@@ -159,16 +182,35 @@ fn images_of_oci_and_of_docker_are_the_same_to_a_program() {
 #[test]
 #[ignore = "takes minutes; tests/slow runs it"]
 fn images_of_oci_and_of_docker_are_the_same_to_a_program_in_the_other_engines() {
-    assert_same(&[
-        (Kind::Docker20, chosen(|case| case.place == Where::None)),
-        (Kind::Docker26, chosen(|case| case.place != Where::All)),
-    ]);
+    assert_same(
+        &[
+            (Kind::Docker20, chosen(|case| case.place == Where::None)),
+            (Kind::Docker26, chosen(|case| case.place != Where::All)),
+        ],
+        others,
+    );
+}
+
+#[test]
+fn the_image_of_the_quickstart_by_envd_is_the_same_to_a_program() {
+    let cases = [(Kind::Docker26, chosen(|case| case.name == "quickstart"))];
+    let Some(needed) = assert_same(&cases, |_| &[ENVD]) else { return };
+    for (subject, _) in ALLOWED_OF_ENVD.iter().filter(|_| !cases[0].1.is_empty()) {
+        assert!(needed.contains(subject), "`{subject}` may differ, and does not: the row is not needed any more");
+    }
+}
+
+#[test]
+#[ignore = "takes minutes; tests/slow runs it"]
+fn images_of_oci_and_of_envd_are_the_same_to_a_program() {
+    let cases = ["files", "requirements-with-hashes"];
+    assert_same(&[(Kind::Docker26, chosen(|case| cases.contains(&case.name)))], |_| &[ENVD]);
 }
 
 #[test]
 fn what_may_differ_stands_in_the_documentation() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/builders.md")).unwrap();
-    for (subject, reason) in ALLOWED {
+    for (subject, reason) in ALLOWED.into_iter().chain(ALLOWED_OF_ENVD) {
         assert!(
             page.contains(&format!("| `{subject}` | {reason} |")),
             "docs/builders.md has no row `{subject}`, {reason}"

@@ -15,7 +15,7 @@ fn a_builder_that_there_is_not_is_named_with_those_that_there_are() {
        |
      2 | builder: kaniko
        |          ^^^^^^
-    hint: the builders are `docker`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
+    hint: the builders are `docker`, `envd`, `oci`, `remote`; `imagespec plugin add PATH` adds one that is a file
     ");
 }
 

@@ -1,20 +1,21 @@
 //! The step that installs conda packages: rattler, which is what the embedded builder is made with, as the Python package
 //! that its authors publish.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use imagespec_core::builder::BuildRequest;
 use imagespec_core::conda::channel_digest;
 use imagespec_core::digest::Digest;
-use imagespec_core::plan::{CondaStep, PythonStep};
+use imagespec_core::plan::{CondaStep, Plan, PythonStep};
 use serde_json::{Value, json};
 
 use super::error::LowerError;
 use super::mounts::{apt_caches, bind};
 use super::stage::Stage;
 use super::writer::Told;
-use super::{Lowering, OWN, TOOLS, count, script};
+use super::{OWN, TOOLS, count, script};
 use crate::recipe::Entry;
 
 /// Where named channels lie.
@@ -33,27 +34,19 @@ const REPODATA: &str = "repodata.json";
 impl Stage<'_, '_> {
     pub(super) fn conda(&mut self, step: &CondaStep, base: &str) -> Result<(), LowerError> {
         let machines: Vec<_> = self.plan.platforms.iter().map(|platform| platform.machine()).collect();
-        for platform in &self.plan.platforms {
-            if !matches!(platform.machine(), "x86_64" | "aarch64") {
-                return Err(LowerError::CondaPlatform { platform: platform.to_string() });
-            }
-        }
         let prefix = if self.is_last { String::new() } else { format!("{}-", self.name) };
-        let packages = with_python(&step.packages, self.plan.python());
-        let (channels, folders) = self.lowering.channels(&step.channels, &format!("{prefix}channels"))?;
-        let mirrors = self.lowering.request.options.get("conda_mirrors").cloned().unwrap_or_else(|| json!({}));
-        let asked: Value = json!({ "packages": packages, "channels": channels, "mirrors": mirrors });
+        let files = conda_files(self.lowering.request, self.plan, step, &prefix)?;
+        let has_folders = files.keys().any(|path| path.starts_with(&format!("{prefix}channels/")));
+        self.lowering.context.extend(files.into_iter().map(|(path, entry)| (format!("{OWN}/{path}"), entry)));
         let (mount, path) = self.script("conda.sh", script::conda());
-        self.lowering.own("conda.py", include_str!("scripts/conda.py"));
-        self.lowering.own("rattler.txt", RATTLER);
-        self.lowering.own(&format!("{prefix}conda.json"), format!("{asked:#}\n"));
         let mut mounts = vec![mount, bind("conda.py", "conda.py"), bind("rattler.txt", "rattler.txt")];
         mounts.push(bind(&format!("{prefix}conda.json"), "conda.json"));
-        if folders > 0 {
+        if has_folders {
             mounts.push(bind(&format!("{prefix}channels"), "channels"));
         }
         mounts.extend(apt_caches(base));
         mounts.extend(self.lowering.uv(&machines)?);
+        let packages = with_python(&step.packages, self.plan.python());
         let title = format!("install {}", count(packages.len(), "conda package"));
         let field = self.field("conda_packages");
         self.lowering.writer.comment("Conda packages, and Python among them");
@@ -62,58 +55,89 @@ impl Stage<'_, '_> {
     }
 }
 
-impl Lowering<'_> {
-    /// The addresses of channels, and how many of them lie in the context.
-    fn channels(&mut self, names: &[String], place: &str) -> Result<(Vec<String>, usize), LowerError> {
-        let (mut channels, mut folders) = (Vec::new(), 0);
-        for name in names {
-            match name.parse::<Digest>() {
-                Ok(digest) => {
-                    let folder = self.request.base_paths.get(&digest).ok_or(LowerError::Missing { digest })?.clone();
-                    if channel_digest(&folder).ok() != Some(digest) {
-                        return Err(LowerError::Changed { path: folder });
-                    }
-                    self.channel(&folder, &format!("{place}/{folders}"))?;
-                    channels.push(format!("file://{TOOLS}/channels/{folders}"));
-                    folders += 1;
-                }
-                Err(_) if name == "defaults" => channels.extend(DEFAULTS.map(str::to_owned)),
-                Err(_) => channels.push(address(name)),
-            }
+/// What the script that installs conda packages reads, by path in its folder; `prefix` stands before the names of what
+/// is of this step alone.
+///
+/// # Errors
+/// When conda has no packages for a platform, or a channel on this machine cannot be read.
+pub fn conda_files(
+    request: &BuildRequest,
+    plan: &Plan,
+    step: &CondaStep,
+    prefix: &str,
+) -> Result<BTreeMap<String, Entry>, LowerError> {
+    for platform in &plan.platforms {
+        if !matches!(platform.machine(), "x86_64" | "aarch64") {
+            return Err(LowerError::CondaPlatform { platform: platform.to_string() });
         }
-        if channels.is_empty() {
-            channels.push(address(DEFAULT));
-        }
-        Ok((channels, folders))
     }
+    let own = |content: String| Entry::Bytes { content: content.into_bytes(), executable: false };
+    let mut files = BTreeMap::new();
+    let packages = with_python(&step.packages, plan.python());
+    let channels = channels(request, &step.channels, &format!("{prefix}channels"), &mut files)?;
+    let mirrors = request.options.get("conda_mirrors").cloned().unwrap_or_else(|| json!({}));
+    let asked: Value = json!({ "packages": packages, "channels": channels, "mirrors": mirrors });
+    files.insert("conda.py".to_owned(), own(include_str!("scripts/conda.py").to_owned()));
+    files.insert("rattler.txt".to_owned(), own(RATTLER.to_owned()));
+    files.insert(format!("{prefix}conda.json"), own(format!("{asked:#}\n")));
+    Ok(files)
+}
 
-    /// Puts a channel into the context: what its subdirectories have.
-    fn channel(&mut self, folder: &Path, place: &str) -> Result<(), LowerError> {
-        let failed = |source| LowerError::Channel { path: folder.to_owned(), source };
-        let mut files: Vec<(String, PathBuf)> = Vec::new();
-        for subdir in fs::read_dir(folder).map_err(failed)? {
-            let subdir = subdir.map_err(failed)?;
-            if !subdir.path().join(REPODATA).is_file() {
-                continue;
-            }
-            for file in fs::read_dir(subdir.path()).map_err(failed)? {
-                let file = file.map_err(failed)?;
-                let (Ok(subdir), Ok(name)) = (subdir.file_name().into_string(), file.file_name().into_string()) else {
-                    continue;
-                };
-                let is_wanted = [".conda", ".tar.bz2"].iter().any(|ending| name.ends_with(ending)) || name == REPODATA;
-                if is_wanted {
-                    files.push((format!("{OWN}/{place}/{subdir}/{name}"), file.path()));
+/// The addresses of channels. Those on this machine are put among `files`, at `place`.
+fn channels(
+    request: &BuildRequest,
+    names: &[String],
+    place: &str,
+    files: &mut BTreeMap<String, Entry>,
+) -> Result<Vec<String>, LowerError> {
+    let (mut channels, mut folders) = (Vec::new(), 0);
+    for name in names {
+        match name.parse::<Digest>() {
+            Ok(digest) => {
+                let folder = request.base_paths.get(&digest).ok_or(LowerError::Missing { digest })?.clone();
+                if channel_digest(&folder).ok() != Some(digest) {
+                    return Err(LowerError::Changed { path: folder });
                 }
+                channel(&folder, &format!("{place}/{folders}"), files)?;
+                channels.push(format!("file://{TOOLS}/channels/{folders}"));
+                folders += 1;
+            }
+            Err(_) if name == "defaults" => channels.extend(DEFAULTS.map(str::to_owned)),
+            Err(_) => channels.push(address(name)),
+        }
+    }
+    if channels.is_empty() {
+        channels.push(address(DEFAULT));
+    }
+    Ok(channels)
+}
+
+/// What the subdirectories of a channel have.
+fn channel(folder: &Path, place: &str, files: &mut BTreeMap<String, Entry>) -> Result<(), LowerError> {
+    let failed = |source| LowerError::Channel { path: folder.to_owned(), source };
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for subdir in fs::read_dir(folder).map_err(failed)? {
+        let subdir = subdir.map_err(failed)?;
+        if !subdir.path().join(REPODATA).is_file() {
+            continue;
+        }
+        for file in fs::read_dir(subdir.path()).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let (Ok(subdir), Ok(name)) = (subdir.file_name().into_string(), file.file_name().into_string()) else {
+                continue;
+            };
+            let is_wanted = [".conda", ".tar.bz2"].iter().any(|ending| name.ends_with(ending)) || name == REPODATA;
+            if is_wanted {
+                found.push((format!("{place}/{subdir}/{name}"), file.path()));
             }
         }
-        for (name, path) in files {
-            let (digest, size_bytes) =
-                File::open(&path).and_then(|mut file| Digest::of_reader(&mut file)).map_err(failed)?;
-            self.context.insert(name, Entry::File { path, digest, size_bytes, executable: false });
-        }
-        Ok(())
     }
+    for (name, path) in found {
+        let (digest, size_bytes) =
+            File::open(&path).and_then(|mut file| Digest::of_reader(&mut file)).map_err(failed)?;
+        files.insert(name, Entry::File { path, digest, size_bytes, executable: false });
+    }
+    Ok(())
 }
 
 fn address(name: &str) -> String {

@@ -73,7 +73,7 @@ impl Machine {
     }
 
     /// The variables of uv as a file that a shell reads; none if there are none.
-    pub(super) fn variables(&self) -> Option<String> {
+    pub fn variables(&self) -> Option<String> {
         let mut text = String::new();
         for (name, value) in &self.uv {
             writeln!(text, "export {name}={}", quoted(value)).expect("text takes text");

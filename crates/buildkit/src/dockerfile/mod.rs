@@ -12,7 +12,7 @@ mod error;
 mod machine;
 mod mounts;
 mod packages;
-mod script;
+pub mod script;
 mod stage;
 mod word;
 mod writer;
@@ -25,6 +25,7 @@ use imagespec_core::digest::Digest;
 use imagespec_core::plan::{Base, Plan};
 
 pub use base::{BASE_ARCHIVE, KnownBase, loaded_base};
+pub use conda::conda_files;
 pub use error::LowerError;
 pub use machine::Machine;
 pub use script::exit_code;

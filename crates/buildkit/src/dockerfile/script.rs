@@ -1,4 +1,5 @@
-//! The scripts of ours that a Dockerfile runs. They are files of the context, which no layer holds.
+//! The scripts of ours that run while an image is built. They are files of a context, which no layer holds, and look for each
+//! other and for what they need beneath `/dev/imagespec`.
 
 /// What the exit code of a step means, where it is none of the program that the step is for. The script says the same in
 /// one line that begins with `imagespec: `.
@@ -31,18 +32,18 @@ pub(super) fn apt(timestamp: u64) -> String {
 }
 
 /// Finds or brings a Python, and makes the environment over it.
-pub(super) fn python(timestamp: u64) -> String {
+pub fn python(timestamp: u64) -> String {
     let date = format!("\nexport SOURCE_DATE_EPOCH={timestamp}\n");
     [PREPARE, &date, APT, UV, include_str!("scripts/python.sh")].concat()
 }
 
 /// Installs Python packages.
-pub(super) fn pip() -> String {
+pub fn pip() -> String {
     [PREPARE, UV, SECRETS, include_str!("scripts/pip.sh")].concat()
 }
 
 /// Installs conda packages.
-pub(super) fn conda() -> String {
+pub fn conda() -> String {
     [PREPARE, APT, UV, include_str!("scripts/conda.sh")].concat()
 }
 

@@ -132,8 +132,8 @@ pub(crate) fn provide(
 pub(crate) fn keeper(builder: &str, name: &Reference) -> String {
     let name = name.familiar();
     match builder {
-        "docker" => format!(
-            "builder `docker` keeps images in its engine: `docker run {name}` runs what it built, and `docker image inspect \
+        "docker" | "envd" => format!(
+            "builder `{builder}` keeps images in an engine: `docker run {name}` runs what it built, and `docker image inspect \
              {name}` says what that is"
         ),
         _ => format!("builder `{builder}` keeps images itself: ask it for `{name}`"),

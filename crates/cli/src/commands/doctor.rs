@@ -87,6 +87,7 @@ pub(crate) fn doctor(format: Format) -> Result<u8, Failure> {
         Section { name: "sandbox", findings: vec![local::sandbox_finding().unwrap_or_else(failed)] },
         Section { name: "engine", findings: engine() },
         Section { name: "daemons", findings: daemons() },
+        Section { name: "envd", findings: envd() },
         Section { name: "logins", findings: logins() },
     ];
     // What nobody set up is nothing to talk about.
@@ -125,6 +126,12 @@ fn daemons() -> Vec<Finding> {
     // What is wrong with the surroundings is told of the engine.
     let Ok(surroundings) = surroundings() else { return Vec::new() };
     local::daemon_findings(&surroundings).unwrap_or_else(|failure| vec![failed(failure)])
+}
+
+fn envd() -> Vec<Finding> {
+    let Ok(surroundings) = surroundings() else { return Vec::new() };
+    let findings = local::envd_findings(&surroundings, &surroundings.preferred_builder().name);
+    findings.unwrap_or_else(|failure| vec![failed(failure)])
 }
 
 fn engine() -> Vec<Finding> {

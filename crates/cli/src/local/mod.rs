@@ -4,6 +4,7 @@
 mod cache;
 mod daemons;
 mod engine;
+mod envd;
 mod failure;
 mod image;
 mod inspect;
@@ -32,6 +33,7 @@ use tempfile::TempDir;
 pub(crate) use cache::cache;
 pub(crate) use daemons::daemon_findings;
 pub(crate) use engine::engine_findings;
+pub(crate) use envd::envd_findings;
 pub(crate) use inspect::inspect;
 pub(crate) use run::run;
 

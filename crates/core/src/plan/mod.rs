@@ -316,6 +316,9 @@ impl Plan {
                         _ => "requirements",
                     };
                     required.push((Feature::Pip, field));
+                    if !matches!(pip.input, PipInput::Requirements { .. }) {
+                        required.push((Feature::LockFiles, field));
+                    }
                     if !pip.secrets.is_empty() {
                         required.push((Feature::PipSecrets, "pip_secret_mounts"));
                     }
