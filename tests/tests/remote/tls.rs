@@ -80,20 +80,19 @@ fn a_daemon_is_refused_that_cannot_be_trusted_and_says_so_of_us() {
     let good = authority.client("own", Validity::Now);
 
     // No certificate of ours, one of somebody else, one whose time is over.
-    insta::assert_snapshot!(refused(&bridge.address(), &authority, None), @r#"
+    insta::assert_snapshot!(refused(&bridge.address(), &authority, None), @"
     exit 1
-    READ Pending 0
-    HEAR Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" }
-    HEARD Pending
     error: cannot reach the BuildKit daemon at `ENDPOINT`
-    note: what answers there is no BuildKit daemon: the connection to BuildKit ended
-    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
-    "#);
+    note: TLS failed
+    note: received fatal alert: CertificateRequired
+    hint: the daemon wants a certificate of ours that it trusts and that is in time: `cert` and `key` in `[builders.remote]`
+    ");
     insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&other.client("stranger", Validity::Now))), @"
     exit 1
     error: cannot reach the BuildKit daemon at `ENDPOINT`
-    note: what answers there is no BuildKit daemon: the connection to BuildKit ended
-    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    note: TLS failed
+    note: received fatal alert: DecryptError
+    hint: the daemon wants a certificate of ours that it trusts and that is in time: `cert` and `key` in `[builders.remote]`
     ");
     insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&authority.client("old", Validity::Past))), @"
     exit 1
