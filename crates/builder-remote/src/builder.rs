@@ -1,8 +1,10 @@
 //! The builder itself: base, recipe, a daemon for each platform, and what comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -12,7 +14,7 @@ use imagespec_buildkit::{
     KnownBase, LocalCache, Progress, Recipe, RecipeError, SolveError, WriteError, check_caches, recipe,
 };
 use imagespec_core::builder::{BuildError, BuildRequest, Builder, Bundled, Description, Feature, Output, Session};
-use imagespec_core::cache_location::CacheLocation;
+use imagespec_core::event::Event;
 use imagespec_core::plan::{Base, Plan};
 use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
@@ -21,13 +23,9 @@ use imagespec_distribution::CredentialStore;
 use imagespec_layout::{LayoutError, SavedError};
 
 use crate::daemon::ConnectError;
-use crate::fleet;
 use crate::job::{Job, Made};
 use crate::options::{Options, OptionsError};
 use crate::output;
-
-/// Digits of the digest in the tag of a cache.
-const CACHE_TAG_DIGITS: usize = 32;
 
 /// The builder `remote`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +39,23 @@ pub(crate) struct Building<'a> {
     pub(crate) registry: &'a Registry<'a>,
     pub(crate) credentials: Arc<CredentialStore>,
     pub(crate) options: &'a Options,
+    together: &'a Together<'a>,
+}
+
+/// The caller of a build that is several: when one part fails, the others need not go on.
+struct Together<'a> {
+    session: &'a dyn Session,
+    has_failed: AtomicBool,
+}
+
+impl Session for Together<'_> {
+    fn event(&self, event: Event) {
+        self.session.event(event);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.session.is_cancelled() || self.has_failed.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a build failed. Each part has an error of its own.
@@ -56,8 +71,8 @@ pub(crate) enum Failure {
     Queue { folder: String, source: std::io::Error },
     #[error("cannot reach the BuildKit daemon at `{address}`")]
     Unreachable { address: String, source: ConnectError },
-    #[error("none of the {} BuildKit daemons can be reached", .0.len())]
-    AllUnreachable(Vec<(String, ConnectError)>),
+    #[error("no BuildKit daemon can be reached that may build for `{wanted}`")]
+    AllUnreachable { wanted: Platform, passed: Vec<(String, ConnectError)> },
     #[error("no BuildKit daemon builds for `{wanted}`: {offered}")]
     NoPlatform { wanted: Platform, offered: String },
     #[error("the build was lost with the BuildKit daemon at `{address}`")]
@@ -74,6 +89,8 @@ pub(crate) enum Failure {
     Solve(#[from] SolveError),
     #[error("the daemon at `{address}` built the image and does not say its digest")]
     NoDigest { address: String },
+    #[error("the daemon handed over something else than an image for `{wanted}`")]
+    OtherImage { wanted: Platform },
     #[error("an archive for `docker load` holds one platform, and this image has {count}")]
     ManyInArchive { count: usize },
     #[error(transparent)]
@@ -134,13 +151,15 @@ impl Builder for RemoteBuilder {
             let options = Options::of(&request.options)?;
             output::check(request)?;
             check_caches(request)?;
-            let progress = Progress::new(session);
+            let together = Together { session, has_failed: AtomicBool::new(false) };
+            let progress = Progress::new(&together);
             let registry = Registry::new(request, &cancelled);
+            warn_of_own_registry(request, &options, &progress);
             let credentials = Arc::new(CredentialStore::from_files(request.credential_files.clone()));
             let Ground { request, bases, lent } = ground(request, &registry, &progress)?;
-            let request = with_cache(request, &options);
-            let (request, progress, registry, options) = (&request, &progress, &registry, &options);
-            Building { request, lent, progress, registry, credentials, options }.run(&bases)
+            let (request, progress, registry, options, together) =
+                (&request, &progress, &registry, &options, &together);
+            Building { request, lent, progress, registry, credentials, options, together }.run(&bases)
         };
         let mut report = build().map_err(|failure| match session.is_cancelled() {
             // Whatever broke off because of it is no news.
@@ -230,23 +249,18 @@ fn innermost_mut(plan: &mut Plan) -> &mut Base {
     }
 }
 
-/// The request with the caches that the project names, unless the user names others.
-fn with_cache(mut request: BuildRequest, options: &Options) -> BuildRequest {
-    let Some(repository) = &options.cache else { return request };
-    if !request.cache_from.is_empty() || !request.cache_to.is_empty() {
-        return request;
+/// Says that `localhost` is somebody else to a daemon on another machine.
+fn warn_of_own_registry(request: &BuildRequest, options: &Options, progress: &Progress<'_>) {
+    let registry = request.name.registry();
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    let is_own = host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let elsewhere = options.endpoints.iter().find(|endpoint| !endpoint.is_here());
+    if let (true, true, Some(endpoint)) = (is_own, request.outputs.contains(&Output::Registry), elsewhere) {
+        progress.warn(format!(
+            "`{registry}` is the machine of `{}` for the daemon there, and not this one",
+            endpoint.address
+        ));
     }
-    // One for all images that share their slow steps: whoever comes first leaves them for the others.
-    let platform = request.plan.platforms.first().expect("a plan has a platform");
-    let key = fleet::affinity(&request.plan, platform).to_hex();
-    let name = format!("{repository}:imagespec-{}", &key[..CACHE_TAG_DIGITS]);
-    let location = |attributes: &[(&str, &str)]| CacheLocation {
-        kind: "registry".to_owned(),
-        attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-    };
-    request.cache_from.push(location(&[("ref", &name)]));
-    request.cache_to.push(location(&[("ref", &name), ("mode", "max"), ("ignore-error", "true")]));
-    request
 }
 
 impl Building<'_> {
@@ -266,9 +280,19 @@ impl Building<'_> {
         if let (1, Some(platform)) = (platforms.len(), platforms.first()) {
             return Ok(vec![job(platform).run()?]);
         }
-        thread::scope(|scope| {
-            let running: Vec<_> = platforms.iter().map(|platform| scope.spawn(move || job(platform).run())).collect();
+        let results: Vec<_> = thread::scope(|scope| {
+            let run =
+                |platform| job(platform).run().inspect_err(|_| self.together.has_failed.store(true, Ordering::Relaxed));
+            let running: Vec<_> = platforms.iter().map(|platform| scope.spawn(move || run(platform))).collect();
             running.into_iter().map(|thread| thread.join().expect("no panic leaves it")).collect()
-        })
+        });
+        // What failed is told, and not that the others were given up because of it.
+        let (failures, made): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_err);
+        let first =
+            failures.into_iter().filter_map(Result::err).min_by_key(|failure| matches!(failure, Failure::Cancelled));
+        match first {
+            Some(failure) => Err(failure),
+            None => Ok(made.into_iter().filter_map(Result::ok).collect()),
+        }
     }
 }

@@ -68,6 +68,7 @@ impl Daemon {
         let connection = open_session(self.channel.clone(), session).await.map_err(lost)?;
         tokio::select! {
             result = solve(self.channel.clone(), session, wanted, progress) => result,
+            () = session.fell_silent() => Err(lost(Status::unavailable("it says nothing any more"))),
             ended = session.serve(connection) => {
                 let problem = ended.err().map_or_else(|| "the session ended".to_owned(), |error| error.to_string());
                 Err(lost(Status::unavailable(problem)))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use imagespec_buildkit::connection::{Protocol, Tls, Way, ssh_arguments};
 use imagespec_core::platform::Platform;
-use url::{Host, Url};
+use url::Url;
 
 /// The port of `buildkitd`.
 const PORT: u16 = 1234;
@@ -103,6 +103,7 @@ struct Settings {
     is_plain: bool,
     context: Option<String>,
     container: Option<String>,
+    namespace: Option<String>,
 }
 
 impl Default for Defaults {
@@ -120,6 +121,15 @@ impl Endpoint {
     /// When it is no endpoint.
     pub fn parse(text: &str, defaults: &Defaults, home: Option<&Path>) -> Result<Self, EndpointError> {
         read(text.trim(), defaults, home).map_err(|problem| EndpointError { text: shown(text), problem })
+    }
+
+    /// Whether it is surely on this machine.
+    pub fn is_here(&self) -> bool {
+        match &self.way {
+            Way::Unix(_) => true,
+            Way::Tcp { host, .. } => is_loopback(host),
+            Way::Program { name, .. } => *name == "docker",
+        }
     }
 }
 
@@ -140,7 +150,7 @@ fn read(text: &str, defaults: &Defaults, home: Option<&Path>) -> Result<Endpoint
         }
         ("tcp", Some(host), None) => {
             let port = url.port().unwrap_or(PORT);
-            let tls = settings.tls(defaults, is_loopback(&url), home)?;
+            let tls = settings.tls(defaults, is_loopback(host), home)?;
             (Way::Tcp { host: host.to_owned(), port, tls }, format!("tcp://{host}:{port}"))
         }
         ("docker-container", Some(name), None) => {
@@ -151,15 +161,14 @@ fn read(text: &str, defaults: &Defaults, home: Option<&Path>) -> Result<Endpoint
         }
         ("kube-pod", Some(namespace), Some(_)) => {
             let pod = plain_path.and_then(|path| path.strip_prefix('/')).filter(|pod| !pod.contains('/'));
-            let pod = pod.ok_or(EndpointProblem::NoAddress)?;
-            let mut arguments = Vec::new();
-            for (option, value) in [("--context", settings.context.as_deref()), ("--namespace", Some(namespace))] {
-                arguments.extend(value.iter().flat_map(|value| [option.to_owned(), (*value).to_owned()]));
-            }
-            arguments.extend(["exec", "-i", pod].map(str::to_owned));
-            arguments.extend(settings.container.iter().flat_map(|name| ["-c".to_owned(), name.clone()]));
-            arguments.extend(["--", "buildctl", "dial-stdio"].map(str::to_owned));
-            (Way::Program { name: "kubectl", arguments }, format!("kube-pod://{namespace}/{pod}"))
+            let pod = pod.filter(|pod| is_plain(pod)).ok_or(EndpointProblem::NoAddress)?;
+            (settings.in_pod(Some(namespace), pod), format!("kube-pod://{namespace}/{pod}"))
+        }
+        // As BuildKit's own client has it.
+        ("kube-pod", Some(pod), None) => {
+            let namespace = settings.namespace.as_deref();
+            let name = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+            (settings.in_pod(namespace, pod), format!("kube-pod://{name}{pod}"))
         }
         ("ssh", Some(host), path) => {
             if path.is_some() && plain_path.is_none() {
@@ -210,8 +219,9 @@ impl Settings {
                 "server_name" => settings.server_name = Some(value.into_owned()),
                 "tls" if value == "off" => settings.is_plain = true,
                 "tls" => return Err(wrong("`off`")),
-                "context" | "container" if !is_plain(&value) => return Err(wrong("a name")),
+                "context" | "container" | "namespace" if !is_plain(&value) => return Err(wrong("a name")),
                 "context" => settings.context = Some(value.into_owned()),
+                "namespace" => settings.namespace = Some(value.into_owned()),
                 "container" => settings.container = Some(value.into_owned()),
                 _ => return Err(EndpointProblem::UnknownSetting(name.into_owned())),
             }
@@ -246,6 +256,18 @@ impl Settings {
         Ok(Some(Tls { authorities: ca, identity, server_name, protocol: Protocol::Http2 }))
     }
 
+    /// A way into a pod.
+    fn in_pod(&self, namespace: Option<&str>, pod: &str) -> Way {
+        let mut arguments = Vec::new();
+        for (option, value) in [("--context", self.context.as_deref()), ("--namespace", namespace)] {
+            arguments.extend(value.iter().flat_map(|value| [option.to_owned(), (*value).to_owned()]));
+        }
+        arguments.extend(["exec", "-i", pod].map(str::to_owned));
+        arguments.extend(self.container.iter().flat_map(|name| ["-c".to_owned(), name.clone()]));
+        arguments.extend(["--", "buildctl", "dial-stdio"].map(str::to_owned));
+        Way::Program { name: "kubectl", arguments }
+    }
+
     fn says_nothing_of_tls(&self) -> Result<(), EndpointProblem> {
         let said = [
             ("ca", self.ca.is_some()),
@@ -277,14 +299,9 @@ fn is_plain(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) || b"[]".contains(&byte))
 }
 
-fn is_loopback(url: &Url) -> bool {
-    // `tcp` is none of the schemes whose hosts a URL knows by kind.
-    let host = url.host_str().unwrap_or_default();
+fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match url.host() {
-        Some(Host::Domain("localhost")) => true,
-        _ => address.is_ok_and(|address| address.is_loopback()),
-    }
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A text from outside on one line, without what could be a password.
@@ -321,33 +338,34 @@ mod tests {
 
     #[test]
     fn an_address_says_how_a_daemon_is_reached() {
-        insta::assert_snapshot!(told("unix:///run/build kit.sock?weight=2"), @"");
-        insta::assert_snapshot!(told("tcp://localhost"), @"");
-        insta::assert_snapshot!(told("tcp://[::1]:99"), @"");
-        insta::assert_snapshot!(told("tcp://build.example"), @"");
-        insta::assert_snapshot!(told("tcp://10.0.0.7:1234?ca=/a.pem&cert=~/b.pem&key=~/c.pem&server_name=build"), @"");
-        insta::assert_snapshot!(told("tcp://build?tls=off"), @"");
-        insta::assert_snapshot!(told("docker-container://buildkit0?context=team"), @"");
-        insta::assert_snapshot!(told("kube-pod://builds/buildkit-0?container=buildkitd&context=prod"), @"");
-        insta::assert_snapshot!(told("ssh://joe@build:2222/run/buildkit.sock"), @"");
-        insta::assert_snapshot!(told("ssh://build"), @"");
+        insta::assert_snapshot!(told("unix:///run/build kit.sock?weight=2"), @"/run/build kit.sock");
+        insta::assert_snapshot!(told("tcp://localhost"), @"localhost 1234 plain");
+        insta::assert_snapshot!(told("tcp://[::1]:99"), @"[::1] 99 plain");
+        insta::assert_snapshot!(told("tcp://build.example"), @"build.example 1234 TLS None None None");
+        insta::assert_snapshot!(told("tcp://10.0.0.7:1234?ca=/a.pem&cert=~/b.pem&key=~/c.pem&server_name=build"), @r#"10.0.0.7 1234 TLS Some("/a.pem") Some(("/home/joe/b.pem", "/home/joe/c.pem")) Some("build")"#);
+        insta::assert_snapshot!(told("tcp://build?tls=off"), @"build 1234 plain");
+        insta::assert_snapshot!(told("docker-container://buildkit0?context=team"), @"docker --context team exec -i buildkit0 buildctl dial-stdio");
+        insta::assert_snapshot!(told("kube-pod://builds/buildkit-0?container=buildkitd&context=prod"), @"kubectl --context prod --namespace builds exec -i buildkit-0 -c buildkitd -- buildctl dial-stdio");
+        insta::assert_snapshot!(told("kube-pod://buildkit-0?namespace=builds"), @"kubectl --namespace builds exec -i buildkit-0 -- buildctl dial-stdio");
+        insta::assert_snapshot!(told("ssh://joe@build:2222/run/buildkit.sock"), @"ssh -T -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -p 2222 -l joe -- build buildctl --addr unix:///run/buildkit.sock dial-stdio");
+        insta::assert_snapshot!(told("ssh://build"), @"ssh -T -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -- build buildctl dial-stdio");
     }
 
     #[test]
     fn what_is_no_endpoint_says_why() {
-        insta::assert_snapshot!(told("build:1234"), @"");
-        insta::assert_snapshot!(told("unix://relative"), @"");
-        insta::assert_snapshot!(told("ssh://joe:secret@build"), @"");
-        insta::assert_snapshot!(told("ssh://-oProxyCommand=x"), @"");
-        insta::assert_snapshot!(told("ssh://build/x;touch$IFS/tmp/x"), @"");
-        insta::assert_snapshot!(told("docker-container://a;b"), @"");
-        insta::assert_snapshot!(told("kube-pod://pod"), @"");
-        insta::assert_snapshot!(told("tcp://build?wieght=2"), @"");
-        insta::assert_snapshot!(told("tcp://build?in_flight=0"), @"");
-        insta::assert_snapshot!(told("tcp://build?platform=arm"), @"");
-        insta::assert_snapshot!(told("tcp://build?cert=/a.pem"), @"");
-        insta::assert_snapshot!(told("tcp://build?ca=a.pem"), @"");
-        insta::assert_snapshot!(told("unix:///run/x.sock?ca=/a.pem"), @"");
+        insta::assert_snapshot!(told("build:1234"), @"endpoint `build:1234`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("unix://relative"), @"endpoint `unix://relative`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("ssh://joe:secret@build"), @"endpoint `ssh://****@build`: an address holds no password");
+        insta::assert_snapshot!(told("ssh://-oProxyCommand=x"), @"endpoint `ssh://-oProxyCommand=x`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("ssh://build/x;touch$IFS/tmp/x"), @"endpoint `ssh://build/x;touch$IFS/tmp/x`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("docker-container://a;b"), @"endpoint `docker-container://a;b`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("kube-pod://builds/-v"), @"endpoint `kube-pod://builds/-v`: it is no address of a BuildKit daemon");
+        insta::assert_snapshot!(told("tcp://build?wieght=2"), @"endpoint `tcp://build?wieght=2`: there is no setting `wieght`");
+        insta::assert_snapshot!(told("tcp://build?in_flight=0"), @"endpoint `tcp://build?in_flight=0`: `in_flight` must be a whole number from 1 on");
+        insta::assert_snapshot!(told("tcp://build?platform=arm"), @"endpoint `tcp://build?platform=arm`: `platform` must be a platform, as `linux/arm64`");
+        insta::assert_snapshot!(told("tcp://build?cert=/a.pem"), @"endpoint `tcp://build?cert=/a.pem`: `cert` and `key` go together");
+        insta::assert_snapshot!(told("tcp://build?ca=a.pem"), @"endpoint `tcp://build?ca=a.pem`: `ca` must be an absolute path, or one beneath `~/`");
+        insta::assert_snapshot!(told("unix:///run/x.sock?ca=/a.pem"), @"endpoint `unix:///run/x.sock?ca=/a.pem`: `ca` is about TLS, and none is spoken with such an address");
     }
 
     #[test]

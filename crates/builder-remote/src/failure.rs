@@ -34,7 +34,7 @@ impl Failure {
                 "an endpoint is `unix:///PATH`, `tcp://HOST:PORT`, `docker-container://NAME`, `kube-pod://NAMESPACE/POD` or `ssh://USER@HOST`, with settings as `?weight=2`",
             ),
             Self::Unreachable { source, .. } => unreachable(BuildError::new(kind(source), self), source),
-            Self::AllUnreachable(passed) => {
+            Self::AllUnreachable { passed, .. } => {
                 let error = BuildError::of(FailureKind::Machine, self.to_string());
                 let causes = passed.iter().map(|(address, error)| format!("`{address}`: {}", told(error)));
                 BuildError { causes: causes.collect(), ..error }.hint(WITHOUT_DAEMON)
@@ -54,7 +54,7 @@ impl Failure {
             Self::ManyInArchive { .. } => BuildError::new(FailureKind::Spec, self)
                 .field("platform")
                 .hint("choose one by `--platform`, or write all of them to `type=oci,dest=DIR`"),
-            Self::NoDigest { .. } | Self::Saved(SavedError::Invalid { .. }) => {
+            Self::NoDigest { .. } | Self::OtherImage { .. } | Self::Saved(SavedError::Invalid { .. }) => {
                 BuildError::new(FailureKind::Internal, self)
             }
             Self::Saved(SavedError::Io { .. })
@@ -112,6 +112,10 @@ mod tests {
     #[test]
     fn whoever_names_no_daemon_learns_where_to_name_one() {
         let told = Failure::Options(OptionsError::None).tell("");
-        insta::assert_snapshot!(format!("{}\n{}", told.message, told.hints.join("\n")), @"");
+        insta::assert_snapshot!(format!("{}\n{}", told.message, told.hints.join("\n")), @r#"
+        no BuildKit daemon is named
+        set `endpoints = ["tcp://HOST:1234"]` in `[builders.remote]` of your own config
+        or give `--builder-opt endpoints=…`, or BUILDKIT_HOST
+        "#);
     }
 }

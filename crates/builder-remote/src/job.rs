@@ -7,16 +7,18 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use imagespec_buildkit::base::LentBase;
+use imagespec_buildkit::report::platform_of;
 use imagespec_buildkit::{Recipe, Session, Solve, SolveError, Solved, stream};
 use imagespec_core::builder::{Feature, NetworkPolicy, RegistryAccess};
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::Plan;
 use imagespec_core::platform::Platform;
-use imagespec_layout::Saved;
+use imagespec_layout::{Saved, SavedError};
 use tokio::runtime::Runtime;
 
 use crate::builder::{Building, Failure};
+use crate::caches::caches;
 use crate::daemon::{ConnectError, Daemon, until_cancelled};
 use crate::endpoint::Endpoint;
 use crate::fleet::{self, Health, Slot};
@@ -123,12 +125,15 @@ impl Job<'_> {
             let daemon = self.connect(runtime, place).map_err(|source| self.unreachable(place, source))?;
             return Ok(Chosen { daemon, place, _slot: slot });
         }
-        if offers.is_empty() && !passed.is_empty() {
+        if !passed.is_empty() {
             let named = |(place, error): (usize, ConnectError)| (self.endpoints()[place].address.clone(), error);
             let mut passed: Vec<_> = passed.into_iter().map(named).collect();
             return Err(match passed.pop() {
                 Some((address, source)) if passed.is_empty() => Failure::Unreachable { address, source },
-                last => Failure::AllUnreachable(passed.into_iter().chain(last).collect()),
+                last => {
+                    let wanted = self.platform.clone();
+                    Failure::AllUnreachable { wanted, passed: passed.into_iter().chain(last).collect() }
+                }
             });
         }
         Err(self.no_platform(&offers))
@@ -173,6 +178,7 @@ impl Job<'_> {
                 step.finish(Outcome::Done, daemon.about.version.clone().unwrap_or_default());
                 Ok(daemon)
             }
+            Err(_) if self.building.progress.is_cancelled() => Err(ConnectError::Cancelled),
             Err(error) => {
                 self.note(place, Health::note_failure);
                 if self.endpoints().len() > 1 {
@@ -195,12 +201,13 @@ impl Job<'_> {
             attributes.insert("force-network-mode".to_owned(), "none".to_owned());
             attributes.insert("image-resolve-mode".to_owned(), "local".to_owned());
         }
+        let (cache_from, cache_to) = caches(request, self.platform, self.building.options.cache.as_deref());
         let wanted = |exporter| Solve {
             recipe: self.recipe,
             platforms: vec![self.platform.clone()],
             exporter,
-            cache_from: request.cache_from.clone(),
-            cache_to: request.cache_to.clone(),
+            cache_from: cache_from.clone(),
+            cache_to: cache_to.clone(),
             cache: request.cache,
             timestamp: request.timestamp,
             attributes: attributes.clone(),
@@ -232,7 +239,15 @@ impl Job<'_> {
         feeder.close();
         // It is waited for in any case, so that it leaves nothing behind.
         let saved = unpacking.join().expect("no panic leaves it");
-        Ok(Made { platform, solved: solved?, image: MadeImage::Saved(saved?) })
+        let (solved, saved) = match (solved, saved) {
+            // A disk that is full here is why the daemon could not hand over what it made.
+            (_, Err(error @ SavedError::Io { .. })) => return Err(error.into()),
+            (solved, saved) => (solved?, saved?),
+        };
+        if !is_image_for(&saved, self.platform) {
+            return Err(Failure::OtherImage { wanted: self.platform.clone() });
+        }
+        Ok(Made { platform, solved, image: MadeImage::Saved(saved) })
     }
 
     /// How the daemon pushes: by digest, without a name. The name is given when all platforms are there, and by this machine
@@ -297,6 +312,12 @@ impl Job<'_> {
         });
         Failure::NoPlatform { wanted: self.platform.clone(), offered: told.collect::<Vec<_>>().join("; ") }
     }
+}
+
+/// Whether a daemon handed over one image, and that of the platform.
+fn is_image_for(saved: &Saved, platform: &Platform) -> bool {
+    let [image] = saved.images.as_slice() else { return false };
+    platform_of(image).is_some_and(|found| found.architecture() == platform.architecture())
 }
 
 /// Whether programs of the image run while it is built.

@@ -2,6 +2,7 @@
 //! image already.
 
 mod builder;
+mod caches;
 mod daemon;
 mod diagnosis;
 pub mod endpoint;

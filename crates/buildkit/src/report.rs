@@ -40,7 +40,7 @@ pub fn of_registry<'p>(
 /// The report of an image that is at hand.
 pub fn of_images(images: &[Image], index: Option<&[u8]>, titles: &[Titled]) -> Report {
     let reported = images.iter().map(|image| PlatformImage {
-        platform: platform(image).unwrap_or_else(Platform::linux_amd64),
+        platform: platform_of(image).unwrap_or_else(Platform::linux_amd64),
         digest: Digest::of(&image.manifest),
         config_digest: Digest::of(&image.config),
         base_digest: None,
@@ -51,7 +51,7 @@ pub fn of_images(images: &[Image], index: Option<&[u8]>, titles: &[Titled]) -> R
 }
 
 /// The platform that the config of an image says.
-fn platform(image: &Image) -> Option<Platform> {
+pub fn platform_of(image: &Image) -> Option<Platform> {
     let config: Value = serde_json::from_slice(&image.config).ok()?;
     let mut text = format!("{}/{}", config["os"].as_str()?, config["architecture"].as_str()?);
     if let Some(variant) = config["variant"].as_str().filter(|variant| !variant.is_empty()) {

@@ -29,6 +29,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the last news of a build that ended are waited for.
 const LAST_NEWS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How BuildKit's words end for what it gave up.
+const STOPPED: &str = "context canceled";
+
 /// What BuildKit is asked for.
 pub struct Solve<'a> {
     /// The Dockerfile and its context.
@@ -128,10 +131,12 @@ pub async fn solve(
             cached: follower.cached(),
         }),
         Err(_) if progress.is_cancelled() => Err(SolveError::Cancelled),
-        Err(status) if is_lost(&status) => Err(SolveError::Connection(Box::new(status))),
+        Err(status) if std::error::Error::source(&status).is_some() => Err(SolveError::Connection(Box::new(status))),
         Err(status) => match follower.failed() {
-            Some(failed) => Err(SolveError::Step(Box::new(failed))),
-            None => Err(SolveError::Refused { message: one_line(&masked(solve.recipe).apply(status.message())) }),
+            // What fails by itself is told, whatever code BuildKit gives it.
+            Some(failed) if !failed.message.ends_with(STOPPED) => Err(SolveError::Step(Box::new(failed))),
+            _ if is_stopped(&status) => Err(SolveError::Connection(Box::new(status))),
+            _ => Err(SolveError::Refused { message: one_line(&masked(solve.recipe).apply(status.message())) }),
         },
     }
 }
@@ -141,12 +146,9 @@ async fn next(news: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResp
     news.as_mut()?.message().await.ok().flatten()
 }
 
-/// Whether nobody knows what became of the build: the connection broke, or the daemon is being stopped, which cancels
-/// what runs.
-fn is_lost(status: &Status) -> bool {
-    std::error::Error::source(status).is_some()
-        || matches!(status.code(), Code::Unavailable | Code::Cancelled)
-        || status.message().ends_with("context canceled")
+/// Whether the daemon is being stopped, which cancels what runs.
+fn is_stopped(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled) || status.message().ends_with(STOPPED)
 }
 
 /// What no line may show.

@@ -1,6 +1,8 @@
 //! Between what blocks, readers and writers, and streams, which do not.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -54,12 +56,12 @@ impl Write for Sink {
 pub struct Reader {
     parts: mpsc::Receiver<Part>,
     rest: Bytes,
-    has_ended: bool,
+    has_ended: Arc<AtomicBool>,
 }
 
 /// Hands the parts of a stream to a [`Reader`].
 #[derive(Clone)]
-pub struct Feeder(mpsc::Sender<Part>);
+pub struct Feeder(mpsc::Sender<Part>, Arc<AtomicBool>);
 
 enum Part {
     Data(Bytes),
@@ -71,7 +73,8 @@ enum Part {
 /// Both ends.
 pub fn pipe() -> (Feeder, Reader) {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
-    (Feeder(sender), Reader { parts: receiver, rest: Bytes::new(), has_ended: false })
+    let has_ended = Arc::<AtomicBool>::default();
+    (Feeder(sender, Arc::clone(&has_ended)), Reader { parts: receiver, rest: Bytes::new(), has_ended })
 }
 
 impl Feeder {
@@ -91,6 +94,11 @@ impl Feeder {
         Ok(())
     }
 
+    /// Whether nobody reads any more, before the end.
+    pub fn is_unread(&self) -> bool {
+        self.0.is_closed() && !self.1.load(Ordering::Relaxed)
+    }
+
     /// Nothing more comes, whoever else holds this end. Blocks until the reader has taken what came before.
     pub fn close(self) {
         // Nobody may read any more.
@@ -100,10 +108,10 @@ impl Feeder {
 
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() && !self.has_ended {
+        while self.rest.is_empty() && !self.has_ended.load(Ordering::Relaxed) {
             match self.parts.blocking_recv() {
                 Some(Part::Data(part)) => self.rest = part,
-                Some(Part::End) => self.has_ended = true,
+                Some(Part::End) => self.has_ended.store(true, Ordering::Relaxed),
                 Some(Part::Broken) | None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }

@@ -27,6 +27,8 @@ use tempfile::TempDir;
 
 /// A config or a manifest; real ones have some kilobytes.
 const DOCUMENT_SIZE_BYTES_MAX: u64 = 4 << 20;
+/// Zeros behind the last entry; programs write some blocks.
+const PADDING_SIZE_BYTES_MAX: u64 = 1 << 20;
 /// Entries of an archive; an image has at most some hundred layers.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -118,7 +120,8 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
     fs::create_dir_all(folder.join("blobs/sha256")).map_err(failed)?;
     let mut entries = Entries::default();
     let mut archive = Archive::new(source);
-    for (number, entry) in archive.entries().map_err(broken)?.enumerate() {
+    // Long names and extended headers would be read whole, whatever their length; nothing that counts here has any.
+    for (number, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
         let mut entry = entry.map_err(broken)?;
         if number >= ENTRIES_MAX {
             return Err(invalid("it has too many entries"));
@@ -133,7 +136,7 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
                     (None, _) => folder.join(format!("entry-{number}")),
                 };
                 let mut file = File::create(&target).map_err(failed)?;
-                io::copy(&mut entry, &mut file).map_err(failed)?;
+                copy(&mut entry, &mut file, folder)?;
                 entries.files.insert(path, target);
             }
             // A layer that stands in an image twice is a link in old archives: `../ID/layer.tar`.
@@ -144,7 +147,22 @@ fn unpack(source: impl Read, folder: &Path) -> Result<Entries, SavedError> {
             _ => {}
         }
     }
+    // What follows the last entry is padding, and whoever writes it should be heard to the end.
+    io::copy(&mut archive.into_inner().take(PADDING_SIZE_BYTES_MAX), &mut io::sink()).map_err(broken)?;
     Ok(entries)
+}
+
+/// Copies, and tells a source that breaks from a disk that is full.
+fn copy(source: &mut impl Read, target: &mut File, folder: &Path) -> Result<(), SavedError> {
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let count = source.read(&mut buffer).map_err(broken)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let failed = |source| SavedError::Io { path: folder.to_owned(), source };
+        target.write_all(&buffer[..count]).map_err(failed)?;
+    }
 }
 
 /// The images of a layout, if there is one.

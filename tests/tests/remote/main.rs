@@ -8,7 +8,6 @@ mod outputs;
 mod tls;
 
 use std::fs;
-use std::path::Path;
 
 use imagespec_tests::{DockerRegistry, Engine, Finished, Kind, Setup, TestEnv, shell_base, skip};
 use serde_json::Value;
@@ -88,8 +87,8 @@ fn steps(events: &str) -> Vec<(String, String)> {
     finished.map(|event| (title(&event["step"]), event["outcome"].as_str().unwrap().to_owned())).collect()
 }
 
-/// What lies in `folder` but what a daemon is remembered by.
-fn leftovers(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().file_name())).into_iter();
-    entries.flatten().map(|name| name.display().to_string()).filter(|name| name.starts_with("saved-")).collect()
+/// What a build left behind of an image that came back.
+fn leftovers(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.env.path().join("cache/tmp")).expect("archives are unpacked there");
+    entries.map(|entry| entry.unwrap().file_name().display().to_string()).collect()
 }

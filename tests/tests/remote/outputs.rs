@@ -27,7 +27,7 @@ fn an_image_comes_back_as_a_layout_or_an_archive_and_is_the_one_that_is_pushed()
     let loaded = engine.docker(&["load", "--quiet", "--input", &archive]);
     let name = loaded.trim().trim_start_matches("Loaded image: ").to_owned();
     assert_eq!(engine.docker(&["run", "--rm", "--network", "none", &name]), "made\n");
-    assert_eq!(leftovers(&place.env.path().join("cache/remote")), [""; 0]);
+    assert_eq!(leftovers(&place), [""; 0]);
 }
 
 #[test]

@@ -14,16 +14,21 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::{Connected, Connection as HyperConnection};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as TlsError, RootCertStore};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error as TlsError, RootCertStore};
 
 pub use program::{Ended, ssh_arguments};
 
 /// How long a daemon may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that is silent for so long is looked after, so often, before it counts as broken.
+const ALIVE_TIME: Duration = Duration::from_secs(15);
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const ALIVE_RETRIES: u32 = 6;
 
 /// How a daemon is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,11 +179,29 @@ impl DialError {
                 | CertificateError::NotValidYetContext { .. } => Some(TlsProblem::Expired),
                 _ => None,
             },
-            TlsError::AlertReceived(_) => Some(TlsProblem::Unwelcome),
+            TlsError::AlertReceived(alert) => is_about_certificates(*alert).then_some(TlsProblem::Unwelcome),
             TlsError::InvalidMessage(_) => Some(TlsProblem::NotSpoken),
             _ => None,
         }
     }
+}
+
+/// Whether an alert of the other end (RFC 8446, section 6.2) is about our certificate.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+            | Alert::HandshakeFailure
+    )
 }
 
 /// Opens a connection.
@@ -196,6 +219,7 @@ async fn connect(way: &Way) -> Result<Connection, DialError> {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream = TcpStream::connect((host, *port)).await.map_err(DialError::Connect)?;
             stream.set_nodelay(true).map_err(DialError::Connect)?;
+            keep_alive(&stream).map_err(DialError::Connect)?;
             let Some(tls) = tls else { return Ok(Connection::new(stream)) };
             let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
             let name = ServerName::try_from(name).map_err(|error| DialError::Tls(io::Error::other(error)))?;
@@ -207,6 +231,14 @@ async fn connect(way: &Way) -> Result<Connection, DialError> {
             Ok(Connection::new(stream.map_err(|source| DialError::Program { name, source })?))
         }
     }
+}
+
+/// Has the system notice a machine that is gone without a word: nobody would tell whoever waits for an answer.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let often = TcpKeepalive::new().with_time(ALIVE_TIME).with_interval(ALIVE_INTERVAL).with_retries(ALIVE_RETRIES);
+    socket.set_tcp_keepalive(&often)?;
+    socket.set_tcp_user_timeout(Some(ALIVE_TIME + ALIVE_INTERVAL * ALIVE_RETRIES))
 }
 
 fn configuration(tls: &Tls) -> Result<ClientConfig, DialError> {

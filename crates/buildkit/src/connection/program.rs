@@ -39,6 +39,8 @@ pub(super) struct ProgramStream {
 /// What `ssh` is told before the command that it is to run on `host`. It asks nobody anything.
 pub fn ssh_arguments(user: Option<&str>, host: &str, port: Option<u16>) -> Vec<String> {
     let mut arguments = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"].map(str::to_owned).to_vec();
+    // A machine that is gone without a word is noticed.
+    arguments.extend(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"].map(str::to_owned));
     arguments.extend(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
     arguments.extend(user.iter().flat_map(|user| ["-l".to_owned(), (*user).to_owned()]));
     // The brackets of an IPv6 address belong to URLs.
@@ -50,6 +52,8 @@ pub fn ssh_arguments(user: Option<&str>, host: &str, port: Option<u16>) -> Vec<S
 pub(super) fn start(name: &'static str, arguments: &[String]) -> io::Result<ProgramStream> {
     let mut command = Command::new(name);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // Ctrl-C in a terminal is for us, and whoever drops the connection ends the program.
+    command.process_group(0);
     let mut program = command.spawn()?;
     let (input, output, errors) = (program.stdin.take(), program.stdout.take(), program.stderr.take());
     Ok(ProgramStream {

@@ -11,10 +11,12 @@ mod secrets;
 mod ssh;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
@@ -44,6 +46,11 @@ use files::Tree;
 /// The largest message that BuildKit takes, which is also what it may send.
 pub(crate) const MESSAGE_SIZE_BYTES_MAX: usize = 16 << 20;
 
+/// Where in the cache folder a user's own part of the key lies.
+const OWN_KEY: &str = "builders/buildkit/session-key";
+/// BuildKit asks every few seconds whether a session is well. One that does not for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+
 /// What a session offers for one recipe.
 pub struct Session {
     /// A name that no other session has.
@@ -58,6 +65,7 @@ pub struct Session {
     ssh_agent: Option<PathBuf>,
     receiver: Option<Arc<received::Receiver>>,
     blobs: Option<Arc<Blobs>>,
+    pulse: Arc<health::Pulse>,
 }
 
 impl Session {
@@ -67,7 +75,7 @@ impl Session {
         let timestamp = request.timestamp;
         Self {
             id: random_id(),
-            shared_key: format!("imagespec {}/{}", request.name.registry(), request.name.repository()),
+            shared_key: format!("{} {}/{}", own_key(request), request.name.registry(), request.name.repository()),
             tree: Arc::new(Tree::of(&recipe.context, timestamp)),
             dockerfile: Arc::new(Tree::of_dockerfile(&recipe.dockerfile, timestamp)),
             secrets: recipe.secrets.clone(),
@@ -76,6 +84,7 @@ impl Session {
             ssh_agent: request.ssh_agent.clone().filter(|_| recipe.wants_ssh),
             receiver: None,
             blobs: None,
+            pulse: Arc::default(),
         }
     }
 
@@ -140,13 +149,21 @@ impl Session {
         self.services().serve_with_incoming_shutdown(connections, std::future::pending()).await
     }
 
+    /// Waits until the daemon has said nothing for so long that it must be gone. Only connections of TCP end by themselves where
+    /// the other end is gone without a word.
+    pub async fn fell_silent(&self) {
+        while !self.pulse.is_silent_for(SILENCE_MAX) {
+            tokio::time::sleep(SILENCE_MAX / 10).await;
+        }
+    }
+
     fn services(&self) -> Router {
         let files = files::Files { context: Arc::clone(&self.tree), dockerfile: Arc::clone(&self.dockerfile) };
         let secrets = secrets::Secrets { secrets: self.secrets.clone() };
         let credentials =
             credentials::Credentials { store: Arc::clone(&self.credentials), registries: self.registries.clone() };
         let router = Server::builder()
-            .add_service(HealthServer::new(health::Healthy))
+            .add_service(HealthServer::new(health::Healthy(Arc::clone(&self.pulse))))
             .add_service(
                 FileSyncServer::new(files)
                     .max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX)
@@ -184,6 +201,22 @@ fn registries(request: &BuildRequest) -> BTreeSet<String> {
     caches.chain(base).chain([request.name.registry().to_owned()]).collect()
 }
 
+/// What only this user's builds know. BuildKit compares files of a context with those that came before under the same key by
+/// their times and lengths alone: whoever builds on the same daemon could put others there.
+fn own_key(request: &BuildRequest) -> String {
+    let path = request.cache_dir.join(OWN_KEY);
+    let known = || fs::read_to_string(&path).ok().filter(|key| key.len() == random_id().len());
+    let made = || {
+        fs::create_dir_all(path.parent()?).ok()?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).ok()?;
+        let key = random_id();
+        file.write_all(key.as_bytes()).ok()?;
+        Some(key)
+    };
+    // Without a place to keep it, the daemon gets the context anew.
+    known().or_else(made).or_else(known).unwrap_or_else(random_id)
+}
+
 /// 128 random bits as 32 hexadecimal digits. Whoever knows it may ask the session for secrets.
 pub(crate) fn random_id() -> String {
     let mut bytes = [0; 16];
@@ -212,6 +245,7 @@ mod tests {
             ssh_agent: None,
             receiver: None,
             blobs: None,
+            pulse: Arc::default(),
         }
     }
 

@@ -31,7 +31,11 @@ impl FileSend for Receiver {
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let feeder = self.feeder.lock().ok().and_then(|mut feeder| feeder.take());
         let feeder = feeder.ok_or_else(|| Status::failed_precondition("one archive is taken, and it came already"))?;
+        let kept = feeder.clone();
         feeder.feed(request.into_inner().map(|message| message.map(|message| message.data.into()))).await?;
+        if kept.is_unread() {
+            return Err(Status::aborted("the archive cannot be kept here"));
+        }
         Ok(Response::new(Box::pin(tokio_stream::empty())))
     }
 }
