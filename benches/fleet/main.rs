@@ -17,7 +17,7 @@ const SEED: u64 = 20_261_124;
 const FLEETS: [(usize, f64); 3] = [(10, 12.0), (100, 4.0), (1000, 1.0)];
 /// Builds of an endpoint in an hour, on average: as many as any way to choose can do, and more than some can.
 const LOADS: [f64; 2] = [60.0, 90.0];
-/// How many machines ask a fleet for builds.
+/// How many machines ask a fleet for builds, where it matters which one does.
 const MACHINES: usize = 50;
 /// In a larger fleet there are more Python packages than are worth ranking.
 const ENDPOINTS_WITH_PACKAGES_MAX: usize = 100;
@@ -56,14 +56,10 @@ fn policies() -> Vec<(String, Policy)> {
         let ours = if policy == Policy::OURS { " (ours)" } else { "" };
         policies.push((format!("rendezvous, {queued} may wait a slot{ours}"), policy));
     }
-    policies.push((
-        "ours, each machine knows its own builds".to_owned(),
-        bounded(QUEUED_PER_SLOT_MAX, Key::SlowSteps, Knowledge::Own),
-    ));
-    policies.push((
-        "ours, Python packages count, too".to_owned(),
-        bounded(QUEUED_PER_SLOT_MAX, Key::WithPackages, Knowledge::Everybodys),
-    ));
+    let with_packages = bounded(QUEUED_PER_SLOT_MAX, Key::WithPackages, Knowledge::Everybodys);
+    policies.push(("ours, with Python packages in the key".to_owned(), with_packages));
+    let own = bounded(QUEUED_PER_SLOT_MAX, Key::SlowSteps, Knowledge::Own);
+    policies.push(("ours, fifty machines that do not know of each other".to_owned(), own));
     policies
 }
 

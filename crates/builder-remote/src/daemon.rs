@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use imagespec_buildkit::connection::{DialError, Way, dial};
-use imagespec_buildkit::control::{About, about, open_session, running};
+use imagespec_buildkit::connection::{DialError, dial};
+use imagespec_buildkit::control::{About, about, open_session};
 use imagespec_buildkit::{Progress, Session, Solve, SolveError, Solved, channel, solve};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -13,8 +13,6 @@ use crate::endpoint::Endpoint;
 
 /// How long a daemon may take to say what it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a daemon may take to say what it has to do. Other builds of this machine wait meanwhile.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often somebody looks whether the user asked to stop.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -90,19 +88,6 @@ impl ConnectError {
             None => Self::Other { problem: imagespec_buildkit::one_line(status.message()) },
         }
     }
-}
-
-/// How many builds the daemon at `endpoint` does now, whoever asked for them, if it says so soon.
-pub(crate) async fn load(endpoint: &Endpoint) -> Option<usize> {
-    if matches!(endpoint.way, Way::Program { .. }) {
-        // To start a program takes longer than many a build.
-        return None;
-    }
-    let asked = async {
-        let connection = dial(&endpoint.way).await.ok()?;
-        running(channel(connection).await.ok()?).await.ok()
-    };
-    tokio::time::timeout(LOAD_TIMEOUT, asked).await.ok().flatten()
 }
 
 /// Waits for `work`, until the user asks to stop: then there is nothing.

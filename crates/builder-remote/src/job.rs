@@ -17,7 +17,7 @@ use imagespec_layout::Saved;
 use tokio::runtime::Runtime;
 
 use crate::builder::{Building, Failure};
-use crate::daemon::{ConnectError, Daemon, load, until_cancelled};
+use crate::daemon::{ConnectError, Daemon, until_cancelled};
 use crate::endpoint::Endpoint;
 use crate::fleet::{self, Health, Slot};
 
@@ -98,7 +98,7 @@ impl Job<'_> {
     fn choose(&self, runtime: &Runtime, lost: Option<usize>) -> Result<Chosen, Failure> {
         let mut passed: BTreeMap<usize, ConnectError> = BTreeMap::new();
         let mut offers: BTreeMap<usize, Vec<Platform>> = BTreeMap::new();
-        while let Some((place, slot)) = self.queue(runtime, |place| {
+        while let Some((place, slot)) = self.queue(|place| {
             let endpoint = &self.endpoints()[place];
             let is_fit = endpoint.platforms.is_empty() || endpoint.platforms.contains(self.platform);
             is_fit && lost != Some(place) && !passed.contains_key(&place) && !offers.contains_key(&place)
@@ -113,7 +113,7 @@ impl Job<'_> {
         // Where nothing runs, any will do.
         let will_do = |offered: &Vec<Platform>| offered.contains(self.platform) || !runs_programs(self.plan());
         let emulates = |place: usize| offers.get(&place).is_some_and(will_do);
-        if let Some((place, slot)) = self.queue(runtime, emulates)? {
+        if let Some((place, slot)) = self.queue(emulates)? {
             let address = &self.endpoints()[place].address;
             if runs_programs(self.plan()) {
                 self.building
@@ -135,7 +135,7 @@ impl Job<'_> {
     }
 
     /// A place at the daemon that is best for this build among those that `is_open` to it, once it has room.
-    fn queue(&self, runtime: &Runtime, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
+    fn queue(&self, is_open: impl Fn(usize) -> bool) -> Result<Option<(usize, Slot)>, Failure> {
         let request = self.building.request;
         let open: Vec<usize> = (0..self.endpoints().len()).filter(|place| is_open(*place)).collect();
         let members: Vec<_> = open
@@ -150,12 +150,7 @@ impl Job<'_> {
             let folder = request.cache_dir.join("builders/remote").display().to_string();
             Failure::Queue { folder, source }
         };
-        let mut running = |chosen: usize| {
-            // Where there is no choice, it does not matter.
-            let endpoint = (open.len() > 1).then(|| &self.endpoints()[open[chosen]])?;
-            runtime.block_on(until_cancelled(self.building.progress, load(endpoint))).flatten()
-        };
-        let queued = fleet::queue(&request.cache_dir, &key, &members, now(), &mut running);
+        let queued = fleet::queue(&request.cache_dir, &key, &members, now());
         let Some((chosen, ticket)) = queued.map_err(failed)? else { return Ok(None) };
         let place = open[chosen];
         let address = &self.endpoints()[place].address;

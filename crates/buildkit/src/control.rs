@@ -1,8 +1,8 @@
-//! What a BuildKit daemon answers beside builds: what it builds for, how much it has to do, and a session over the connection that is there.
+//! What a BuildKit daemon answers beside builds: what it builds for, and a session over the connection that is there.
 //! Protocol: `moby.buildkit.v1.Control`.
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{BuildHistoryRequest, BytesMessage, ListWorkersRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
 use imagespec_core::platform::Platform;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use tokio::sync::mpsc;
@@ -49,20 +49,6 @@ pub async fn about(channel: Channel) -> Result<About, Status> {
         }
     }
     Ok(about)
-}
-
-/// Asks the daemon how many builds it does now, whoever asked for them.
-///
-/// # Errors
-/// When it does not say. Daemons before BuildKit 0.11 know no history.
-pub async fn running(channel: Channel) -> Result<usize, Status> {
-    let request = BuildHistoryRequest { active_only: true, early_exit: true, ..BuildHistoryRequest::default() };
-    let mut builds = ControlClient::new(channel).listen_build_history(request).await?.into_inner();
-    let mut count = 0;
-    while let Some(build) = builds.message().await? {
-        count += usize::from(build.record.is_some_and(|record| record.completed_at.is_none()));
-    }
-    Ok(count)
 }
 
 /// Opens the connection over which the daemon asks `session`, in a stream of `channel`.

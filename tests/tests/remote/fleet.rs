@@ -101,38 +101,6 @@ fn thirty_builds_at_once_keep_to_the_bounds_and_a_spec_finds_its_daemon_again() 
 }
 
 #[test]
-fn what_other_machines_have_a_daemon_do_counts() {
-    let (Some(first), Some(second)) = (engine(), engine()) else { return };
-    let bridges = [Bridge::unix(&first), Bridge::unix(&second)];
-    let addresses: Vec<_> = bridges.iter().map(Bridge::address).collect();
-    let served = tempfile::tempdir().unwrap();
-    let server = FolderServer::start(served.path(), None);
-    let gate = server.host().replace("127.0.0.1", Engine::MACHINE);
-    // Each has a cache folder of its own, as other machines have.
-    let machines = [(); 3].map(|()| {
-        Place::new(&format!("['until busybox wget -q -O /made http://{gate}/gate; do busybox sleep 0.1; done']"))
-    });
-    let running = || bridges.each_ref().map(|bridge| bridge.counts().builds);
-    thread::scope(|scope| {
-        let mut building = Vec::new();
-        for (number, machine) in machines.iter().enumerate() {
-            let addresses = &addresses;
-            building.push(scope.spawn(move || machine.build("app.yaml", addresses, &["--builder-opt", "in_flight=1"])));
-            wait_until("a build", || running().iter().sum::<usize>() == number + 1);
-        }
-        let mut loads = running();
-        loads.sort_unstable();
-        // One builds and one may wait: the third goes elsewhere.
-        assert_eq!(loads, [1, 2]);
-        std::fs::write(served.path().join("gate"), "").unwrap();
-        for building in building {
-            let built = building.join().unwrap();
-            assert_eq!(built.code, 0, "{}", built.stderr);
-        }
-    });
-}
-
-#[test]
 fn an_endpoint_that_does_not_answer_is_passed_over_and_all_of_them_are_told() {
     let Some(engine) = engine() else { return };
     let bridge = Bridge::unix(&engine);

@@ -54,7 +54,6 @@ fn the_quickstart_and_a_spec_with_everything_are_built_over_tls_pushed_and_run()
     let _server = everything(&env, Path::new(env!("CARGO_TARGET_TMPDIR")), Engine::MACHINE);
     let built = build("app.yaml", &["--secret", "id=token,env=TOKEN"], &[("TOKEN", "canary-Vb7Qm")]);
     assert_eq!(pulled_and_run(&engine, &registry, built.stdout.trim()), EVERYTHING_PRINTS, "{}", built.stderr);
-    assert_eq!(bridge.failures(), [""; 0]);
 }
 
 #[test]
@@ -98,8 +97,9 @@ fn a_daemon_is_refused_that_cannot_be_trusted_and_says_so_of_us() {
     insta::assert_snapshot!(refused(&bridge.address(), &authority, Some(&authority.client("old", Validity::Past))), @"
     exit 1
     error: cannot reach the BuildKit daemon at `ENDPOINT`
-    note: what answers there is no BuildKit daemon: the connection to BuildKit ended
-    hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
+    note: TLS failed
+    note: received fatal alert: CertificateExpired
+    hint: the daemon wants a certificate of ours that it trusts and that is in time: `cert` and `key` in `[builders.remote]`
     ");
     // A daemon with a certificate of somebody else, of another name, whose time is over.
     insta::assert_snapshot!(refused(&bridge.address(), &other, Some(&good)), @"
@@ -122,7 +122,7 @@ fn a_daemon_is_refused_that_cannot_be_trusted_and_says_so_of_us() {
     exit 1
     error: cannot reach the BuildKit daemon at `ENDPOINT`
     note: TLS failed
-    note: invalid peer certificate: certificate expired: verification time 1795492357 (UNIX), but certificate is not valid after 1580515200 (214977157 seconds ago)
+    note: invalid peer certificate: certificate expired
     hint: whoever runs the daemon must renew its certificate; look whether this machine's clock is right, too
     ");
     // A daemon that speaks without TLS where it is expected, and the other way round.
@@ -139,7 +139,7 @@ fn a_daemon_is_refused_that_cannot_be_trusted_and_says_so_of_us() {
     insta::assert_snapshot!(refusal, @"
     exit 1
     error: cannot reach the BuildKit daemon at `ENDPOINT`
-    note: what answers there is no BuildKit daemon: stream closed because of a broken pipe
+    note: what answers there is no BuildKit daemon: connection error detected: frame with invalid size
     hint: if the daemon speaks TLS, name its authority: `?ca=/PATH/ca.pem`, or `ca` in `[builders.remote]`
     ");
     // And with all that is right it is built.

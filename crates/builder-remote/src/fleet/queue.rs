@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use imagespec_core::digest::Digest;
 
-use super::choice::{Candidate, QUEUED_PER_SLOT_MAX, Standing, choose};
+use super::choice::{Candidate, QUEUED_PER_SLOT_MAX, choose};
 use super::health::Health;
 use super::rank::{Member, rank};
 use super::slots::{Door, Slots, Ticket};
@@ -30,9 +30,9 @@ pub fn folder(cache_dir: &Path, address: &str) -> PathBuf {
 /// Chooses among `endpoints` the one that a plan with the affinity `key` is best built by at the time `now`, in seconds since
 /// 1970, and takes a place in its queue. Nothing if there are no endpoints.
 ///
-/// `running` is asked how many builds an endpoint does now, whoever asked for them, by its place in `endpoints`; where it does not
-/// know, those of this machine count alone. It is asked of one endpoint after the other until one has room, and must answer soon:
-/// builds that begin at once choose one after the other, so that each sees where those before it went.
+/// Builds that begin at once choose one after the other, so that each sees where those before it went. What other machines have
+/// an endpoint do is not known here, nor does BuildKit say it: its history leaves out builds that are not to be remembered,
+/// as ours, whose output may hold secrets.
 ///
 /// # Errors
 /// When the files in the cache folder cannot be made, read or locked.
@@ -41,7 +41,6 @@ pub fn queue(
     key: &Digest,
     endpoints: &[Endpoint<'_>],
     now: u64,
-    running: &mut dyn FnMut(usize) -> Option<usize>,
 ) -> io::Result<Option<(usize, Ticket)>> {
     let members: Vec<Member<'_>> =
         endpoints.iter().map(|endpoint| Member { name: endpoint.address, weight: endpoint.weight }).collect();
@@ -50,14 +49,9 @@ pub fn queue(
         let Endpoint { address, in_flight, .. } = endpoints[place];
         Slots::new(&folder(cache_dir, address), in_flight)
     };
-    let mut candidate = |place: usize| {
+    let candidate = |place: usize| {
         let standing = Health::read(&folder(cache_dir, endpoints[place].address)).standing(now);
-        let mut load = slots(place).load()?;
-        // Who is suspected would keep us waiting.
-        if standing == Standing::Well {
-            load.running = load.running.max(running(place).unwrap_or_default());
-        }
-        Ok(Candidate { standing, load, bound: endpoints[place].in_flight })
+        Ok(Candidate { standing, load: slots(place).load()?, bound: endpoints[place].in_flight })
     };
     let _door = Door::enter(&fleet_folder(cache_dir))?;
     let mut failure = None;
@@ -101,7 +95,7 @@ mod tests {
         let mut tickets = Vec::new();
         let mut chosen = Vec::new();
         for _ in 0..3 * ROOM {
-            let (place, ticket) = queue(cache.path(), &key(), &fleet(), NOW, &mut |_| None).unwrap().unwrap();
+            let (place, ticket) = queue(cache.path(), &key(), &fleet(), NOW).unwrap().unwrap();
             chosen.push(place);
             tickets.push(ticket);
         }
@@ -109,7 +103,7 @@ mod tests {
         let wanted: Vec<usize> = (0..3 * ROOM).map(|number| order[number / ROOM]).collect();
         assert_eq!(chosen, wanted);
         drop(tickets);
-        assert_eq!(queue(cache.path(), &key(), &fleet(), NOW, &mut |_| None).unwrap().unwrap().0, order[0]);
+        assert_eq!(queue(cache.path(), &key(), &fleet(), NOW).unwrap().unwrap().0, order[0]);
     }
 
     #[test]
@@ -117,9 +111,8 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let path = cache.path();
         let tickets: Vec<(usize, Ticket)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..3 * ROOM)
-                .map(|_| scope.spawn(|| queue(path, &key(), &fleet(), NOW, &mut |_| None).unwrap().unwrap()))
-                .collect();
+            let threads: Vec<_> =
+                (0..3 * ROOM).map(|_| scope.spawn(|| queue(path, &key(), &fleet(), NOW).unwrap().unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let mut counts = [0; 3];
@@ -130,32 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_an_endpoint_do_counts_and_suspects_are_not_asked() {
-        let cache = tempfile::tempdir().unwrap();
-        let order = rank(&key(), &fleet().map(|endpoint| Member { name: endpoint.address, weight: 1 }));
-        let mut asked = Vec::new();
-        let mut at = |now, loads: [usize; 3]| {
-            let mut running = |place: usize| {
-                asked.push(place);
-                Some(loads[order.iter().position(|one| *one == place).unwrap()])
-            };
-            queue(cache.path(), &key(), &fleet(), now, &mut running).unwrap().unwrap().0
-        };
-        assert_eq!(at(NOW, [ROOM, 0, 0]), order[1]);
-        assert_eq!(at(NOW, [ROOM - 1, 0, 0]), order[0]);
-        Health::note_failure(&folder(cache.path(), fleet()[order[0]].address), NOW).unwrap();
-        assert_eq!(at(NOW, [0, 0, 0]), order[1]);
-        assert_eq!(asked, [order[0], order[1], order[0], order[1]]);
-    }
-
-    #[test]
     fn an_endpoint_that_failed_is_passed_over_for_a_while() {
         let cache = tempfile::tempdir().unwrap();
-        let at = |now| queue(cache.path(), &key(), &fleet(), now, &mut |_| None).unwrap().unwrap().0;
+        let at = |now| queue(cache.path(), &key(), &fleet(), now).unwrap().unwrap().0;
         let best = at(NOW);
         Health::note_failure(&folder(cache.path(), fleet()[best].address), NOW).unwrap();
         assert_ne!(at(NOW + 1), best);
         assert_eq!(at(NOW + 60), best);
-        assert!(queue(cache.path(), &key(), &[], NOW, &mut |_| None).unwrap().is_none());
+        assert!(queue(cache.path(), &key(), &[], NOW).unwrap().is_none());
     }
 }

@@ -126,6 +126,8 @@ pub enum DialError {
 pub struct Connection {
     stream: Box<dyn Stream>,
     problem: Problem,
+    /// Why nothing can be written any more.
+    broken: Option<io::Error>,
 }
 
 /// Why a connection broke, if that was a matter of the connection itself. Libraries above it do not pass that on.
@@ -249,16 +251,25 @@ fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, DialError> {
 impl Connection {
     /// A connection over `stream`.
     pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self { stream: Box::new(stream), problem: Problem::default() }
+        Self { stream: Box::new(stream), problem: Problem::default(), broken: None }
     }
 
-    /// Looks what the other end said last: whoever hangs up in the middle of our words may have said why before.
-    fn hear(&mut self, context: &mut Context<'_>) {
+    /// Waits for what the other end said last, after nothing could be written to it any more: whoever hangs up in the middle of
+    /// our words may have said why before.
+    fn poll_last_words<T>(&mut self, context: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
         let mut space = [0; 256];
         let mut buffer = ReadBuf::new(&mut space);
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-            self.problem.note(&error);
+        let heard = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+        self.problem.note(&error);
+        match heard {
+            Poll::Pending => {
+                self.broken = Some(error);
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(said)) => self.problem.note(&said),
+            Poll::Ready(Ok(())) => {}
         }
+        Poll::Ready(Err(error))
     }
 
     /// Why it broke, once it did.
@@ -296,16 +307,23 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Poll::Ready(Err(error)) = &written {
-            self.problem.note(error);
-            self.hear(context);
+        if let Some(error) = self.broken.take() {
+            return self.poll_last_words(context, error);
         }
-        written
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(Err(error)) => self.poll_last_words(context, error),
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        if let Some(error) = self.broken.take() {
+            return self.poll_last_words(context, error);
+        }
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Err(error)) => self.poll_last_words(context, error),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
