@@ -54,6 +54,7 @@ fn it_passes_bundled() {
     has `cmd`, as it says
     has `labels`, as it says
     has `render`, as it says
+    has `find`, as it says
     has `output-store`, as it says
     has `output-oci`, as it says
     has `output-docker-archive`, as it says
