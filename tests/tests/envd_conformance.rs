@@ -79,6 +79,7 @@ fn it_passes_bundled() {
 }
 
 #[test]
+#[ignore = "takes minutes; tests/slow runs it"]
 fn it_passes_as_a_file_in_this_process_and_in_a_worker() {
     let target = |env: &TestEnv| plugin(&env.path().join("plugins"), "envd").display().to_string();
     let Some(checks) = checks(target) else { return };

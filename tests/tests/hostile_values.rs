@@ -62,6 +62,7 @@ fn hostile_values_are_in_the_image_what_they_are_in_the_spec() {
 }
 
 #[test]
+#[ignore = "takes a minute; tests/slow runs it"]
 fn hostile_values_come_through_envd_as_they_are() {
     let engine = match Engine::start(Kind::Docker26) {
         Ok(engine) => engine,

@@ -89,6 +89,8 @@ pub(crate) enum Failure {
     Solve(#[from] SolveError),
     #[error("the daemon at `{address}` built the image and does not say its digest")]
     NoDigest { address: String },
+    #[error("base `{base}` has no image for {wanted}; it has {found}")]
+    OtherBase { base: String, wanted: Platform, found: String },
     #[error("the daemon handed over something else than an image for `{wanted}`")]
     OtherImage { wanted: Platform },
     #[error("an archive for `docker load` holds one platform, and this image has {count}")]
@@ -227,19 +229,24 @@ fn look_up(
     plan: &Plan,
     progress: &Progress<'_>,
 ) -> Result<BTreeMap<String, KnownBase>, Failure> {
-    let platform = plan.platforms.first().expect("a plan has a platform");
-    match registry.config(reference, platform) {
-        Ok((digest, config)) => {
-            Ok(BTreeMap::from([(reference.familiar(), KnownBase::of_config(Some(digest), &config))]))
-        }
-        Err(_) if progress.is_cancelled() => Err(Failure::Cancelled),
-        // The daemon would be told nothing else.
-        Err(error @ imagespec_distribution::Error::Credentials { .. }) => Err(error.into()),
-        Err(error) => {
-            tracing::debug!(%error, base = %reference, "the base is not looked up");
-            Ok(BTreeMap::new())
+    let mut known = BTreeMap::new();
+    for platform in &plan.platforms {
+        match registry.config(reference, platform) {
+            Ok((_, config))
+                if config["architecture"].as_str().is_some_and(|found| found != platform.architecture()) =>
+            {
+                let found = format!("linux/{}", config["architecture"].as_str().unwrap_or_default());
+                return Err(Failure::OtherBase { base: reference.familiar(), wanted: platform.clone(), found });
+            }
+            // What stands in one Dockerfile is of the first one.
+            Ok((digest, config)) => {
+                known.entry(reference.familiar()).or_insert_with(|| KnownBase::of_config(Some(digest), &config));
+            }
+            Err(_) if progress.is_cancelled() => return Err(Failure::Cancelled),
+            Err(error) => tracing::debug!(%error, base = %reference, "the base is not looked up"),
         }
     }
+    Ok(known)
 }
 
 fn innermost_mut(plan: &mut Plan) -> &mut Base {

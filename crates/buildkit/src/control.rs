@@ -38,7 +38,10 @@ pub async fn about(channel: Channel) -> Result<About, Status> {
     let workers = ControlClient::new(channel).list_workers(ListWorkersRequest::default()).await?.into_inner().record;
     let mut about = About::default();
     for worker in workers {
-        about.version = about.version.or(worker.buildkit_version.map(|version| one_line(&version.version)));
+        about.version = about.version.or(worker
+            .buildkit_version
+            .map(|version| one_line(&version.version))
+            .filter(|version| !version.is_empty()));
         for platform in worker.platforms {
             let mut text = format!("{}/{}", platform.os, platform.architecture);
             if !platform.variant.is_empty() {

@@ -82,7 +82,14 @@ impl<'a> Wanted<'a> {
         prepared: &Prepared,
     ) -> Failure {
         let diagnostics = unsupported.iter().map(|lacking| {
-            let diagnostic = Diagnostic::error(lacking.to_string());
+            let diagnostic = match lacking.feature {
+                // Nobody need have asked for it: it is what is left where nothing is said.
+                Feature::OutputStore => {
+                    Diagnostic::error(format!("builder `{}` keeps no images: say where this one goes", lacking.builder))
+                        .hint("`--registry HOST/PATH`, or `--output type=oci,dest=DIR`")
+                }
+                _ => Diagnostic::error(lacking.to_string()),
+            };
             Diagnostic { place: prepared.resolved.place_of(lacking.field).cloned(), ..diagnostic }
         });
         let mut diagnostics: Vec<_> = diagnostics.collect();

@@ -86,6 +86,10 @@ fn of_prepared(
 /// does as well.
 fn asked(surroundings: &Surroundings, prepared: &Prepared, lookup: &Lookup) -> Result<Answer, Failure> {
     let asked = kept::find(surroundings, prepared, lookup);
+    if asked.is_err() && lookup.builder.is_none() && local::in_store(&prepared.name)?.is_none() {
+        // That there is no builder inside is all there is to say.
+        return Err(nowhere(&prepared.name));
+    }
     asked.map(|(answer, _)| answer).map_err(|failure| unanswered(&prepared.name, failure))
 }
 
