@@ -112,7 +112,7 @@ fn an_endpoint_that_does_not_answer_is_passed_over_and_all_of_them_are_told() {
     let option = format!("endpoints={}", absent.join(","));
     insta::assert_snapshot!(place.refusal(&["--builder-opt", &option], &[]), @"
     exit 1
-    error: none of the 2 BuildKit daemons can be reached
+    error: no BuildKit daemon can be reached that may build for `linux/amd64`
     note: `unix:///nonexistent/first.sock`: nobody answers: No such file or directory (os error 2)
     note: `unix:///nonexistent/second.sock`: nobody answers: No such file or directory (os error 2)
     hint: `--builder oci` needs no daemon

@@ -73,10 +73,10 @@ fn a_daemon_in_a_container_is_reached_by_the_program_that_its_address_names() {
         assert_eq!(built.code, 0, "{}", built.stderr);
     }
     insta::assert_snapshot!(fs::read_to_string(programs.join("called")).unwrap().trim_end(), @"
-        docker exec -i buildkit0 buildctl dial-stdio
-        kubectl --namespace builds exec -i buildkit-0 -- buildctl dial-stdio
-        ssh -T -o BatchMode=yes -o ConnectTimeout=30 -l joe -- build buildctl --addr unix:///run/b.sock dial-stdio
-        ");
+    docker exec -i buildkit0 buildctl dial-stdio
+    kubectl --namespace builds exec -i buildkit-0 -- buildctl dial-stdio
+    ssh -T -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -l joe -- build buildctl --addr unix:///run/b.sock dial-stdio
+    ");
     let missing = [("PATH", "/nonexistent")];
     insta::assert_snapshot!(place.refusal(&["--builder-opt", "endpoints=docker-container://buildkit0"], &missing), @"
     exit 1
