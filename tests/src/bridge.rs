@@ -125,7 +125,7 @@ impl Bridge {
         *lock(&self.counts)
     }
 
-    /// Why connections failed, as this end sees it, in the order of their ends.
+    /// Why connections did not come about, as this end sees it, in the order of their ends.
     pub fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -286,7 +286,7 @@ async fn accept(listener: Option<&Listener>) -> io::Result<Box<dyn Stream>> {
     }
 }
 
-/// Passes on what both sides say until one of them has no more to say.
+/// Passes on what both sides say until one of them has no more to say. An error says why it never came to that.
 async fn connect(end: &End, stream: Box<dyn Stream>) -> io::Result<()> {
     let counted = Counted::new(&end.counts);
     let client: Box<dyn Stream> = match &end.tls {
@@ -322,11 +322,12 @@ async fn connect(end: &End, stream: Box<dyn Stream>) -> io::Result<()> {
         };
         pump(from_engine, to_client, look).await
     };
-    // A connection of gRPC is of no use without its other half.
+    // A connection of gRPC is of no use without its other half. How it ends is its owner's business: many a client just hangs up.
     tokio::select! {
-        ended = there => ended,
-        ended = back => ended,
+        _ = there => {}
+        _ = back => {}
     }
+    Ok(())
 }
 
 /// Passes on what one side says, after it was looked at.
