@@ -256,6 +256,42 @@ fn a_base_that_is_in_no_registry_is_told_with_its_line() {
     ");
 }
 
+#[test]
+fn a_base_of_another_processor_is_refused() {
+    let Some(engine) = started(Kind::Docker20, &EngineSetup::default()) else { return };
+    let registry = DockerRegistry::start(Setup::Open);
+    let env = TestEnv::new();
+    env.write("base.yaml", "name: base\nbase_image: scratch\nenv: {OF: base}\n");
+    let target = format!("{}/team", registry.host());
+    let archive = env.run(&["build", "base.yaml", "--output", "type=docker-archive,dest=base.tar"]);
+    assert_eq!(archive.code, 0, "{}", archive.stderr);
+    let base = env.run(&["build", "base.yaml", "--registry", &target]);
+    assert_eq!(base.code, 0, "{}", base.stderr);
+
+    let spec = |base: &str| format!("name: app\nbase_image: {base}\nplatform: linux/arm64\nenv: {{A: b}}\n");
+    env.write("app.yaml", &spec(base.stdout.trim()));
+    let failed = told(&engine, &build(&env, &engine, &[])).replace(base.stdout.trim(), "BASE");
+    // The line itself is as long as the port.
+    let failed: Vec<_> = failed.lines().filter(|line| !line.contains('|')).collect();
+    snapshot!(failed.join("\n"), @"
+    exit code 1
+    error: base `BASE` has no image for linux/arm64; it has linux/amd64
+      --> app.yaml:2:13
+    hint: build for it by `--platform linux/amd64`, or take a base that has both
+    ");
+    env.write("app.yaml", &spec("docker-archive:base.tar"));
+    let failed = told(&engine, &build(&env, &engine, &[])).replace(&env.path().display().to_string(), "PROJECT");
+    snapshot!(failed, @"
+    exit code 1
+    error: base `docker-archive:PROJECT/base.tar` has no image for linux/arm64; it has linux/amd64
+      --> app.yaml:2:13
+       |
+     2 | base_image: docker-archive:base.tar
+       |             ^^^^^^^^^^^^^^^^^^^^^^^
+    hint: build for it by `--platform linux/amd64`, or take a base that has both
+    ");
+}
+
 /// Needs the network, for Debian's archive and the package index.
 #[test]
 fn a_package_that_there_is_not_is_marked_among_those_that_there_are() {

@@ -212,15 +212,15 @@ fn what_fails_is_told_with_its_last_words_and_its_place() {
         place.told(&place.run(&["build", "app.yaml", "--no-push"], &place.in_engine()))
     };
     // Both streams are full of words, and the last ones count.
-    let failed = told("commands:\n  - 'true'\n  - 'seq 1 300; seq 1 300 >&2; echo the last word; exit 7'\n");
+    let failed = told("commands:\n  - 'true'\n  - 'seq 1 300; seq 1 300 >&2; sleep 1; echo the last word; exit 7'\n");
     let (_, end) = failed.split_once("error: ").unwrap();
     insta::assert_snapshot!(end.lines().filter(|line| line.trim().parse::<u32>().is_err()).collect::<Vec<_>>().join("\n"), @"
-    `run seq 1 300; seq 1 300 >&2; echo the last word; exit 7` ended with exit code 7:
+    `run seq 1 300; seq 1 300 >&2; sleep 1; echo the last word; exit 7` ended with exit code 7:
            the last word
       --> app.yaml:4:5
        |
-     4 |   - 'seq 1 300; seq 1 300 >&2; echo the last word; exit 7'
-       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+     4 |   - 'seq 1 300; seq 1 300 >&2; sleep 1; echo the last word; exit 7'
+       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     ");
     let failed = told("python_version: 3.11\npackages: [this-package-does-not-exist-anywhere]\n");
     let (_, end) = failed.split_once("error: ").unwrap();

@@ -155,7 +155,7 @@ fn what_a_plugin_cannot_do_is_refused_before_any_work() {
        |
      3 | env: {A: b}
        |          ^
-    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`, `--builder remote`
+    hint: choose one that can: `--builder docker`, `--builder envd`, `--builder oci`
     "#);
     env.write("plain.yaml", &format!("name: plain\nbase_image: {BASE}\n"));
     let to_layout = ["build", "plain.yaml", "--builder", "noop", "--output", "type=oci,dest=out"];

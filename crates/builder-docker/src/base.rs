@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bollard::models::ImageInspect;
-use imagespec_buildkit::base::{GivenBaseError, images, index_of, innermost, path};
+use imagespec_buildkit::base::{GivenBaseError, OtherBase, images, index_of, innermost, path};
 use imagespec_buildkit::{BASE_ARCHIVE, KnownBase, Progress, loaded_base, stream};
 use imagespec_core::builder::BuildRequest;
 use imagespec_core::digest::Digest;
 use imagespec_core::event::Outcome;
 use imagespec_core::plan::Base;
+use imagespec_core::platform::Platform;
 use imagespec_core::reference::Reference;
 use imagespec_distribution::Error;
 use imagespec_layout::{Archive, Image, open_blob};
@@ -46,6 +47,9 @@ pub(crate) enum BaseError {
     /// Nobody knows who the user is to its registry.
     #[error(transparent)]
     Login(Error),
+    /// It is of another processor.
+    #[error(transparent)]
+    Other(#[from] OtherBase),
     /// The engine took it, and does not have it.
     #[error("the engine does not have the base that it loaded")]
     Lost,
@@ -85,7 +89,9 @@ pub(crate) fn described(request: &BuildRequest) -> Result<BTreeMap<String, Known
             let path = path(request, *digest).map_err(BaseError::from)?;
             one_platform(request)?;
             let archive = |source| BaseError::Archive { path: path.display().to_string(), source };
-            (digest, KnownBase::of_config(Some(*digest), &renamed::config(&|| File::open(path)).map_err(archive)?))
+            let config = renamed::config(&|| File::open(path)).map_err(archive)?;
+            check_archive(path, &config, request.plan.platforms.first().expect("a plan has a platform"))?;
+            (digest, KnownBase::of_config(Some(*digest), &config))
         }
         Base::Scratch | Base::Registry(_) | Base::Bootstrap(_) | Base::Plan(_) => return Ok(BTreeMap::new()),
     };
@@ -136,19 +142,30 @@ impl<R: Read> Read for Watched<'_, R> {
 /// What is known of a base in a registry: by the engine, if it has it, else by the registry. Nothing is no error, for an
 /// engine may reach what this machine does not.
 fn look_up(building: &Building<'_>, reference: &Reference) -> Result<Option<KnownBase>, Failure> {
-    if let Some(image) = building.wait(building.engine.image(&reference.familiar()))? {
-        return Ok(Some(known(&image, reference)));
-    }
-    match building.registry.config(reference, building.platform()) {
-        Ok((digest, config)) => Ok(Some(KnownBase::of_config(Some(digest), &config))),
-        Err(_) if building.progress.is_cancelled() => Err(Failure::Cancelled),
-        // The engine would be told nothing else.
-        Err(error @ Error::Credentials { .. }) => Err(BaseError::Login(error).into()),
-        Err(error) => {
-            tracing::debug!(%error, base = %reference, "the base is not looked up");
-            Ok(None)
+    let name = reference.familiar();
+    let kept = building.wait(building.engine.image(&name))?;
+    let mut base = None;
+    for platform in &building.plan().platforms {
+        // What an engine has under a name may be of several platforms, of which it describes one.
+        if let Some(image) =
+            kept.as_ref().filter(|image| image.architecture.as_deref() == Some(platform.architecture()))
+        {
+            base.get_or_insert_with(|| known(image, reference));
+            continue;
+        }
+        match building.registry.config(reference, platform) {
+            Ok((digest, config)) => {
+                OtherBase::check(&name, &config, platform).map_err(BaseError::from)?;
+                // What stands in one Dockerfile is of the first one.
+                base.get_or_insert_with(|| KnownBase::of_config(Some(digest), &config));
+            }
+            Err(_) if building.progress.is_cancelled() => return Err(Failure::Cancelled),
+            // The engine would be told nothing else.
+            Err(error @ Error::Credentials { .. }) => return Err(BaseError::Login(error).into()),
+            Err(error) => tracing::debug!(%error, base = %reference, "the base is not looked up"),
         }
     }
+    Ok(base)
 }
 
 /// Loads a base into the engine under `name`, unless it is there.
@@ -189,15 +206,19 @@ fn load_layout(building: &Building<'_>, path: &Path, digest: Digest, name: &str)
 fn load_archive(building: &Building<'_>, path: &Path, digest: Digest, name: &str) -> Result<KnownBase, Failure> {
     one_platform(building.request)?;
     let step = building.progress.begin(&format!("load base docker-archive:{}", path.display()));
-    if let Some(image) = building.wait(building.engine.image(name))? {
-        step.finish(Outcome::Cached, String::new());
-        return Ok(of_loaded(&image, digest));
-    }
-    let (file, owned) = (path.to_owned(), name.to_owned());
-    upload(building, path, move |sink| renamed::rename(File::open(&file)?, digest, &owned, sink))?;
-    let image = building.wait(building.engine.image(name))?.ok_or(BaseError::Lost)?;
-    step.finish(Outcome::Done, String::new());
-    Ok(of_loaded(&image, digest))
+    let kept = building.wait(building.engine.image(name))?;
+    let outcome = if kept.is_some() { Outcome::Cached } else { Outcome::Done };
+    let image = match kept {
+        Some(image) => image,
+        None => {
+            let (file, owned) = (path.to_owned(), name.to_owned());
+            upload(building, path, move |sink| renamed::rename(File::open(&file)?, digest, &owned, sink))?;
+            building.wait(building.engine.image(name))?.ok_or(BaseError::Lost)?
+        }
+    };
+    check_archive(path, &config(&image), building.platform())?;
+    step.finish(outcome, String::new());
+    Ok(KnownBase::of_config(Some(digest), &config(&image)))
 }
 
 /// Has the engine load what `write` writes of the base at `path`. What is wrong with the base is told, and not that the engine
@@ -264,8 +285,9 @@ fn archive(path: &Path, images: &[Image], index: Option<&[u8]>, name: &str) -> R
     archive.map_err(|source| GivenBaseError::layout(path, source).into())
 }
 
-fn of_loaded(image: &ImageInspect, digest: Digest) -> KnownBase {
-    KnownBase { digest: Some(digest), ..KnownBase::of_config(None, &config(image)) }
+/// An archive of `docker save` has one image, and nobody chose it by platform.
+fn check_archive(path: &Path, config: &Value, platform: &Platform) -> Result<(), BaseError> {
+    Ok(OtherBase::check(&format!("docker-archive:{}", path.display()), config, platform)?)
 }
 
 /// An image that the engine has, as the base called `reference`.
@@ -279,7 +301,7 @@ fn known(image: &ImageInspect, reference: &Reference) -> KnownBase {
     KnownBase::of_config(reference.digest().or(digest), &config(image))
 }
 
-/// The `config` of an image's config, as JSON.
+/// What is asked of an image's config, as JSON.
 fn config(image: &ImageInspect) -> Value {
-    serde_json::json!({ "config": image.config })
+    serde_json::json!({ "architecture": image.architecture, "config": image.config })
 }

@@ -37,6 +37,7 @@ impl Failure {
             Self::Base(error) => {
                 let kind = match error {
                     BaseError::Given(error) => return error.tell(),
+                    BaseError::Other(error) => return error.tell(),
                     BaseError::Login(error) => return registry(error, registry_name).field("base_image"),
                     BaseError::Lost => FailureKind::Internal,
                     BaseError::Archive { .. } | BaseError::Broken { .. } | BaseError::ManyPlatforms { .. } => {

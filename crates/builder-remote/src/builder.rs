@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use imagespec_buildkit::base::{GivenBaseError, LentBase, innermost, lend_given, push_given};
+use imagespec_buildkit::base::{GivenBaseError, LentBase, OtherBase, innermost, lend_given, push_given};
 use imagespec_buildkit::registry::Registry;
 use imagespec_buildkit::{
     KnownBase, LocalCache, Progress, Recipe, RecipeError, SolveError, WriteError, check_caches, recipe,
@@ -89,8 +89,8 @@ pub(crate) enum Failure {
     Solve(#[from] SolveError),
     #[error("the daemon at `{address}` built the image and does not say its digest")]
     NoDigest { address: String },
-    #[error("base `{base}` has no image for {wanted}; it has {found}")]
-    OtherBase { base: String, wanted: Platform, found: String },
+    #[error(transparent)]
+    OtherBase(#[from] OtherBase),
     #[error("the daemon handed over something else than an image for `{wanted}`")]
     OtherImage { wanted: Platform },
     #[error("an archive for `docker load` holds one platform, and this image has {count}")]
@@ -232,14 +232,9 @@ fn look_up(
     let mut known = BTreeMap::new();
     for platform in &plan.platforms {
         match registry.config(reference, platform) {
-            Ok((_, config))
-                if config["architecture"].as_str().is_some_and(|found| found != platform.architecture()) =>
-            {
-                let found = format!("linux/{}", config["architecture"].as_str().unwrap_or_default());
-                return Err(Failure::OtherBase { base: reference.familiar(), wanted: platform.clone(), found });
-            }
-            // What stands in one Dockerfile is of the first one.
             Ok((digest, config)) => {
+                OtherBase::check(&reference.familiar(), &config, platform)?;
+                // What stands in one Dockerfile is of the first one.
                 known.entry(reference.familiar()).or_insert_with(|| KnownBase::of_config(Some(digest), &config));
             }
             Err(_) if progress.is_cancelled() => return Err(Failure::Cancelled),

@@ -39,7 +39,7 @@ impl Failure {
                 let causes = passed.iter().map(|(address, error)| format!("`{address}`: {}", told(error)));
                 BuildError { causes: causes.collect(), ..error }.hint(WITHOUT_DAEMON)
             }
-            Self::OtherBase { .. } => BuildError::new(FailureKind::Spec, self).field("base_image"),
+            Self::OtherBase(error) => error.tell(),
             Self::NoPlatform { .. } => BuildError::new(FailureKind::Spec, self)
                 .field("platform")
                 .hint("name an endpoint that runs it, or install an emulator at one (`binfmt`)"),

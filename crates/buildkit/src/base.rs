@@ -47,6 +47,34 @@ pub enum GivenBaseError {
     },
 }
 
+/// A base of another processor than the image. What runs in it would fail, or the image hold programs that never start.
+#[derive(Debug, thiserror::Error)]
+#[error("base `{base}` has no image for {wanted}; it has linux/{found}")]
+pub struct OtherBase {
+    /// The base, as the user calls it.
+    pub base: String,
+    /// The platform that the image should be of.
+    pub wanted: Platform,
+    /// The architecture that the base is of, in Go's name.
+    pub found: String,
+}
+
+impl OtherBase {
+    /// Checks that the config of `base` (OCI image-spec, "Image Configuration") is of the architecture of `wanted`. One that
+    /// does not say is let pass.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub fn check(base: &str, config: &Value, wanted: &Platform) -> Result<(), Self> {
+        match config["architecture"].as_str() {
+            Some(found) if found != wanted.architecture() => {
+                Err(Self { base: base.to_owned(), wanted: wanted.clone(), found: found.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl GivenBaseError {
     /// Of the layout at `path`.
     pub fn layout(path: &Path, source: ReadError) -> Self {

@@ -3,7 +3,7 @@
 use imagespec_core::builder::{BuildError, FailureKind};
 use imagespec_core::reference::Reference;
 
-use crate::base::GivenBaseError;
+use crate::base::{GivenBaseError, OtherBase};
 use crate::dockerfile::{COMMAND_TITLE, exit_code};
 use crate::prepare::RecipeError;
 use crate::progress::FailedStep;
@@ -74,6 +74,15 @@ impl GivenBaseError {
             }
         };
         BuildError::new(kind, self).field("base_image")
+    }
+}
+
+impl OtherBase {
+    /// The error that crosses to the program.
+    pub fn tell(&self) -> BuildError {
+        BuildError::new(FailureKind::Spec, self)
+            .field("base_image")
+            .hint(format!("build for it by `--platform linux/{}`, or take a base that has both", self.found))
     }
 }
 

@@ -56,6 +56,7 @@ fn tls_leads_to_an_engine_that_knows_our_certificate() {
     error: cannot reach a Docker engine at `HOST`
     note: TLS failed
     note: invalid peer certificate: BadSignature
+    hint: put the authority of the engine's certificate into `ca.pem`, in the folder of DOCKER_CERT_PATH or the context's
     ");
     // No certificate of our own.
     insta::assert_snapshot!(with(&folder_with(&env, "bare", &good, &["ca.pem"])), @"
